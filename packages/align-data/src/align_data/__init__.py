@@ -1,0 +1,1 @@
+"""Preference data: sources, splits by prompt, formats, data card, and the embedded world."""

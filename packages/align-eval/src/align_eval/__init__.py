@@ -1,0 +1,1 @@
+"""Responses, judgments, statistics and the comparison report."""

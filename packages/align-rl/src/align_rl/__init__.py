@@ -1,0 +1,1 @@
+"""PPO and GRPO in one visible loop."""

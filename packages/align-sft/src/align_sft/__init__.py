@@ -1,0 +1,1 @@
+"""Base models and supervised fine-tuning (QLoRA)."""
