@@ -1,0 +1,142 @@
+"""One error tree for every stage: what happened, what was expected, what was got, what to do next.
+
+Each class is also a standard-library type, so code that knows nothing of this package can catch it, and
+carries the exit code its console script ends with: 2 usage, 3 verification, 4 diverged, 5 incomplete or over
+budget, 6 preflight, 130/143 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import ClassVar
+
+__all__ = [
+    "AlignError",
+    "BudgetError",
+    "ConfigError",
+    "DivergedError",
+    "IncompleteError",
+    "InterruptedRun",
+    "KindError",
+    "LockedError",
+    "MissingError",
+    "PreflightError",
+    "SchemaVersionError",
+    "VerificationError",
+]
+
+
+class AlignError(Exception):
+    """An error with a message for a person; the root of the tree.
+
+    Args:
+        what: What is wrong, without a full stop.
+        expected: What would have been right; left out of the message when None.
+        got: What was found instead; left out of the message when None.
+        do: What to do next, a short sentence without its full stop.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self, what: str, *, expected: object = None, got: object = None, do: str | None = None
+    ) -> None:
+        self.what = what
+        self.expected = expected
+        self.got = got
+        self.do = do
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        """Return ``what: expected …, got …. do`` with the parts that were given."""
+        parts = [
+            f"{word} {value}"
+            for word, value in (("expected", self.expected), ("got", self.got))
+            if value is not None
+        ]
+        message = f"{self.what}: {', '.join(parts)}" if parts else self.what
+        if self.do is None:
+            return message
+        joint = " " if message.endswith((".", "?", "!", "\n")) else ". "
+        return f"{message}{joint}{self.do}"
+
+
+class ConfigError(AlignError, ValueError):
+    """A setting is unknown, malformed or contradicts another."""
+
+    exit_code = 2
+
+
+class MissingError(AlignError, FileNotFoundError):
+    """A path the user gave is not there."""
+
+    exit_code = 2
+
+
+class KindError(AlignError, TypeError):
+    """An artifact of the wrong kind was given."""
+
+    exit_code = 3
+
+
+class VerificationError(AlignError, ValueError):
+    """An artifact does not hold what its manifest says, or breaks a rule of the contract."""
+
+    exit_code = 3
+
+
+class SchemaVersionError(VerificationError):
+    """A manifest was written by a schema version that this package cannot read."""
+
+
+class DivergedError(AlignError, ArithmeticError):
+    """Training produced a number that is not finite."""
+
+    exit_code = 4
+
+
+class IncompleteError(AlignError, RuntimeError):
+    """The work could not be finished; what was done is kept."""
+
+    exit_code = 5
+
+
+class BudgetError(AlignError, RuntimeError):
+    """A cost or time limit set by the user was reached."""
+
+    exit_code = 5
+
+
+class PreflightError(AlignError, OSError):
+    """The machine cannot do the work as asked: disk, memory, an existing target."""
+
+    exit_code = 6
+
+
+class LockedError(PreflightError):
+    """Another process holds the lock of this artifact or run."""
+
+
+class InterruptedRun(AlignError, RuntimeError):  # noqa: N818 - an outcome rather than an error
+    """The run was asked to stop and can be resumed.
+
+    Args:
+        what: What was interrupted.
+        signum: The signal received; the exit code is 128 + signum (130 for SIGINT, 143 for SIGTERM).
+        do: How to resume.
+    """
+
+    exit_code = 128 + signal.SIGINT
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        expected: object = None,
+        got: object = None,
+        do: str | None = None,
+        signum: int = signal.SIGINT,
+    ) -> None:
+        super().__init__(what, expected=expected, got=got, do=do)
+        self.signum = signum
+        self.exit_code = 128 + signum  # type: ignore[misc]  # an instance knows its own signal
