@@ -1,0 +1,53 @@
+"""Where and in what number format to compute.
+
+Weights have a storage form (4-bit, as the study wants) and a compute form chosen by the backend: quantized on
+Metal, where the 4-bit product is fast; dequantized once to dense fp32 on CPU and dense bf16 on CUDA, where it is
+not. The values are the same numbers.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+import mlx.core as mx
+from align_contracts.errors import ConfigError
+
+Form = Literal["auto", "quantized", "dense"]
+DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A compute form: the number format of activations, and whether quantized weights are made dense."""
+
+    dtype: mx.Dtype
+    dense: bool
+
+
+def backend() -> str:
+    """Name the backend in use: ``"metal"``, ``"cuda"`` or ``"cpu"``."""
+    if mx.default_device() == mx.Device(mx.cpu):
+        return "cpu"
+    return "metal" if sys.platform == "darwin" else "cuda"
+
+
+def choose(form: str = "auto", dtype: str = "auto") -> Compute:
+    """Choose the compute form for this machine.
+
+    Args:
+        form: ``"auto"``, ``"quantized"`` or ``"dense"``.
+        dtype: ``"auto"``, ``"float32"`` or ``"bfloat16"``. Never fp16: Gemma overflows in it.
+
+    Returns:
+        Quantized bf16 on Metal, dense bf16 on CUDA, dense fp32 on CPU, each part as asked where not ``"auto"``.
+
+    Raises:
+        ConfigError: an unknown form or dtype.
+    """
+    device = backend()
+    if form not in ("auto", "quantized", "dense"):
+        raise ConfigError("unknown compute form", expected="auto, quantized or dense", got=repr(form))
+    if dtype != "auto" and dtype not in DTYPES:
+        raise ConfigError("unknown compute dtype", expected="auto, float32 or bfloat16", got=repr(dtype))
+    chosen = DTYPES[dtype] if dtype != "auto" else (mx.float32 if device == "cpu" else mx.bfloat16)
+    return Compute(dtype=chosen, dense=form == "dense" or (form == "auto" and device != "metal"))

@@ -1,0 +1,151 @@
+"""The one resident base: a model in memory once, worn by every role with that role's adapters.
+
+Actor, reference, critic and reward model are the same weights with other adapters, so a role costs its adapter
+and nothing else. ``resident.hidden(tokens, adapters)`` runs the trunk; a frozen adapter that every role shares
+(the SFT adapter) is either kept in the stack or, in dense fp32, added to the weights once (`fold`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from align_contracts import Artifact
+from align_contracts.errors import ConfigError
+from mlx_lm.utils import dequantize_model, load_model, load_tokenizer
+
+from align_mlx import adapters as lora
+from align_mlx.adapters import AdaptedLinear, Adapter
+from align_mlx.compute import Compute, choose
+
+
+@dataclass
+class Resident:
+    """A loaded base with its tokenizer.
+
+    Attributes:
+        model: the mlx-lm model; its block linears are `AdaptedLinear`.
+        tokenizer: mlx-lm's tokenizer wrapper.
+        maps: the adaptable linear maps by name.
+        compute: number format and weight form in use.
+        shared: frozen adapters under every role, in order.
+        end_tokens: ids that end a response.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    maps: dict[str, AdaptedLinear]
+    compute: Compute
+    end_tokens: frozenset[int]
+    shared: tuple[Adapter, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width D of the hidden state."""
+        return int(self.model.args.hidden_size)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number V of logits."""
+        return int(self.model.args.vocab_size)
+
+    @property
+    def pad_token(self) -> int:
+        """An id to pad with; padding is never read, so any id will do."""
+        return 0
+
+    def hidden(self, tokens_BL: mx.array, adapters: Sequence[Adapter] = (), cache: Any = None) -> mx.array:
+        """Run the trunk.
+
+        Args:
+            tokens_BL: int32 token ids, right-padded without a cache, left-padded with a batch cache.
+            adapters: the role's adapters, worn over the shared ones for this call only.
+            cache: mlx-lm caches, one a block, or None.
+
+        Returns:
+            hidden_BLD after the final norm, in the compute dtype.
+        """
+        self._wear((*self.shared, *adapters))
+        try:
+            return self.model.model(tokens_BL, cache)
+        finally:
+            self._wear(())
+
+    def logits(self, hidden: mx.array) -> mx.array:
+        """Give fp32 logits [..., V] of hidden states [..., D], soft-capped where the model does that."""
+        model = self.model
+        tied = not hasattr(model, "lm_head") or getattr(model.args, "tie_word_embeddings", False)
+        out = model.model.embed_tokens.as_linear(hidden) if tied else model.lm_head(hidden)
+        out = out.astype(mx.float32)
+        cap = getattr(model, "final_logit_softcapping", None)
+        return out if not cap else cap * mx.tanh(out / cap)
+
+    def share(self, adapter: Adapter) -> None:
+        """Put a frozen adapter under every role: folded into dense fp32 weights, kept in the stack otherwise."""
+        if self.compute.dense and self.compute.dtype == mx.float32:
+            self.fold(adapter)
+        else:
+            self.shared = (*self.shared, adapter)
+
+    def fold(self, adapter: Adapter) -> None:
+        """Add ``scale A B`` to the dense weights in place."""
+        for name, module in self.maps.items():
+            if pair := adapter.pair(name):
+                module.base.weight = module.base.weight + adapter.scale * (pair[0] @ pair[1]).T
+        mx.eval(self.model.parameters())
+
+    def _wear(self, stack: Sequence[Adapter]) -> None:
+        for name, module in self.maps.items():
+            module._worn = [(*pair, a.scale) for a in stack if (pair := a.pair(name)) is not None]
+
+
+def load_base(path: Path, compute: Compute | None = None) -> Resident:
+    """Load a model directory (mlx-lm layout) as a resident base in its compute form.
+
+    Args:
+        path: directory with config.json, safetensors and tokenizer files; `open_artifact` has verified it.
+        compute: the compute form; chosen for this machine if None.
+
+    Raises:
+        ConfigError: the tokenizer has no chat template, so prompts cannot be formatted.
+    """
+    compute = compute or choose()
+    model, config = load_model(path)
+    ends = config.get("eos_token_id")
+    tokenizer = load_tokenizer(path, eos_token_ids=ends)
+    require_chat_template(tokenizer, path)
+    if compute.dense and any(isinstance(m, nn.QuantizedLinear) for m in model.modules()):
+        model = dequantize_model(model)
+    model.set_dtype(compute.dtype)
+    model.freeze()
+    maps = lora.wrap(model)
+    mx.eval(model.parameters())
+    return Resident(model, tokenizer, maps, compute, frozenset(map(int, tokenizer.eos_token_ids)), config=config)
+
+
+def require_chat_template(tokenizer: Any, path: Path) -> None:
+    """Raise ConfigError where a tokenizer has no chat template."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise ConfigError(
+            f"the tokenizer of {path} has no chat template",
+            expected="chat_template in tokenizer_config.json or chat_template.jinja",
+            do="use the instruction-tuned model, or add its template file to the directory",
+        )
+
+
+def policy_adapters(policy: Artifact) -> list[Adapter]:
+    """Read the adapters of a policy artifact in the order in which they go on the base."""
+    return [lora.load(policy.path / entry.file)[0] for entry in policy.details.adapters]
+
+
+def load_policy(policy: Artifact, compute: Compute | None = None) -> Resident:
+    """Load a policy artifact of any form: base with all its adapters shared, or the merged model itself."""
+    if policy.details.form == "merged":
+        return load_base(policy.path, compute)
+    resident = load_base(policy.input("base").path, compute)
+    for adapter in policy_adapters(policy):
+        resident.share(adapter)
+    return resident

@@ -1,0 +1,86 @@
+"""Scoring answers with a Bradley-Terry reward model: one scalar read off the last real token."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+from align_contracts import Artifact
+
+from align_mlx import adapters as lora
+from align_mlx.adapters import Adapter, Params
+from align_mlx.batching import by_length, pad
+from align_mlx.chat import Tokens, encode_turn
+from align_mlx.compute import Compute
+from align_mlx.resident import Resident, load_base, load_policy
+
+
+def head_scores(hidden_BLD: mx.array, lengths_B: mx.array, head: Params) -> mx.array:
+    """Apply the scalar head to the last real token.
+
+    Args:
+        hidden_BLD: trunk output of right-padded sequences.
+        lengths_B: int32 number of real tokens of each.
+        head: ``weight`` [1, D] and ``bias`` [1], fp32.
+
+    Returns:
+        fp32 scores [B].
+    """
+    last_BD = mx.take_along_axis(hidden_BLD, (lengths_B - 1)[:, None, None], axis=1)[:, 0]
+    return (last_BD.astype(mx.float32) @ head["weight"].T + head["bias"])[:, 0]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Mean and standard deviation of raw scores on reference answers: (raw − mean) / std has mean 0, std 1."""
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def apply(self, raw: np.ndarray, mean: float = 0.0, std: float = 1.0) -> np.ndarray:
+        """Map raw scores onto the scale on which reference answers have this `mean` and `std`."""
+        return (raw - self.mean) / self.std * std + mean
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A reward model over a resident base."""
+
+    resident: Resident
+    adapter: Adapter
+    head: Params
+    calibration: Calibration = Calibration()
+    token_budget: int = 8192
+
+    def score(self, rows: Sequence[Tokens]) -> np.ndarray:
+        """Give raw scores fp64 [N] of token rows, batched by length; the order of rows does not matter."""
+        scores = np.zeros(len(rows))
+        for group in by_length(rows, self.token_budget):
+            batch = pad([rows[i] for i in group])
+            lengths = mx.array([len(rows[i]) for i in group])
+            hidden = self.resident.hidden(batch.tokens_BL, (self.adapter,))
+            scores[group] = np.array(head_scores(hidden, lengths, self.head))
+        return scores
+
+    def score_texts(self, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+        """Give raw scores of written answers."""
+        base = self.resident
+        turns = zip(prompts, responses, strict=True)
+        return self.score([encode_turn(base.tokenizer, p, r, base.end_tokens) for p, r in turns]).tolist()
+
+
+def load_scorer(rm: Artifact, resident: Resident | None = None, compute: Compute | None = None) -> Scorer:
+    """Load a reward model, over a base already in memory if it is the one the model was trained on.
+
+    Args:
+        rm: a reward_model artifact.
+        resident: the base with the reward model's backbone (for backbone ``policy``: the SFT policy) loaded.
+        compute: the compute form if the base has to be loaded.
+    """
+    details = rm.details
+    if resident is None:
+        policy = details.backbone == "policy"
+        resident = load_policy(rm.input("policy"), compute) if policy else load_base(rm.input("base").path, compute)
+    adapter, _ = lora.load(rm.file("adapter"))
+    head = {k: v.astype(mx.float32) for k, v in mx.load(str(rm.file("head"))).items()}
+    return Scorer(resident, adapter, head, Calibration(details.calibration.mean, details.calibration.std))

@@ -1,0 +1,143 @@
+"""Sampling answers in batches: each prompt is read once, its K answers share it, finished rows leave the batch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, RotatingKVCache, make_prompt_cache
+
+from align_mlx.adapters import Adapter
+from align_mlx.chat import Tokens
+from align_mlx.resident import Resident
+from align_mlx.sampling import inverse_cdf, uniforms
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Where the random numbers of a rollout come from: the run's seed and the iteration."""
+
+    seed: int
+    iteration: int = 0
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt to answer: its ids, and the stable number that its random draws depend on."""
+
+    ids: tuple[int, ...]
+    number: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One sampled answer; `truncated` where it was cut at the length limit instead of ending by itself."""
+
+    tokens: Tokens
+    truncated: bool
+
+
+def sample(
+    resident: Resident,
+    adapters: Sequence[Adapter],
+    prompts: Sequence[Prompt],
+    *,
+    draw: Draw,
+    answers: int = 1,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    max_rows: int = 128,
+    tick: Callable[[int], None] = lambda done: None,
+) -> list[Answer]:
+    """Sample `answers` continuations of each prompt.
+
+    Args:
+        resident: the base.
+        adapters: the policy's adapters over the shared ones.
+        prompts: what to answer.
+        draw: seed and iteration of the random numbers.
+        answers: K, answers a prompt.
+        max_new_tokens: most tokens of an answer, its end token included.
+        temperature: 0 is greedy.
+        max_rows: most rows decoded at the same time; changes memory and speed, never the draws.
+        tick: called with the number of prompts done after each group.
+
+    Returns:
+        P·K answers, prompt by prompt. Every answer has at least one token.
+    """
+    per_group = max(1, max_rows // answers)
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i].ids), i))
+    result: dict[int, list[Answer]] = {}
+    for start in range(0, len(order), per_group):
+        group = order[start : start + per_group]
+        decoded = _decode([prompts[i] for i in group], resident, adapters, draw, answers, max_new_tokens, temperature)
+        for place, i in enumerate(group):
+            result[i] = decoded[place * answers : (place + 1) * answers]
+        tick(min(start + per_group, len(order)))
+    return [answer for i in range(len(prompts)) for answer in result[i]]
+
+
+def _decode(
+    prompts: list[Prompt],
+    resident: Resident,
+    adapters: Sequence[Adapter],
+    draw: Draw,
+    answers: int,
+    steps: int,
+    temperature: float,
+) -> list[Answer]:
+    width = max(len(p.ids) for p in prompts)
+    padding = [width - len(p.ids) for p in prompts]
+    ids = np.zeros((len(prompts), width), np.int32)
+    for row, prompt in enumerate(prompts):
+        ids[row, padding[row] :] = prompt.ids
+    cache = _batch_cache(resident, padding)
+    hidden = resident.hidden(mx.array(ids), adapters, cache)[:, -1]
+    _expand(cache, answers)
+    logits = mx.repeat(resident.logits(hidden), answers, axis=0)
+
+    numbers = np.repeat([p.number for p in prompts], answers)
+    kth = np.tile(np.arange(answers), len(prompts))
+    draws_BT = uniforms(draw.seed, draw.iteration, numbers, kth, steps)
+    ends = np.array(sorted(resident.end_tokens), np.int32)
+    sampled: list[list[int]] = [[] for _ in numbers]
+    alive = np.arange(len(numbers))
+    for t in range(steps):
+        tokens = inverse_cdf(logits, mx.array(draws_BT[alive, t]), temperature)
+        seen = np.array(tokens)
+        for row, token in zip(alive, seen, strict=True):
+            sampled[row].append(int(token))
+        going = ~np.isin(seen, ends)
+        if t == steps - 1 or not going.any():
+            break
+        if not going.all():
+            keep = mx.array(np.flatnonzero(going))
+            for layer in cache:
+                layer.filter(keep)
+            tokens, alive = tokens[keep], alive[going]
+        logits = resident.logits(resident.hidden(tokens[:, None], adapters, cache)[:, -1])
+    finished = resident.end_tokens
+    return [
+        Answer(Tokens(prompts[row // answers].ids, tuple(ids)), truncated=ids[-1] not in finished)
+        for row, ids in enumerate(sampled)
+    ]
+
+
+def _batch_cache(resident: Resident, padding: list[int]) -> list[BatchKVCache | BatchRotatingKVCache]:
+    """Give mlx-lm's batch caches for left-padded prompts, one a block, rotating where the model's are."""
+    single = make_prompt_cache(resident.model)
+    return [
+        BatchRotatingKVCache(c.max_size, padding) if isinstance(c, RotatingKVCache) else BatchKVCache(padding)
+        for c in single
+    ]
+
+
+def _expand(cache: list[BatchKVCache | BatchRotatingKVCache], answers: int) -> None:
+    """Repeat each prompt's row for its K answers: the prefix was computed once."""
+    if answers == 1:
+        return
+    for layer in cache:
+        layer.keys = mx.repeat(layer.keys, answers, axis=0)
+        layer.values = mx.repeat(layer.values, answers, axis=0)
+        layer.offset = mx.repeat(layer.offset, answers, axis=0)
+        layer.left_padding = mx.repeat(layer.left_padding, answers, axis=0)

@@ -1,0 +1,109 @@
+"""The whole state of a training run in one object, so that saving it and restoring it is all a resume needs."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.optimizers as optim
+from align_contracts.errors import DivergedError, MissingError
+from mlx.utils import tree_flatten, tree_unflatten
+
+from align_mlx.adapters import Params
+
+
+@dataclass
+class TrainState:
+    """What a run is made of at the start of an iteration.
+
+    Attributes:
+        params: trainable arrays by name, fp32.
+        optimizer: AdamW with bias correction (Loshchilov & Hutter, arXiv 1711.05101) and its moments.
+        iteration: iterations finished.
+        memory: JSON values of everything else that lives on: controller, normaliser, best checkpoint, data cursor.
+            Random numbers need no state: they depend on the seed and the iteration.
+    """
+
+    params: Params
+    optimizer: optim.AdamW
+    iteration: int = 0
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, params: Params, *, weight_decay: float = 0.0) -> "TrainState":
+        """Begin a run from these parameters with fresh moments."""
+        optimizer = optim.AdamW(learning_rate=0.0, weight_decay=weight_decay, bias_correction=True)
+        optimizer.init(params)
+        return cls(params, optimizer)
+
+    def update(self, grads: Params, learning_rate: float | dict[str, float], max_grad_norm: float) -> float:
+        """Take one optimizer step with gradients clipped by their joint norm.
+
+        Args:
+            grads: one gradient for every parameter.
+            learning_rate: one rate, or rates by prefix of the parameter's name.
+            max_grad_norm: the joint norm above which all gradients are scaled down together.
+
+        Returns:
+            The norm before clipping.
+
+        Raises:
+            DivergedError: the norm is not finite; parameters and moments are as before.
+        """
+        clipped, norm = optim.clip_grad_norm(grads, max_grad_norm)
+        if not mx.isfinite(norm).item():
+            raise DivergedError("the gradient is not finite", got=f"norm {norm.item()}", do="nothing was updated")
+        rates = learning_rate if isinstance(learning_rate, dict) else {"": learning_rate}
+        base = max(rates.values())
+        before = self.params
+        self.optimizer.learning_rate = base
+        after = self.optimizer.apply_gradients(clipped, before)
+        if len(rates) > 1 and base > 0:
+            # Adam's step is proportional to its rate, so a smaller rate is the same step scaled down.
+            share = {k: next(r for p, r in rates.items() if k.startswith(p)) / base for k in before}
+            after = {k: before[k] + share[k] * (after[k] - before[k]) for k in before}
+        self.params = after
+        mx.eval(self.params, self.optimizer.state)
+        return float(norm.item())
+
+    def save(self, path: Path) -> None:
+        """Write everything to the directory `path`; it appears whole or not at all."""
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        moments = dict(tree_flatten(self.optimizer.state))
+        mx.save_safetensors(str(partial / "params.safetensors"), self.params)
+        mx.save_safetensors(str(partial / "optimizer.safetensors"), moments)
+        record = {"iteration": self.iteration, "memory": self.memory}
+        (partial / "state.json").write_text(json.dumps(record, sort_keys=True, allow_nan=False))
+        for file in partial.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        retired = path.with_name(f".{path.name}.old")
+        if path.exists():
+            path.rename(retired)
+        partial.rename(path)
+        shutil.rmtree(retired, ignore_errors=True)
+
+    def restore(self, path: Path) -> None:
+        """Become the state saved at `path`.
+
+        Raises:
+            MissingError: there is no saved state.
+        """
+        if not (path / "state.json").exists():
+            raise MissingError(f"no saved training state at {path}")
+        record = json.loads((path / "state.json").read_text())
+        self.params = dict(mx.load(str(path / "params.safetensors")))
+        self.optimizer.state = tree_unflatten(list(mx.load(str(path / "optimizer.safetensors")).items()))
+        mx.eval(self.params, self.optimizer.state)
+        self.iteration, self.memory = record["iteration"], record["memory"]
+
+
+def warmup(base: float, steps: int) -> Callable[[int], float]:
+    """Give the learning rate at update `step` (from 0): linear from base/steps to `base`, then constant."""
+    return lambda step: base * min(1.0, (step + 1) / max(1, steps))
