@@ -1,0 +1,27 @@
+import pytest
+from align_eval.algorithms.wilson import wilson
+from scipy import stats
+
+
+def test_no_success_has_the_closed_form():
+    # p = 0: centre = half = (z²/2n)/(1+z²/n), so high = z²/(n+z²) = 3.841459/13.841459.
+    assert wilson(0, 10) == pytest.approx((0.0, 3.8414588 / 13.8414588), abs=1e-7)
+
+
+def test_mirror_image():
+    low, high = wilson(3, 11)
+    assert wilson(8, 11) == pytest.approx((1 - high, 1 - low))
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "confidence"), [(1, 1, 0.95), (181, 300, 0.95), (60, 100, 0.99), (299, 300, 0.9)]
+)
+def test_against_scipy(k, n, confidence):
+    oracle = stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
+    assert wilson(k, n, confidence) == pytest.approx((oracle.low, oracle.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(("k", "n", "confidence"), [(1, 0, 0.95), (-1, 3, 0.95), (4, 3, 0.95), (1, 2, 1.0)])
+def test_refuses_what_is_no_rate(k, n, confidence):
+    with pytest.raises(ValueError, match="wilson"):
+        wilson(k, n, confidence)
