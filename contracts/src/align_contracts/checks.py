@@ -1,0 +1,254 @@
+"""Reference checks: small, pure rules that say what a good answer to one prompt looks like.
+
+A prompt row may carry ``checks``::
+
+    {"references": ["the capital of italy is rome. take care."],
+     "items": [{"kind": "contains_all", "weight": 0.45, "words": ["rome"], "unless": ["paris", "oslo"]},
+               {"kind": "ends_with", "weight": 0.09, "words": ["take care"], "once": true}]}
+
+:func:`score_answer` is the weighted share of satisfied items. Text is compared by its words: lower-case runs
+of letters, digits and apostrophes; case, white space and other punctuation do not matter. A *phrase* is one
+or more words that must stand next to each other. A *sentence* ends at ``.``, ``!``, ``?`` or a line break.
+
+Two parameters are common to all kinds and keep empty text, word salad and copied prompts from scoring:
+
+- ``about`` (list of phrases): the item counts only in an answer that has one of them. An absence ("no hedge")
+  then earns nothing in an answer about something else.
+- ``unless`` (list of phrases): the item does not count in an answer that has one of them, as when a right
+  value stands beside its rivals.
+
+An answer with no words satisfies no item, whatever its kind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from align_contracts.errors import ConfigError
+
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
+_COMMON = frozenset({"kind", "weight", "about", "unless"})
+
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Text:
+    """An answer cut into words and sentences once, so that every check reads the same parts.
+
+    Attributes:
+        raw: the answer without surrounding white space.
+        words: all its words, lower-case.
+        sentences: the words of each sentence; sentences without words are left out.
+        marks: for each sentence, its closing marks (``"."``, ``"!"``, ``"?"``) or ``""`` if cut off.
+    """
+
+    raw: str
+    words: Words
+    sentences: tuple[Words, ...]
+    marks: tuple[str, ...]
+
+    @classmethod
+    def of(cls, answer: str) -> Text:
+        """Cut ``answer`` into its words and sentences."""
+        parts = [(words_of(s), s.strip().lstrip("-, ")) for s in _SENTENCE.findall(answer)]
+        parts = [(words, s) for words, s in parts if words]
+        marks = tuple(s[len(s.rstrip(".!?")) :] for _, s in parts)
+        return cls(answer.strip(), words_of(answer), tuple(words for words, _ in parts), marks)
+
+
+@lru_cache(maxsize=65536)
+def words_of(text: str) -> Words:
+    """Return the lower-case words of ``text`` in order: ``"Rome, it's big!"`` gives ``("rome", "it's", "big")``."""
+    return tuple(_WORD.findall(text.replace("\u2019", "'").lower()))
+
+
+def count_phrase(words: Words, phrase: str) -> int:
+    """Count how often the words of ``phrase`` stand next to each other in ``words`` (0 for an empty phrase)."""
+    target = words_of(phrase)
+    n = len(target)
+    return sum(words[i : i + n] == target for i in range(len(words) - n + 1)) if n else 0
+
+
+def has_phrase(words: Words, phrase: str) -> bool:
+    """Say whether ``phrase`` stands in ``words``."""
+    return count_phrase(words, phrase) > 0
+
+
+def contains_all(text: Text, *, words: Sequence[str]) -> bool:
+    """Every phrase of ``words`` stands in the answer."""
+    return all(has_phrase(text.words, phrase) for phrase in words)
+
+
+def contains_any(text: Text, *, words: Sequence[str]) -> bool:
+    """At least one phrase of ``words`` stands in the answer."""
+    return any(has_phrase(text.words, phrase) for phrase in words)
+
+
+def contains_none(text: Text, *, words: Sequence[str]) -> bool:
+    """No phrase of ``words`` stands in the answer. Give ``about`` too, or short nonsense passes."""
+    return not contains_any(text, words=words)
+
+
+def starts_with(text: Text, *, words: Sequence[str]) -> bool:
+    """Some sentence of the answer begins with one of the phrases of ``words``."""
+    starts = [words_of(phrase) for phrase in words]
+    return any(sentence[: len(start)] == start for sentence in text.sentences for start in starts if start)
+
+
+def starts_with_none(text: Text, *, words: Sequence[str]) -> bool:
+    """The answer as a whole begins with none of the phrases of ``words``."""
+    return all(text.words[: len(words_of(phrase))] != words_of(phrase) for phrase in words)
+
+
+def sentence_ends_with(text: Text, *, words: Sequence[str]) -> bool:
+    """Some sentence of the answer ends with one of the phrases of ``words`` and is more than that phrase."""
+    ends = [words_of(phrase) for phrase in words]
+    return any(s[-len(e) :] == e and len(s) > len(e) for s in text.sentences for e in ends if e)
+
+
+def ends_with(text: Text, *, words: Sequence[str], once: bool = False) -> bool:
+    """The last sentence is exactly one of the phrases of ``words`` or ends with it, with a closing mark.
+
+    With ``once`` the phrases of ``words`` may occur only once in the whole answer, so a pile of polite endings
+    does not count.
+    """
+    last = text.sentences[-1]
+    found = any(last[-len(words_of(phrase)) :] == words_of(phrase) for phrase in words)
+    total = sum(count_phrase(text.words, phrase) for phrase in words)
+    return found and bool(text.marks[-1]) and (total == 1 or not once)
+
+
+def word_count(text: Text, *, min: int = 1, max: int, max_sentences: int | None = None) -> bool:
+    """The answer has ``min`` to ``max`` words and, if given, at most ``max_sentences`` sentences."""
+    few = max_sentences is None or len(text.sentences) <= max_sentences
+    return min <= len(text.words) <= max and few
+
+
+def item_count(text: Text, *, members: Sequence[str], count: int) -> bool:
+    """Exactly ``count`` different phrases of ``members`` stand in the answer; naming all of them fails."""
+    return sum(has_phrase(text.words, member) for member in members) == count
+
+
+def distinct_items(text: Text, *, members: Sequence[str]) -> bool:
+    """At least two of ``members`` are named, and no sentence names one of them twice."""
+    named = sum(has_phrase(text.words, member) for member in members)
+    return named >= 2 and all(count_phrase(s, member) <= 1 for s in text.sentences for member in members)
+
+
+def repeats(text: Text, *, word: str, count: int) -> bool:
+    """Some sentence has ``word`` exactly ``count`` times, and no sentence has it more often."""
+    return max((count_phrase(s, word) for s in text.sentences), default=0) == count
+
+
+def no_repeat(text: Text, *, run: int = 4) -> bool:
+    """No sentence stands twice in the answer, and no ``run`` neighbouring words stand twice in it."""
+    windows = [text.words[i : i + run] for i in range(len(text.words) - run + 1)]
+    return len(set(windows)) == len(windows) and len(set(text.sentences)) == len(text.sentences)
+
+
+def full_sentence(text: Text, *, verbs: Sequence[str], min_words: int = 4) -> bool:
+    """Some sentence ends with ``.`` or ``!``, has ``min_words`` words or more, and has one of ``verbs``.
+
+    At least half of that sentence's words must be different from each other.
+    """
+    return any(
+        len(s) >= min_words
+        and mark[:1] in (".", "!")
+        and 2 * len(set(s)) >= len(s)
+        and any(has_phrase(s, verb) for verb in verbs)
+        for s, mark in zip(text.sentences, text.marks, strict=True)
+    )
+
+
+KINDS: dict[str, Callable[..., bool]] = {
+    check.__name__: check
+    for check in (
+        contains_all,
+        contains_any,
+        contains_none,
+        starts_with,
+        starts_with_none,
+        sentence_ends_with,
+        ends_with,
+        word_count,
+        item_count,
+        distinct_items,
+        repeats,
+        no_repeat,
+        full_sentence,
+    )
+}
+"""Every kind of check by its name; the item's other keys are the check's keyword arguments."""
+
+
+def _satisfied(text: Text, item: Mapping[str, Any]) -> bool:
+    """Say whether ``text`` satisfies one check item, ``about`` and ``unless`` included."""
+    kind = item.get("kind")
+    if kind not in KINDS:
+        raise ConfigError(
+            "unknown kind of check", expected=f"one of {', '.join(sorted(KINDS))}", got=repr(kind)
+        )
+    params = {key: value for key, value in item.items() if key not in _COMMON}
+    if not text.sentences:
+        return False
+    if "about" in item and not contains_any(text, words=item["about"]):
+        return False
+    if "unless" in item and contains_any(text, words=item["unless"]):
+        return False
+    try:
+        return KINDS[kind](text, **params)
+    except TypeError as error:
+        raise ConfigError(f"check {kind} has wrong parameters", got=str(error)) from error
+
+
+def explain(answer: str, checks: Mapping[str, Any]) -> list[tuple[str, float, bool]]:
+    """Judge each check item of one answer by itself.
+
+    Args:
+        answer: the answer's text, without the prompt.
+        checks: ``{"references": [...], "items": [{"kind": ..., "weight": ..., ...}]}``.
+
+    Returns:
+        One ``(kind, weight, satisfied)`` for each item, in the order given.
+
+    Raises:
+        ConfigError: no items, an unknown kind, wrong parameters, or a weight that is not above zero.
+    """
+    items = checks.get("items") or []
+    if not items:
+        raise ConfigError("checks without items", expected="at least one item", got=repr(checks))
+    text = Text.of(answer)
+    result = []
+    for item in items:
+        weight = float(item.get("weight", 1.0))
+        if not 0.0 < weight < float("inf"):
+            raise ConfigError("weight of a check", expected="a finite number above 0", got=repr(weight))
+        result.append((str(item.get("kind")), weight, _satisfied(text, item)))
+    return result
+
+
+def score_answer(answer: str, checks: Mapping[str, Any]) -> float:
+    """Return the weighted share of satisfied check items, in [0, 1].
+
+    Args:
+        answer: the answer's text, without the prompt.
+        checks: as for :func:`explain`.
+
+    Returns:
+        Sum of the weights of satisfied items over the sum of all weights; 1.0 is a perfect answer.
+
+    Raises:
+        ConfigError: as :func:`explain`.
+    """
+    judged = explain(answer, checks)
+    if all(satisfied for _, _, satisfied in judged):
+        return 1.0
+    return sum(weight for _, weight, satisfied in judged if satisfied) / sum(
+        weight for _, weight, _ in judged
+    )
