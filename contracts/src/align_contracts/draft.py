@@ -1,0 +1,137 @@
+"""An artifact in the making: its files, numbers and details before publication."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from align_contracts.canonical import to_json
+from align_contracts.details import Quantization, Record
+from align_contracts.errors import ConfigError, VerificationError
+from align_contracts.manifest import Metric, details_model, validation_text
+from align_contracts.paths import check_collisions, check_relative
+
+
+class Draft:
+    """What a stage fills inside `with publish(...) as draft`.
+
+    Attributes:
+        dir: temporary directory on the target's file system; write declared files only.
+        kind: kind of the artifact.
+        seeds: seeds of the run.
+        tokenizer_digest: sha256 of the tokenizer in use, or None.
+        chat_template_digest: sha256 of the chat template in use, or None.
+        quantization: {bits, group_size} of the weights in use, or None.
+        extensions: further JSON by name.
+    """
+
+    def __init__(self, directory: Path, kind: str) -> None:
+        self.dir = directory
+        self.kind = kind
+        self.seeds: list[int] = []
+        self.tokenizer_digest: str | None = None
+        self.chat_template_digest: str | None = None
+        self.quantization: Quantization | Mapping[str, int] | None = None
+        self.extensions: dict[str, Any] = {}
+        self.declared: dict[str, tuple[str, bool]] = {}
+        self.metrics: list[Metric] = []
+        self._details: Record | None = None
+        self._model = details_model(kind)
+
+    @property
+    def details(self) -> Any:
+        """The kind's own section; assign a dict or the kind's model, which is checked at once.
+
+        Raises:
+            ConfigError: when a field is missing, unknown or wrong.
+        """
+        return self._details
+
+    @details.setter
+    def details(self, value: Mapping[str, Any] | Record) -> None:
+        self._details = _validated(self._model, value, f"details of a {self.kind}")
+
+    def file(self, path: str, *, role: str, volatile: bool = False) -> Path:
+        """Declare a file and return where to write it; its directories are made.
+
+        Args:
+            path: relative POSIX path inside the artifact.
+            role: what the file is; unique in the artifact.
+            volatile: True for timings, logs and pictures, which do not count for the content's identity.
+
+        Raises:
+            VerificationError: for an unsafe path.
+            ConfigError: for a path or role that is taken.
+        """
+        check_relative(path)
+        check_collisions(other for other in self.declared if other != path)
+        if path in self.declared:
+            raise ConfigError(f"the file {path!r} is declared twice")
+        if any(role == other for other, _ in self.declared.values()):
+            raise ConfigError(f"the file role {role!r} is taken", do="Give each file its own role.")
+        check_collisions([*self.declared, path])
+        self.declared[path] = (role, volatile)
+        full = self.dir / path
+        full.parent.mkdir(parents=True, exist_ok=True)
+        return full
+
+    def write_text(self, path: str, text: str, *, role: str, volatile: bool = False) -> Path:
+        """Declare and write a UTF-8 text file."""
+        full = self.file(path, role=role, volatile=volatile)
+        full.write_bytes(text.encode("utf-8"))
+        return full
+
+    def write_json(self, path: str, value: Any, *, role: str, volatile: bool = False) -> Path:
+        """Declare and write a JSON file, indented, keys in the given order; numbers must be finite."""
+        text = json.dumps(to_json(value, path), ensure_ascii=False, indent=1, allow_nan=False)
+        return self.write_text(path, text + "\n", role=role, volatile=volatile)
+
+    def write_jsonl(
+        self, path: str, rows: Iterable[Mapping[str, Any]], *, role: str, volatile: bool = False
+    ) -> Path:
+        """Declare and write a JSON-lines file, one row a line; numbers must be finite.
+
+        Args:
+            path: relative path, ending in `.jsonl`.
+            rows: dicts or models; consumed once.
+            role: role of the file.
+            volatile: see `file`.
+        """
+        full = self.file(path, role=role, volatile=volatile)
+        with open(full, "wb") as file:
+            for number, row in enumerate(rows, start=1):
+                plain = to_json(row, f"{path} line {number}")
+                file.write(json.dumps(plain, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
+        return full
+
+    def metric(self, name: str, value: float, *, step: int | None = None, n: int | None = None) -> None:
+        """Record a measured number.
+
+        Args:
+            name: snake_case name.
+            value: finite value, in the unit its name says.
+            step: iteration it belongs to.
+            n: how many items it averages.
+
+        Raises:
+            VerificationError: for NaN or infinity.
+            ConfigError: for a bad name, or one recorded twice at a step.
+        """
+        number = float(value)
+        if number != number or number in {float("inf"), float("-inf")}:
+            raise VerificationError(f"metric {name!r}", expected="a finite number", got=number)
+        record = _validated(Metric, {"name": name, "value": number, "step": step, "n": n}, f"metric {name!r}")
+        if any(other.name == record.name and other.step == record.step for other in self.metrics):
+            raise ConfigError(f"metric {name!r} at step {step} is recorded twice")
+        self.metrics.append(record)
+
+
+def _validated(model: type[Any], value: Any, where: str) -> Any:
+    try:
+        return model.model_validate(to_json(value, where), strict=False)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {validation_text(error)}") from error

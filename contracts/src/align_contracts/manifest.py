@@ -1,0 +1,356 @@
+"""The manifest: one typed model for each artifact kind, its content digest, and reading it from bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue, ValidationError
+
+from align_contracts.canonical import digest, manifest_bytes, strict_loads
+from align_contracts.details import (
+    BaseModelDetails,
+    Count,
+    DatasetDetails,
+    Digest,
+    JudgmentsDetails,
+    PolicyDetails,
+    Quantization,
+    Record,
+    ReportDetails,
+    ResponsesDetails,
+    RewardModelDetails,
+)
+from align_contracts.errors import SchemaVersionError, VerificationError
+from align_contracts.paths import MANIFEST
+
+SCHEMA_ID = "align.manifest"
+MAJOR, MINOR = 1, 0
+MAX_MANIFEST_BYTES = 4 * 2**20
+
+Kind = Literal["dataset", "base_model", "policy", "reward_model", "responses", "judgments", "report"]
+Role = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")]
+
+
+class SchemaVersion(Record):
+    """Version of the manifest's schema: a new minor only adds optional fields."""
+
+    major: Count
+    """Readers refuse a newer major."""
+    minor: Count
+    """Readers keep unknown fields of a newer minor."""
+
+
+class Producer(Record):
+    """The program that published the artifact."""
+
+    package: str
+    """Distribution name."""
+    version: str
+    """Its version."""
+    git_commit: str | None
+    """Commit of the checkout it ran from; null for an installed wheel."""
+    git_dirty: bool | None
+    """Whether tracked files differed from that commit."""
+    lock_digest: Digest | None
+    """sha256 of that checkout's uv.lock."""
+
+
+class Environment(Record):
+    """The machine; never part of the content digest."""
+
+    os: str
+    """Operating system and release."""
+    chip: str
+    """Processor name."""
+    memory: Count
+    """Physical memory in bytes; 0 when unknown."""
+    device: str | None
+    """MLX device; null when MLX was not in use."""
+    mlx_version: str | None
+    """Installed MLX version."""
+    determinism_class: str
+    """Runs of equal class promise equal bytes: system, architecture, device type, MLX version."""
+
+
+class InputRecord(Record):
+    """One artifact that this one was made from."""
+
+    role: Role
+    """What it was used as; a role may repeat."""
+    kind: Kind
+    """Its kind."""
+    name: str
+    """Its directory name when it was read."""
+    content_digest: Digest
+    """Its identity."""
+    manifest_digest: Digest
+    """sha256 of its manifest's bytes."""
+    source: str | None = None
+    """Where it came from, if from outside."""
+    revision: str | None = None
+    """Revision of that source."""
+
+
+class FileRecord(Record):
+    """One file of the artifact."""
+
+    path: str
+    """Relative POSIX path."""
+    role: Role
+    """What the file is; unique."""
+    size: Count
+    """Bytes."""
+    sha256: Digest
+    """Of the file's bytes."""
+    volatile: bool = False
+    """Timings, logs, pictures: checked, but not part of the content digest."""
+
+
+class TensorRecord(Record):
+    """One tensor of a safetensors file."""
+
+    file: str
+    """Path of the file."""
+    name: str
+    """Name in the file."""
+    dtype: str
+    """Type as safetensors spells it."""
+    shape: tuple[Count, ...]
+    """Sizes."""
+
+
+class Metric(Record):
+    """One measured number."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_./@-]{0,127}$")]
+    """snake_case name."""
+    value: float
+    """Finite value."""
+    step: Count | None = None
+    """Iteration or step it belongs to."""
+    n: Count | None = None
+    """How many items it averages."""
+
+
+class Manifest(Record):
+    """Fields common to every kind; `MANIFESTS` has the model of each kind."""
+
+    schema_id: Literal["align.manifest"] = SCHEMA_ID
+    """Fixed name of this schema."""
+    schema_version: SchemaVersion
+    """Version the writer used."""
+    kind: Kind
+    """Kind of artifact."""
+    content_digest: Digest
+    """Identity of the content: equal for equal reruns."""
+    producer: Producer
+    """Program."""
+    created_at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+    """UTC time of publication."""
+    config: dict[str, JsonValue]
+    """Resolved settings that determine the content."""
+    config_digest: Digest
+    """sha256 of `config`'s canonical bytes."""
+    runtime_config: dict[str, JsonValue]
+    """Settings that do not: paths, progress, limits of memory."""
+    inputs: tuple[InputRecord, ...]
+    """Artifacts it was made from."""
+    files: tuple[FileRecord, ...]
+    """Files, sorted by path."""
+    tensors: tuple[TensorRecord, ...]
+    """Tensors of all safetensors files, sorted by file and name."""
+    tokenizer_digest: Digest | None
+    """sha256 of the tokenizer in use."""
+    chat_template_digest: Digest | None
+    """sha256 of the chat template in use."""
+    quantization: Quantization | None
+    """Quantization of the weights in use."""
+    metrics: tuple[Metric, ...]
+    """Measured numbers."""
+    seeds: tuple[int, ...]
+    """Seeds of the run."""
+    environment: Environment
+    """Machine."""
+    details: Record
+    """Section of the kind."""
+    extensions: dict[str, JsonValue]
+    """Anything else, by name."""
+
+
+class DatasetManifest(Manifest):
+    """Manifest of a dataset."""
+
+    kind: Literal["dataset"]
+    details: DatasetDetails
+
+
+class BaseModelManifest(Manifest):
+    """Manifest of a base model."""
+
+    kind: Literal["base_model"]
+    details: BaseModelDetails
+
+
+class PolicyManifest(Manifest):
+    """Manifest of a policy: sft, ppo or grpo."""
+
+    kind: Literal["policy"]
+    details: PolicyDetails
+
+
+class RewardModelManifest(Manifest):
+    """Manifest of a reward model."""
+
+    kind: Literal["reward_model"]
+    details: RewardModelDetails
+
+
+class ResponsesManifest(Manifest):
+    """Manifest of a set of responses."""
+
+    kind: Literal["responses"]
+    details: ResponsesDetails
+
+
+class JudgmentsManifest(Manifest):
+    """Manifest of a set of judgments."""
+
+    kind: Literal["judgments"]
+    details: JudgmentsDetails
+
+
+class ReportManifest(Manifest):
+    """Manifest of a comparison report."""
+
+    kind: Literal["report"]
+    details: ReportDetails
+
+
+MANIFESTS: dict[str, type[Manifest]] = {
+    "dataset": DatasetManifest,
+    "base_model": BaseModelManifest,
+    "policy": PolicyManifest,
+    "reward_model": RewardModelManifest,
+    "responses": ResponsesManifest,
+    "judgments": JudgmentsManifest,
+    "report": ReportManifest,
+}
+"""The manifest model of each kind."""
+
+
+def details_model(kind: str) -> type[Record]:
+    """Return the model of a kind's `details` section.
+
+    Raises:
+        VerificationError: for an unknown kind.
+    """
+    if kind not in MANIFESTS:
+        raise VerificationError("unknown artifact kind", expected=" | ".join(MANIFESTS), got=repr(kind))
+    model: type[Record] = MANIFESTS[kind].model_fields["details"].annotation  # type: ignore[assignment]
+    return model
+
+
+def content_digest(manifest: Mapping[str, Any]) -> str:
+    """Return the identity of an artifact's content, as the contract defines it.
+
+    Args:
+        manifest: the manifest as plain JSON (its own `content_digest` is not read).
+
+    Returns:
+        sha256 over the canonical JSON of kind, schema major, files that are not volatile, config, details, tokenizer
+        digests, quantization, seeds and the inputs' identities.
+    """
+    files = [
+        {key: file[key] for key in ("path", "role", "size", "sha256")}
+        for file in manifest["files"]
+        if not file.get("volatile", False)
+    ]
+    inputs = [{key: item[key] for key in ("role", "kind", "content_digest")} for item in manifest["inputs"]]
+    same = (
+        "kind",
+        "config",
+        "details",
+        "tokenizer_digest",
+        "chat_template_digest",
+        "quantization",
+        "seeds",
+    )
+    identity = {key: manifest[key] for key in same}
+    return digest(
+        {**identity, "schema_major": manifest["schema_version"]["major"], "files": files, "inputs": inputs}
+    )
+
+
+def read_manifest(data: bytes, where: str = MANIFEST) -> tuple[Manifest, dict[str, Any]]:
+    """Read a manifest from the bytes of its file and check everything that needs no other file.
+
+    Args:
+        data: content of `manifest.json`.
+        where: name of the file for messages.
+
+    Returns:
+        The typed manifest, and the same as plain JSON.
+
+    Raises:
+        SchemaVersionError: when another major wrote it.
+        VerificationError: when it is too large, not canonical, not of this schema or contradicts itself.
+    """
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise VerificationError(
+            f"{where}: too large", expected=f"at most {MAX_MANIFEST_BYTES} bytes", got=len(data)
+        )
+    raw = strict_loads(data, where)
+    if not isinstance(raw, dict):
+        raise VerificationError(f"{where}: not a manifest", expected="an object", got=type(raw).__name__)
+    newer = _check_version(raw, where)
+    if manifest_bytes(raw) != data:
+        raise VerificationError(
+            f"{where}: its bytes are not the canonical bytes", do="It was edited after publication."
+        )
+    model = MANIFESTS.get(raw["kind"]) if isinstance(raw.get("kind"), str) else None
+    if model is None:
+        raise VerificationError(
+            f"{where}: unknown kind", expected=" | ".join(MANIFESTS), got=repr(raw.get("kind"))
+        )
+    try:
+        manifest = model.model_validate_json(data, extra="allow" if newer else None)
+    except ValidationError as error:
+        raise VerificationError(f"{where}: {validation_text(error)}") from error
+    _check_digests(raw, where)
+    return manifest, raw
+
+
+def validation_text(error: ValidationError) -> str:
+    """Return the first problem of a pydantic error in one line, with the number of further ones."""
+    first, *rest = error.errors(include_url=False)
+    field = ".".join(str(part) for part in first["loc"]) or "document"
+    got = "" if first["type"] == "missing" else f", got {str(first['input'])[:80]!r}"
+    more = f" (and {len(rest)} more)" if rest else ""
+    return f"{field}: {first['msg']}{got}{more}"
+
+
+def _check_version(raw: Mapping[str, Any], where: str) -> bool:
+    version = raw.get("schema_version")
+    if (
+        raw.get("schema_id") != SCHEMA_ID
+        or not isinstance(version, dict)
+        or type(version.get("major")) is not int
+        or type(version.get("minor")) is not int
+    ):
+        raise VerificationError(f"{where}: not an align manifest", expected=f"schema_id {SCHEMA_ID!r}")
+    if version["major"] != MAJOR:
+        newer = version["major"] > MAJOR
+        raise SchemaVersionError(
+            f"{where}: schema version {version['major']}.{version['minor']} cannot be read",
+            expected=f"major {MAJOR}",
+            do="Update align-contracts." if newer else "No migration from this version exists.",
+        )
+    return bool(version["minor"] > MINOR)
+
+
+def _check_digests(raw: Mapping[str, Any], where: str) -> None:
+    if (found := digest(raw["config"])) != raw["config_digest"]:
+        raise VerificationError(f"{where}: config_digest", expected=raw["config_digest"], got=found)
+    if (found := content_digest(raw)) != raw["content_digest"]:
+        raise VerificationError(f"{where}: content_digest", expected=raw["content_digest"], got=found)

@@ -1,0 +1,254 @@
+"""Verification of one artifact directory: quick on every open, deep on request."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from align_contracts.canonical import sha256_bytes
+from align_contracts.content import (
+    check_finite,
+    check_json,
+    check_magic,
+    check_model_config,
+    sha256_file,
+)
+from align_contracts.details import INPUT_KINDS
+from align_contracts.errors import ConfigError, MissingError, VerificationError
+from align_contracts.manifest import MAX_MANIFEST_BYTES, Manifest, TensorRecord, read_manifest
+from align_contracts.paths import (
+    MANIFEST,
+    MAX_FILES,
+    SIDECAR,
+    check_collisions,
+    check_relative,
+    list_tree,
+    open_inside,
+)
+from align_contracts.safetensors_header import MAX_TENSORS, Tensor, read_header
+
+_SIDECAR_BYTES = 64 + 2 + len(MANIFEST) + 1
+
+
+def sidecar_bytes(manifest: bytes) -> bytes:
+    """Return the content of `manifest.sha256`, in the form that `sha256sum --check` reads."""
+    return f"{sha256_bytes(manifest)}  {MANIFEST}\n".encode()
+
+
+def verify_quick(root: Path) -> tuple[Manifest, dict[str, Any], str]:
+    """Check everything about an artifact that does not need reading its files whole.
+
+    Args:
+        root: the artifact's directory.
+
+    Returns:
+        The typed manifest, the same as plain JSON, and the manifest digest.
+
+    Raises:
+        MissingError: when there is no such directory.
+        VerificationError: naming the artifact and the file.
+    """
+    if not root.exists():
+        raise MissingError(f"{root}: no such artifact")
+    if not root.is_dir():
+        raise VerificationError(f"{root}: an artifact is a directory")
+    try:
+        return _verify_quick(root)
+    except OSError as error:
+        if isinstance(error, MissingError):
+            raise
+        raise VerificationError(f"{root.name}: cannot be read ({error})") from error
+
+
+def _verify_quick(root: Path) -> tuple[Manifest, dict[str, Any], str]:
+    tree = list_tree(root)
+    for name in (MANIFEST, SIDECAR):
+        if name not in tree:
+            raise VerificationError(
+                f"{root.name}/{name}: missing", do="This is no published artifact, or it lost a file."
+            )
+    data = _read_manifest_file(root, tree[MANIFEST].st_size)
+    manifest, raw = read_manifest(data, f"{root.name}/{MANIFEST}")
+    check_records(manifest, root.name)
+    check_tree(manifest, tree, root.name)
+    check_tensors(root, manifest)
+    return manifest, raw, sha256_bytes(data)
+
+
+def verify_deep(root: Path, manifest: Manifest) -> None:
+    """Read every file: sha256, strict JSON, no pickle, the Rust safetensors parser, finite weights.
+
+    Args:
+        root: a directory that passed `verify_quick`.
+        manifest: its manifest.
+
+    Raises:
+        ConfigError: when the extra `align-contracts[deep]` is not installed and the artifact has safetensors.
+        VerificationError: naming the artifact and the file.
+    """
+    for record in manifest.files:
+        where = f"{root.name}/{record.path}"
+        with open_inside(root, record.path) as file:
+            if (found := sha256_file(file)) != record.sha256:
+                raise VerificationError(f"{where}: sha256", expected=record.sha256, got=found)
+            check_content(file, record.path, record.size, where)
+        if record.path.endswith(".safetensors"):
+            _rust_parse(root / record.path, where)
+
+
+def check_content(file: Any, path: str, size: int, where: str) -> list[Tensor]:
+    """Check what one open file holds by its kind; used before publication and by deep verification.
+
+    Args:
+        file: the open file; it is read again from its start.
+        path: its path in the artifact; the suffix decides the checks.
+        size: its length in bytes.
+        where: name for messages.
+
+    Returns:
+        The tensors of a safetensors file, else an empty list.
+    """
+    file.seek(0)
+    tensors: list[Tensor] = []
+    if path.endswith(".safetensors"):
+        tensors = read_header(file, size, where)
+        check_finite(file, tensors, where)
+    elif path.endswith((".json", ".jsonl")):
+        check_json(file, where)
+    else:
+        check_magic(file.read(8), where)
+    if path.endswith("config.json"):
+        file.seek(0)
+        check_model_config(file, where)
+    return tensors
+
+
+def check_records(manifest: Manifest, name: str) -> None:
+    """Check the file, input and metric records of a manifest against each other, without opening a file.
+
+    Args:
+        manifest: a manifest that its model accepts.
+        name: the artifact's name for messages.
+    """
+    paths = [record.path for record in manifest.files]
+    if len(paths) > MAX_FILES:
+        raise VerificationError(f"{name}: too many files", expected=f"at most {MAX_FILES}", got=len(paths))
+    if len(manifest.tensors) > MAX_TENSORS:
+        raise VerificationError(f"{name}: too many tensors", expected=f"at most {MAX_TENSORS}")
+    for path in paths:
+        check_relative(path)
+    check_collisions(paths)
+    if paths != sorted(paths):
+        raise VerificationError(f"{name}/{MANIFEST}: files are not sorted by path")
+    _unique([record.role for record in manifest.files], "file role", name)
+    _unique([(metric.name, metric.step) for metric in manifest.metrics], "metric", name)
+    for item in manifest.inputs:
+        allowed = INPUT_KINDS.get(item.role)
+        if allowed and item.kind not in allowed:
+            raise VerificationError(
+                f"{name}: input {item.role!r}", expected=" or ".join(allowed), got=item.kind
+            )
+
+
+def check_tree(manifest: Manifest, tree: Mapping[str, os.stat_result], name: str) -> None:
+    """Compare the files on disk with the listed ones: none missing, none unlisted, sizes equal.
+
+    Args:
+        manifest: the manifest.
+        tree: what `list_tree` found.
+        name: the artifact's name for messages.
+    """
+    listed = {record.path: record for record in manifest.files}
+    for path in sorted(set(listed) - set(tree)):
+        raise VerificationError(f"{name}/{path}: missing")
+    for path in sorted(set(tree) - set(listed) - {MANIFEST, SIDECAR}):
+        raise VerificationError(f"{name}/{path}: not listed in the manifest", do="Remove it.")
+    for path, record in listed.items():
+        if tree[path].st_size != record.size:
+            raise VerificationError(
+                f"{name}/{path}: size", expected=f"{record.size} bytes", got=tree[path].st_size
+            )
+
+
+def check_tensors(root: Path, manifest: Manifest) -> None:
+    """Compare every safetensors header, and every model config's demands, with the manifest.
+
+    Args:
+        root: the artifact's directory.
+        manifest: its manifest, whose paths are safe and whose sizes are right.
+    """
+    index: dict[str, list[TensorRecord]] = {}
+    for tensor in manifest.tensors:
+        index.setdefault(tensor.file, []).append(tensor)
+    for record in manifest.files:
+        where = f"{root.name}/{record.path}"
+        if record.path.endswith(".safetensors"):
+            with open_inside(root, record.path) as file:
+                found = tensor_records(record.path, read_header(file, record.size, where))
+            if found != index.pop(record.path, []):
+                raise VerificationError(f"{where}: its header differs from the manifest's tensor index")
+        elif record.path.endswith("config.json"):
+            with open_inside(root, record.path) as file:
+                check_model_config(file, where)
+    for path in index:
+        raise VerificationError(f"{root.name}/{path}: the tensor index names a file that has no tensors")
+
+
+def tensor_records(path: str, tensors: list[Tensor]) -> list[TensorRecord]:
+    """Return the manifest's index of one file, sorted by tensor name."""
+    ordered = sorted(tensors, key=lambda tensor: tensor.name)
+    return [
+        TensorRecord(file=path, name=tensor.name, dtype=tensor.dtype, shape=tensor.shape)
+        for tensor in ordered
+    ]
+
+
+def _read_manifest_file(root: Path, size: int) -> bytes:
+    where = f"{root.name}/{MANIFEST}"
+    if size > MAX_MANIFEST_BYTES:
+        raise VerificationError(f"{where}: too large", expected=f"at most {MAX_MANIFEST_BYTES} bytes")
+    with open_inside(root, MANIFEST) as file:
+        data = file.read(MAX_MANIFEST_BYTES + 1)
+    with open_inside(root, SIDECAR) as file:
+        sidecar = file.read(_SIDECAR_BYTES + 1)
+    if sidecar == sidecar_bytes(data):
+        return data
+    digits = sidecar[:64]
+    if (
+        len(sidecar) != _SIDECAR_BYTES
+        or digits.strip(b"0123456789abcdef")
+        or sidecar[64:] != sidecar_bytes(b"")[64:]
+    ):
+        raise VerificationError(
+            f"{root.name}/{SIDECAR}: damaged", expected="a sha256, two spaces and manifest.json"
+        )
+    raise VerificationError(
+        f"{where} does not fit {SIDECAR}", expected=digits.decode(), got=sha256_bytes(data)
+    )
+
+
+def _rust_parse(path: Path, where: str) -> None:
+    try:
+        safetensors = importlib.import_module("safetensors")
+        importlib.import_module("numpy")
+    except ImportError as error:
+        raise ConfigError(
+            "deep verification of safetensors needs the extra 'deep'",
+            do="Install align-contracts[deep].",
+        ) from error
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            file.keys()
+    except Exception as error:
+        raise VerificationError(f"{where}: the safetensors parser refuses it ({error})") from error
+
+
+def _unique(values: list[Any], what: str, name: str) -> None:
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise VerificationError(f"{name}/{MANIFEST}: the {what} {value!r} appears twice")
+        seen.add(value)
