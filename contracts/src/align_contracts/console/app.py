@@ -1,0 +1,183 @@
+"""Runs a console script: picks the command, builds its config, calls its run function, reports errors."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from align_contracts.console.arguments import Arguments, split
+from align_contracts.console.fields import flags_of
+from align_contracts.console.help import command_help, program_help, styled
+from align_contracts.console.recipe import Settings
+from align_contracts.console.suggest import did_you_mean
+from align_contracts.errors import AlignError, ConfigError
+
+__all__ = ["Command", "main", "resolve"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a console script.
+
+    Attributes:
+        name: What the user types, for example ``ppo``.
+        help: One or two sentences for the help page.
+        config: A frozen pydantic model with ``extra="forbid"`` whose every field has a description.
+        run: ``module:function``, imported only when the command runs and called with the config; it returns
+            an exit code or None for 0.
+        sections: The recipe sections it reads, merged in this order.
+        examples: Complete command lines for the help page.
+    """
+
+    name: str
+    help: str
+    config: type[BaseModel]
+    run: str
+    sections: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("a command needs a name")
+        bare = [name for name, info in self.config.model_fields.items() if not info.description]
+        if bare:
+            raise ValueError(f"{self.config.__name__}: fields without a description: {', '.join(bare)}")
+
+
+def main(prog: str, description: str, commands: Sequence[Command], argv: Sequence[str] | None = None) -> int:
+    """Run a console script and return its exit code.
+
+    Args:
+        prog: The program's name, which is also its distribution's.
+        description: A sentence for the help page.
+        commands: The commands it has.
+        argv: The arguments; ``sys.argv[1:]`` when None.
+
+    Returns:
+        0, what the command returned, the error's exit code, or 130 after Ctrl-C. A user's mistake is one
+        message on stderr; ``ALIGN_TRACEBACK=1`` shows the traceback too.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(prog, description, commands, arguments)
+    except AlignError as error:
+        if _wants_traceback():
+            raise
+        print(f"{styled('error:', 'error', sys.stderr)} {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if _wants_traceback():
+            raise
+        print(f"{styled('error:', 'error', sys.stderr)} interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `align-x cmd --help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _main(prog: str, description: str, commands: Sequence[Command], argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(program_help(prog, description, [(one.name, one.help) for one in commands]))
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        print(prog, _version(prog))
+        return 0
+    command = _pick(prog, commands, argv[0])
+    title = f"{prog} {command.name}"
+    flags = flags_of(command.config)
+    if "--help" in argv or "-h" in argv:
+        print(command_help(title, command.help, flags, command.sections, command.examples))
+        return 0
+    said = split(argv[1:], flags, title)
+    if said.version:
+        print(prog, _version(prog))
+        return 0
+    config = _config(title, command, said)
+    if said.show:
+        print(json.dumps(config.model_dump(mode="json"), indent=2))
+        return 0
+    module, _, function = command.run.partition(":")
+    code = getattr(importlib.import_module(module), function)(config)
+    return int(code or 0)
+
+
+def resolve(prog: str, commands: Sequence[Command], argv: Sequence[str]) -> tuple[Command, BaseModel]:
+    """Return the command and the config that `main` would run, without running it.
+
+    Raises:
+        ConfigError: As `main` reports it.
+        MissingError: The recipe is not there.
+    """
+    if not argv:
+        raise ConfigError(f"{prog} needs a command", expected=", ".join(one.name for one in commands))
+    command = _pick(prog, commands, argv[0])
+    title = f"{prog} {command.name}"
+    return command, _config(title, command, split(argv[1:], flags_of(command.config), title))
+
+
+def _pick(prog: str, commands: Sequence[Command], name: str) -> Command:
+    for command in commands:
+        if command.name == name:
+            return command
+    names = [one.name for one in commands]
+    what = f"{prog}: unknown flag {name}" if name.startswith("-") else f"{prog}: unknown command '{name}'"
+    raise ConfigError(what, do=did_you_mean(name, names, f"Commands: {', '.join(names)}"))
+
+
+def _config(title: str, command: Command, said: Arguments) -> BaseModel:
+    """Build a command's config: default < recipe < ``--set`` < flag."""
+    settings = Settings(title, flags_of(command.config), command.sections)
+    if said.config is not None:
+        settings.add_recipe(said.config)
+    for text in said.sets:
+        settings.add_set(text)
+    for flag, (value, written) in said.values.items():
+        settings.put(flag, value, "" if flag.positional else written)
+    try:
+        return command.config.model_validate(settings.nested())
+    except ValidationError as error:
+        problems = [_problem(settings, one) for one in error.errors()]
+    if len(problems) == 1:
+        raise ConfigError(f"{title}: {problems[0]}")
+    raise ConfigError("\n  ".join([f"{title}: {len(problems)} settings are wrong", *problems]))
+
+
+def _problem(settings: Settings, error: Any) -> str:
+    """Return one line for one pydantic error: which flag, what is wrong, what was got and from where."""
+    path = next((path for path in settings.flags if error["loc"][: len(path)] == path), None)
+    cause = error.get("ctx", {}).get("error")
+    message = str(cause) if isinstance(cause, Exception) else error["msg"]
+    message = message.replace("Input should be", "expected", 1)
+    if path is None:
+        return message
+    name = settings.flags[path].names[0]
+    if error["type"] == "missing":
+        return f"{name} is required"
+    got = "" if isinstance(cause, AlignError) else f", got {_shown(error['input'])}"
+    origin = settings.origins.get(path, "")
+    where = f" ({origin})" if origin and origin not in settings.flags[path].names else ""
+    return f"{name}: {message[:1].lower()}{message[1:]}{got}{where}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _version(prog: str) -> str:
+    try:
+        return importlib.metadata.version(prog)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _wants_traceback() -> bool:
+    return os.environ.get("ALIGN_TRACEBACK", "") not in ("", "0")
