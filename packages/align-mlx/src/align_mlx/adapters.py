@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import mlx.core as mx
-import mlx.nn as nn
 from align_contracts.errors import VerificationError
+from mlx import nn
 
 Params = dict[str, mx.array]
 

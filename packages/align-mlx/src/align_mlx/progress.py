@@ -7,7 +7,14 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 
 class Meter:
@@ -21,7 +28,9 @@ class Meter:
         every: seconds between plain lines where standard error is no terminal.
     """
 
-    def __init__(self, label: str, total: int, *, unit: str = "step", quiet: bool = False, every: float = 10.0):
+    def __init__(
+        self, label: str, total: int, *, unit: str = "step", quiet: bool = False, every: float = 10.0
+    ):
         self.label, self.total, self.unit, self.quiet, self.every = label, total, unit, quiet, every
         self.done = 0
         self._console = Console(stderr=True)
@@ -43,7 +52,9 @@ class Meter:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -59,7 +70,10 @@ class Meter:
         now = time.monotonic()
         if now - self._last >= self.every or self.done >= self.total:
             self._last = now
-            print(f"{self.label}: {self.unit} {self.done}/{self.total}  {now - self._start:.0f} s  {text}", file=sys.stderr)
+            print(
+                f"{self.label}: {self.unit} {self.done}/{self.total}  {now - self._start:.0f} s  {text}",
+                file=sys.stderr,
+            )
 
 
 def _short(value: Any) -> str:

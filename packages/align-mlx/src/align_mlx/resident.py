@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 from align_contracts import Artifact
 from align_contracts.errors import ConfigError
+from mlx import nn
 from mlx_lm.utils import dequantize_model, load_model, load_tokenizer
 
 from align_mlx import adapters as lora
@@ -123,7 +123,9 @@ def load_base(path: Path, compute: Compute | None = None) -> Resident:
     model.freeze()
     maps = lora.wrap(model)
     mx.eval(model.parameters())
-    return Resident(model, tokenizer, maps, compute, frozenset(map(int, tokenizer.eos_token_ids)), config=config)
+    return Resident(
+        model, tokenizer, maps, compute, frozenset(map(int, tokenizer.eos_token_ids)), config=config
+    )
 
 
 def require_chat_template(tokenizer: Any, path: Path) -> None:

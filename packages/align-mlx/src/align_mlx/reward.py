@@ -80,7 +80,9 @@ def load_scorer(rm: Artifact, resident: Resident | None = None, compute: Compute
     details = rm.details
     if resident is None:
         policy = details.backbone == "policy"
-        resident = load_policy(rm.input("policy"), compute) if policy else load_base(rm.input("base").path, compute)
+        resident = (
+            load_policy(rm.input("policy"), compute) if policy else load_base(rm.input("base").path, compute)
+        )
     adapter, _ = lora.load(rm.file("adapter"))
     head = {k: v.astype(mx.float32) for k, v in mx.load(str(rm.file("head"))).items()}
     return Scorer(resident, adapter, head, Calibration(details.calibration.mean, details.calibration.std))

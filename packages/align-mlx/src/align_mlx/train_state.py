@@ -56,7 +56,9 @@ class TrainState:
         """
         clipped, norm = optim.clip_grad_norm(grads, max_grad_norm)
         if not mx.isfinite(norm).item():
-            raise DivergedError("the gradient is not finite", got=f"norm {norm.item()}", do="nothing was updated")
+            raise DivergedError(
+                "the gradient is not finite", got=f"norm {norm.item()}", do="nothing was updated"
+            )
         rates = learning_rate if isinstance(learning_rate, dict) else {"": learning_rate}
         base = max(rates.values())
         before = self.params

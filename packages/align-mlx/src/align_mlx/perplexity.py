@@ -1,0 +1,29 @@
+"""Perplexity: exp of the mean negative log-prob of written answers, teacher-forced."""
+
+import math
+from collections.abc import Sequence
+
+from align_mlx.adapters import Adapter
+from align_mlx.batching import by_length, pad
+from align_mlx.chat import Tokens
+from align_mlx.logprobs import policy_stats
+from align_mlx.resident import Resident
+
+
+def perplexity(
+    resident: Resident, adapters: Sequence[Adapter], rows: Sequence[Tokens], token_budget: int = 8192
+) -> float:
+    """Give exp(−Σ log p / Σ tokens) over the answers' tokens, their end tokens included.
+
+    Args:
+        resident: the base.
+        adapters: the policy's adapters over the shared ones.
+        rows: prompts with written answers.
+        token_budget: padded tokens of one forward pass.
+    """
+    total, tokens = 0.0, 0
+    for group in by_length(rows, token_budget):
+        batch = pad([rows[i] for i in group])
+        total -= policy_stats(resident, adapters, batch).logprobs_BT.sum().item()
+        tokens += sum(len(rows[i].response) for i in group)
+    return math.exp(total / tokens)

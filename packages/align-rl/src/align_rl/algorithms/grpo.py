@@ -1,0 +1,38 @@
+"""Group-relative advantages."""
+
+from typing import Literal
+
+import mlx.core as mx
+
+from align_rl.algorithms.checks import same_shape
+
+Scale = Literal["none", "group", "batch"]
+
+
+def group_advantages(rewards_PK: mx.array, scale: Scale = "none", epsilon: float = 1e-6) -> mx.array:
+    """A = r − mean over the K answers of the same prompt, optionally over a standard deviation.
+
+    Args:
+        rewards_PK: rewards of K answers to each of P prompts.
+        scale: ``none`` (the seed's), ``group``: divided by the group's std, ``batch``: by the batch's std of A.
+        epsilon: added to the divisor.
+
+    Returns:
+        advantages_PK; a group whose rewards are all equal gives zeros.
+
+    Source: DeepSeekMath, arXiv 2402.03300, section 4.1; scale ``none``: Dr. GRPO, arXiv 2503.20783.
+    """
+    same_shape(2, rewards_PK=rewards_PK)
+    centred_PK = rewards_PK - rewards_PK.mean(axis=1, keepdims=True)
+    if scale == "group":
+        return centred_PK / (mx.sqrt((centred_PK**2).mean(axis=1, keepdims=True)) + epsilon)
+    if scale == "batch":
+        return centred_PK / (mx.sqrt((centred_PK**2).mean()) + epsilon)
+    if scale != "none":
+        raise ValueError(f"expected none, group or batch, got {scale!r}")
+    return centred_PK
+
+
+def silent_groups(rewards_PK: mx.array) -> mx.array:
+    """Count the groups whose rewards are all equal: they have no advantage and give no gradient."""
+    return (rewards_PK.max(axis=1) == rewards_PK.min(axis=1)).sum()

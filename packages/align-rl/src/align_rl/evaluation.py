@@ -1,0 +1,107 @@
+"""Evaluation points: the policy measured on fixed validation prompts, and what is kept of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from align_mlx import adapters as lora
+from align_mlx.chat import Tokens, decode_response
+from align_mlx.perplexity import perplexity
+from align_mlx.resident import Resident
+from align_mlx.reward import Scorer
+from align_mlx.rollout import Draw, Prompt
+from align_mlx.train_state import TrainState
+
+from align_rl.algorithms.selection import Point, better
+from align_rl.config import RLConfig
+from align_rl.measures import rollout_facts
+from align_rl.methods.actor import actor_adapter, pull_back
+from align_rl.methods.base import Method
+from align_rl.rollout import Rollout, collect
+
+EVALUATION_DRAW = 1 << 40
+"""The iteration number of evaluation draws: far from training's, and the same at every point."""
+PULLBACKS = 4
+"""How often an evaluation point above its target is pulled back and measured again."""
+
+
+@dataclass
+class Evaluator:
+    """Measures a policy and keeps what the study keeps of every evaluation point.
+
+    Attributes:
+        prompts: validation prompts, with their ids in `prompt_ids`.
+        chosen: validation prompts with their chosen answers, for perplexity.
+        folder: where adapters and responses are written, ``0050.safetensors`` and ``0050.jsonl``.
+        points: the records of all points so far.
+        best: the point to publish so far, and its parameters.
+    """
+
+    method: Method
+    resident: Resident
+    scorer: Scorer
+    prompts: Sequence[Prompt]
+    prompt_ids: Sequence[str]
+    chosen: Sequence[Tokens]
+    config: RLConfig
+    folder: Path
+    points: list[dict[str, Any]] = field(default_factory=list)
+    best: tuple[Point, Mapping[str, mx.array]] | None = None
+
+    def __call__(self, state: TrainState, target: float) -> dict[str, Any]:
+        """Measure the state's policy, keep its adapter and responses, and remember it if it is the best."""
+        rollout, record = self._measure(state, target)
+        if self.config.controller == "pullback":
+            for _ in range(PULLBACKS):
+                if record["kl"] <= target or state.iteration == 0:
+                    break
+                pull_back(state, 0.98 * (target / record["kl"]) ** 0.5)
+                rollout, record = self._measure(state, target)
+        self._keep(state, rollout, record["iteration"])
+        self.points.append(record)
+        point = Point(state.iteration, record["kl"], record["perplexity"], record["reward_mean"], target)
+        if state.iteration > 0 and better(self.config.selection, point, self.best and self.best[0]):
+            self.best = (point, dict(state.params))
+        return record
+
+    def _measure(self, state: TrainState, target: float) -> tuple[Rollout, dict[str, Any]]:
+        actor = actor_adapter(state.params, self.config)
+        draw = Draw(self.config.seed, EVALUATION_DRAW)
+        rollout = collect(self.resident, actor, self.scorer, self.prompts, self.config, draw=draw, answers=1)
+        record = {
+            "iteration": state.iteration,
+            **rollout_facts(rollout),
+            "target_kl": target,
+            "perplexity": perplexity(self.resident, (actor,), self.chosen, self.config.token_budget),
+        }
+        return rollout, record
+
+    def _keep(self, state: TrainState, rollout: Rollout, iteration: int) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        actor = actor_adapter(state.params, self.config)
+        lora.save(actor, self.folder / f"{iteration:04d}.safetensors", dtype=mx.bfloat16)
+        arrays = {"logprobs": rollout.logprobs_BT, "ref_logprobs": rollout.ref_logprobs_BT}
+        arrays |= self.method.diagnose(rollout, state.params)
+        numpy = {k: np.array(v) for k, v in arrays.items()}
+        end_tokens = self.resident.end_tokens
+        with (self.folder / f"{iteration:04d}.jsonl").open("w", encoding="utf-8") as file:
+            for i, answer in enumerate(rollout.answers):
+                ids = list(answer.tokens.response)
+                row = {
+                    "prompt_id": self.prompt_ids[i],
+                    "response": decode_response(self.resident.tokenizer, ids, end_tokens),
+                    "tokens": ids,
+                    "truncated": answer.truncated,
+                    "reward": _round(rollout.scores_B[i]),
+                    **{k: [_round(x) for x in v[i, : len(ids)]] for k, v in numpy.items()},
+                }
+                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _round(value: float) -> float:
+    """Six decimals: below that, log-probs in fp32 carry no information."""
+    return round(float(value), 6)

@@ -1,0 +1,187 @@
+"""The RL loop. PPO and GRPO share it: rollout → advantages → minibatch updates → controller → log → evaluation."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from align_contracts.errors import DivergedError
+from align_mlx.adapters import Params
+from align_mlx.batching import by_length
+from align_mlx.resident import Resident
+from align_mlx.reward import Scorer
+from align_mlx.rollout import Draw, Prompt
+from align_mlx.train_state import TrainState, warmup
+
+from align_rl.algorithms.controller import Control, control, phased_target
+from align_rl.config import RLConfig
+from align_rl.measures import Clock, rollout_facts
+from align_rl.methods.actor import ACTOR, actor_adapter, pull_back
+from align_rl.methods.base import Experience, Method
+from align_rl.rollout import Rollout, collect
+
+Record = dict[str, Any]
+
+
+def train(
+    method: Method,
+    resident: Resident,
+    scorer: Scorer,
+    prompts: list[Prompt],
+    config: RLConfig,
+    state: TrainState,
+    *,
+    evaluate: Callable[[TrainState, float], Record],
+    log: Callable[[Record], None],
+) -> None:
+    """Run the iterations that `state` has not done yet; `state` is whole after each of them.
+
+    Args:
+        method: PPO or GRPO.
+        resident: the base with the SFT adapter: the reference when it wears nothing more.
+        scorer: the reward model over the same base.
+        prompts: training prompts.
+        config: the settings.
+        state: parameters, optimizer and memory; moved on in place.
+        evaluate: called with the state and the KL target at the start and every `eval_every` iterations.
+        log: called with one record an iteration.
+
+    Raises:
+        DivergedError: a loss, gradient, reward or KL was not finite; nothing non-finite was kept.
+    """
+    rate = warmup(config.learning_rate, config.warmup_iterations)
+    decision = Control(**state.memory.get("control", {"kl_coef": penalty_start(config)}))
+    if state.iteration == 0:
+        evaluate(state, config.targets[0])
+    for iteration in range(state.iteration, config.num_iterations):
+        clock = Clock()
+        target = phased_target(config.targets, iteration, config.num_iterations)
+        chosen = [prompts[i] for i in prompt_order(config.seed, iteration, config.batch_size, len(prompts))]
+        with clock.phase("rollout"):
+            actor = actor_adapter(state.params, config)
+            draw = Draw(config.seed, iteration)
+            rollout = collect(resident, actor, scorer, chosen, config, draw=draw, answers=method.answers)
+        facts = rollout_facts(rollout)
+        require_finite(iteration, kl=facts["kl"], reward=facts["reward_mean"])
+        decision = control(config.controller, decision, facts["kl"], target)
+        with clock.phase("experience"):
+            experience = method.experience(rollout, state.params, decision.kl_coef)
+        learning_rate = rate(iteration) * decision.lr_scale
+        with clock.phase("update"):
+            updates = (
+                [] if decision.stop else update(method, experience, rollout, config, state, learning_rate)
+            )
+            pull_back(state, decision.shrink)
+        state.iteration = iteration + 1
+        state.memory |= {"control": asdict(decision), "method": method.memory()}
+        record = {"iteration": state.iteration, **facts, **experience.facts, **mean_of(updates)}
+        record |= {"target_kl": target, "learning_rate": learning_rate, "updates": len(updates)}
+        record |= {
+            "controller_actions": decision.actions,
+            "kl_coef": decision.kl_coef,
+            "shrink": decision.shrink,
+        }
+        if state.iteration % config.eval_every == 0 or state.iteration == config.num_iterations:
+            with clock.phase("eval"):
+                record["eval"] = evaluate(state, target)
+        log({**record, **clock.facts()})
+
+
+def update(
+    method: Method,
+    experience: Experience,
+    rollout: Rollout,
+    config: RLConfig,
+    state: TrainState,
+    learning_rate: float,
+) -> list[dict[str, float]]:
+    """Take the iteration's optimizer steps; give each step's facts."""
+    gradient = mx.value_and_grad(method.loss)
+    steps = []
+    for epoch in range(config.ppo_epochs):
+        for index in minibatches(rollout, config, state.iteration, epoch):
+            grads, facts = accumulate(gradient, state.params, experience, index, rollout, method, config)
+            require_finite(state.iteration, loss=facts["loss"])
+            facts["grad_norm"] = state.update(
+                grads, rates(config, state.iteration, learning_rate), config.max_grad_norm
+            )
+            steps.append(facts)
+    return steps
+
+
+def accumulate(
+    gradient: Callable[..., Any],
+    params: Params,
+    experience: Experience,
+    index: np.ndarray,
+    rollout: Rollout,
+    method: Method,
+    config: RLConfig,
+) -> tuple[Params, dict[str, float]]:
+    """Sum gradients and facts of a minibatch over micro-batches; the weights make the sum exact."""
+    minibatch = experience.rows(mx.array(index))
+    weights_BT = method.weights(minibatch)
+    rows = [rollout.answers[i].tokens for i in index]
+    grads: Params = {}
+    facts: dict[str, float] = {}
+    for group in by_length(rows, config.token_budget):
+        part = mx.array(group)
+        (loss, parts), grad = gradient(params, minibatch.rows(part), weights_BT[part])
+        grads = {k: grads[k] + g for k, g in grad.items()} if grads else grad
+        mx.eval(grads, loss, parts)
+        for name, value in {"loss": loss, **parts}.items():
+            facts[name] = facts.get(name, 0.0) + value.item()
+    return grads, facts
+
+
+def minibatches(rollout: Rollout, config: RLConfig, iteration: int, epoch: int) -> Iterator[np.ndarray]:
+    """Yield row indices of each minibatch: prompts are shuffled and dealt out, all answers of one stay together."""
+    count = int(rollout.prompts.max()) + 1
+    order = np.random.default_rng([config.seed, iteration, epoch, 1]).permutation(count)
+    for share in np.array_split(order, min(config.minibatches, count)):
+        yield np.flatnonzero(np.isin(rollout.prompts, share))
+
+
+def prompt_order(seed: int, iteration: int, batch_size: int, count: int) -> list[int]:
+    """Give the training prompts of an iteration: each pass over them is a new permutation, none is left out."""
+    order: list[int] = []
+    for place in range(iteration * batch_size, (iteration + 1) * batch_size):
+        epoch, offset = divmod(place, count)
+        if not order or offset == 0:
+            permutation = np.random.default_rng([seed, epoch, 2]).permutation(count)
+        order.append(int(permutation[offset]))
+    return order
+
+
+def rates(config: RLConfig, iteration: int, learning_rate: float) -> dict[str, float]:
+    """Give the learning rate of the actor and of everything else (PPO's critic); all 0 in the null control."""
+    if config.control == "null":
+        return {"": 0.0}
+    critic = getattr(config, "critic_learning_rate", None)
+    waiting = iteration < getattr(config, "critic_warmup", 0)
+    return {ACTOR: 0.0 if waiting else learning_rate, "": learning_rate if critic is None else critic}
+
+
+def penalty_start(config: RLConfig) -> float:
+    """Give the initial KL coefficient; 0 unless the controller penalises rewards."""
+    return config.kl_coef if config.controller == "reward_penalty" else 0.0
+
+
+def require_finite(iteration: int, **values: float) -> None:
+    """Raise DivergedError where a value is NaN or infinite, naming it."""
+    for name, value in values.items():
+        if not np.isfinite(value):
+            raise DivergedError(
+                f"{name} is not finite at iteration {iteration + 1}",
+                got=str(value),
+                do="lower the learning rate, or look at the last lines of train.jsonl",
+            )
+
+
+def mean_of(steps: list[dict[str, float]]) -> dict[str, float]:
+    """Average the steps' facts by name; the first step's ratio error is kept apart (it must be about 0)."""
+    if not steps:
+        return {}
+    means = {k: float(np.mean([s[k] for s in steps])) for k in steps[0] if k != "ratio_error"}
+    return {**means, "first_ratio_error": steps[0]["ratio_error"]}

@@ -1,0 +1,65 @@
+"""The half that both methods share: the actor's log-probs and its clipped surrogate on a minibatch."""
+
+import mlx.core as mx
+from align_mlx.adapters import Adapter, Params
+from align_mlx.logprobs import TokenStats, policy_stats
+from align_mlx.resident import Resident
+from align_mlx.train_state import TrainState
+
+from align_rl.algorithms.surrogate import clipped_surrogate, sequence_ratio, token_ratio
+from align_rl.config import RLConfig
+from align_rl.methods.base import Experience
+
+ACTOR = "actor."
+
+
+def part_of(params: Params, prefix: str) -> Params:
+    """Give the parameters under a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in params.items() if k.startswith(prefix)}
+
+
+def actor_adapter(params: Params, config: RLConfig) -> Adapter:
+    """Give the actor's adapter."""
+    return Adapter(part_of(params, ACTOR), config.lora_alpha / config.lora_rank)
+
+
+def pull_back(state: TrainState, factor: float) -> None:
+    """Scale the actor's adapter: its product A·B grows with B, so B is scaled."""
+    if factor != 1.0:
+        scaled = {
+            k: v * factor for k, v in state.params.items() if k.startswith(ACTOR) and k.endswith("lora_b")
+        }
+        state.params = {**state.params, **scaled}
+
+
+def surrogate(
+    resident: Resident,
+    config: RLConfig,
+    params: Params,
+    part: Experience,
+    *,
+    sequence: bool = False,
+    entropy: bool = False,
+) -> tuple[mx.array, TokenStats, dict[str, mx.array]]:
+    """Give the per-token clipped loss, the new statistics, and per-token facts (all [B, T])."""
+    stats = policy_stats(
+        resident,
+        (actor_adapter(params, config),),
+        part.batch,
+        temperature=config.temperature,
+        entropy=entropy,
+    )
+    mask_BT = part.batch.mask_BT
+    ratio_of = sequence_ratio if sequence else token_ratio
+    ratio_BT = ratio_of(stats.logprobs_BT, part.old_logprobs_BT, mask_BT)
+    low, high = config.clip
+    loss_BT = clipped_surrogate(ratio_BT, part.advantages_BT, clip_low=low, clip_high=high)
+    log_ratio_BT = (stats.logprobs_BT - part.old_logprobs_BT) * mask_BT
+    clipped_BT = ((ratio_BT < 1 - low) | (ratio_BT > 1 + high)).astype(mx.float32)
+    facts = {
+        "policy_loss": loss_BT,
+        "clip_fraction": clipped_BT,
+        "approx_kl": mx.exp(log_ratio_BT) - 1.0 - log_ratio_BT,
+        "ratio_error": mx.abs(ratio_BT - 1.0),
+    }
+    return loss_BT, stats, facts

@@ -1,0 +1,77 @@
+"""What the loop asks of a method."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import mlx.core as mx
+from align_mlx.adapters import Params
+from align_mlx.batching import Batch
+
+from align_rl.rollout import Rollout
+
+
+@dataclass(frozen=True)
+class Experience:
+    """A rollout made ready for updates; every array has one row an answer.
+
+    Attributes:
+        batch: the token rows.
+        old_logprobs_BT: of the policy that sampled, teacher-forced.
+        ref_logprobs_BT: of the reference.
+        advantages_BT: what each token is credited with.
+        returns_BT, old_values_BT: PPO's value targets and values; zeros for GRPO.
+        rewards_B: the shaped, calibrated rewards (for the log).
+        facts: numbers for the log.
+    """
+
+    batch: Batch
+    old_logprobs_BT: mx.array
+    ref_logprobs_BT: mx.array
+    advantages_BT: mx.array
+    returns_BT: mx.array
+    old_values_BT: mx.array
+    facts: dict[str, float]
+
+    def rows(self, index: mx.array) -> "Experience":
+        """Give the experience of some rows only."""
+        batch = Batch(self.batch.tokens_BL[index], self.batch.starts_B[index], self.batch.mask_BT[index])
+        return Experience(
+            batch,
+            self.old_logprobs_BT[index],
+            self.ref_logprobs_BT[index],
+            self.advantages_BT[index],
+            self.returns_BT[index],
+            self.old_values_BT[index],
+            self.facts,
+        )
+
+
+class Method(Protocol):
+    """PPO or GRPO."""
+
+    name: str
+    answers: int
+    """Answers a prompt."""
+
+    def params(self, key: mx.array) -> Params:
+        """Give the untrained parameters: the actor under ``actor.``, more as the method needs."""
+
+    def experience(self, rollout: Rollout, params: Params, kl_coef: float) -> Experience:
+        """Turn a rollout into advantages; moves on the method's running statistics."""
+
+    def weights(self, experience: Experience) -> mx.array:
+        """Token weights w_BT of a minibatch, with loss = Σ w·(token loss)."""
+
+    def loss(
+        self, params: Params, part: Experience, weights_BT: mx.array
+    ) -> tuple[mx.array, dict[str, mx.array]]:
+        """Give the loss of some rows, and weighted facts that add up over micro-batches."""
+
+    def diagnose(self, rollout: Rollout, params: Params) -> dict[str, mx.array]:
+        """Give per-token arrays [B, T] worth keeping at an evaluation point (PPO: values, advantages)."""
+
+    def memory(self) -> dict[str, Any]:
+        """Give what must survive a resume, as JSON."""
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Take `memory` back."""

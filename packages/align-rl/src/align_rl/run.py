@@ -1,0 +1,182 @@
+"""A run from artifacts to artifact: open, train, publish."""
+
+import json
+import shutil
+import time
+from typing import Any
+
+import mlx.core as mx
+from align_contracts import Artifact, open_artifact, publish
+from align_contracts.errors import ConfigError
+from align_mlx import adapters as lora
+from align_mlx.adapters import Adapter
+from align_mlx.compute import choose
+from align_mlx.progress import Meter
+from align_mlx.resident import Resident, load_policy, policy_adapters
+from align_mlx.reward import Scorer, load_scorer
+from align_mlx.train_state import TrainState
+
+from align_rl import data as rl_data
+from align_rl.config import GRPOConfig, PPOConfig, RLConfig
+from align_rl.evaluation import Evaluator
+from align_rl.loop import Record, train
+from align_rl.methods.actor import actor_adapter, part_of
+from align_rl.methods.base import Method
+from align_rl.methods.grpo import GRPO
+from align_rl.methods.ppo import CRITIC, HEAD, PPO
+
+
+def run(config: RLConfig) -> int:
+    """Train a policy with PPO or GRPO, as the type of `config` says, and publish it.
+
+    Raises:
+        ConfigError: settings that contradict each other or the inputs.
+        DivergedError: training went non-finite.
+    """
+    require_lengths(config)
+    sft, rm = open_artifact(config.sft, kind="policy"), open_artifact(config.rm, kind="reward_model")
+    data = open_artifact(config.data, kind="dataset")
+    require_inputs(sft, rm)
+    with publish(
+        config.out,
+        "policy",
+        producer="align-rl",
+        config=config,
+        inputs={"base": sft.input("base"), "policy": sft, "reward_model": rm, "dataset": data},
+        overwrite=config.overwrite,
+    ) as draft:
+        mx.reset_peak_memory()
+        start = time.perf_counter()
+        resident = load_policy(sft, choose(config.compute_form, config.compute_dtype))
+        scorer = load_scorer(rm, resident)
+        method = make_method(config, resident, scorer)
+        rows = rl_data.load(data, resident, config)
+        state = TrainState.start(method.params(mx.random.key(config.seed)))
+        folder = draft.dir / "eval"
+        evaluator = Evaluator(
+            method, resident, scorer, rows.validation, rows.validation_ids, rows.chosen, config, folder
+        )
+        log_path = draft.file("train.jsonl", role="log", volatile=True)
+        label = f"{method.name} seed {config.seed}"
+        with (
+            Meter(label, config.num_iterations, unit="iteration", quiet=config.quiet) as meter,
+            log_path.open("w") as log,
+        ):
+
+            def record(row: Record) -> None:
+                log.write(json.dumps(row, allow_nan=False) + "\n")
+                log.flush()
+                meter.advance(reward=row["reward_mean"], kl=row["kl"], target=row["target_kl"])
+
+            train(method, resident, scorer, rows.train, config, state, evaluate=evaluator, log=record)
+        write(draft, sft, evaluator, method, state)
+        draft.metric("training_seconds", time.perf_counter() - start)
+        draft.metric("peak_memory_bytes", mx.get_peak_memory())
+        draft.metric("prompts_dropped", rows.dropped)
+    return 0
+
+
+def make_method(config: RLConfig, resident: Resident, scorer: Scorer) -> Method:
+    """Give the method that a config's type names."""
+    if isinstance(config, PPOConfig):
+        return PPO(config, resident, scorer)
+    if isinstance(config, GRPOConfig):
+        return GRPO(config, resident, scorer.calibration)
+    raise ConfigError("no such method", expected="PPOConfig or GRPOConfig", got=type(config).__name__)
+
+
+def write(draft: Any, sft: Artifact, evaluator: Evaluator, method: Method, state: TrainState) -> None:
+    """Write the best checkpoint, its curve and every evaluation point into the draft."""
+    config = evaluator.config
+    assert evaluator.best is not None  # the last iteration is always an evaluation point
+    point, params = evaluator.best
+    policy = actor_adapter(params, config)
+    lora.save(policy, draft.file("adapter.safetensors", role="adapter"))
+    adapters = []
+    for number, (entry, adapter) in enumerate(zip(sft.details.adapters, policy_adapters(sft), strict=True)):
+        name = "sft.safetensors" if number == 0 else f"sft_{number}.safetensors"
+        shutil.copyfile(
+            sft.path / entry.file, draft.file(name, role="adapter_sft" + (f"_{number}" if number else ""))
+        )
+        adapters.append({**entry.model_dump(), "file": name})
+    adapters.append(adapter_details("policy", "adapter.safetensors", policy, config))
+    if isinstance(method, PPO):
+        critic = Adapter(part_of(params, CRITIC), method.critic_scale)
+        lora.save(
+            critic, draft.file("critic.safetensors", role="critic"), extra=prefixed(part_of(params, HEAD))
+        )
+    points = [{**p, "selected": p["iteration"] == point.iteration} for p in evaluator.points]
+    draft.write_jsonl("curve.jsonl", points, role="curve")
+    for p in points:
+        stem = f"{p['iteration']:04d}"
+        draft.file(f"eval/{stem}.safetensors", role=f"eval_{stem}")
+        draft.file(f"eval/{stem}.jsonl", role=f"eval_{stem}_responses")
+    chosen = next(p for p in points if p["selected"])
+    for name in ("kl", "kl_k1", "perplexity", "reward_mean", "response_length_mean", "truncated_rate"):
+        draft.metric(name, chosen[name], step=point.iteration, n=len(evaluator.prompts))
+    draft.metric("iterations", state.iteration)
+    draft.metric("controller_actions", state.memory["control"]["actions"])
+    draft.seeds = [config.seed]
+    draft.details = {
+        "method": method.name,
+        "form": "residual",
+        "format": sft.details.format,
+        "adapters": adapters,
+        "seed": config.seed,
+        "control": config.control,
+        "merge": None,
+        "selection": {
+            "rule": config.selection,
+            "step": point.iteration,
+            "gate_passed": point.passes,
+            "kl": point.kl,
+            "perplexity": point.perplexity,
+            "reward": point.reward,
+        },
+    }
+
+
+def adapter_details(name: str, file: str, adapter: Adapter, config: RLConfig) -> dict[str, Any]:
+    """Describe an adapter for the manifest."""
+    return {
+        "name": name,
+        "file": file,
+        "rank": config.lora_rank,
+        "alpha": config.lora_alpha,
+        "layers": config.lora_layers,
+        "targets": sorted({k.rsplit(".", 2)[-2] for k in adapter.params}),
+    }
+
+
+def prefixed(head: dict[str, mx.array]) -> dict[str, mx.array]:
+    """Name the value head's arrays in the critic's file."""
+    return {f"head.{k}": v for k, v in head.items()}
+
+
+def require_lengths(config: RLConfig) -> None:
+    """Raise ConfigError where prompt and response limits exceed the sequence limit."""
+    need = config.max_prompt_length + config.max_response_length
+    if need > config.max_seq_length:
+        raise ConfigError(
+            "prompt and response do not fit the sequence",
+            expected=f"max_prompt_length + max_response_length ≤ {config.max_seq_length}",
+            got=str(need),
+            do="raise --max-seq-length or lower one of the two",
+        )
+
+
+def require_inputs(sft: Artifact, rm: Artifact) -> None:
+    """Raise ConfigError where the policy or the reward model cannot take part in a run."""
+    if sft.details.format != "chosen":
+        raise ConfigError(
+            f"{sft.name} was trained on the genrm format",
+            expected="a policy trained on chosen answers",
+            do="train one: align-sft train --format chosen",
+        )
+    if rm.input("policy").content_digest != sft.content_digest:
+        raise ConfigError(
+            f"the reward model {rm.name} stands on another SFT policy",
+            expected=sft.content_digest,
+            got=rm.input("policy").content_digest,
+            do="train the reward model on this policy, or pass the policy it was trained on",
+        )
