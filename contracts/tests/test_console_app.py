@@ -1,0 +1,121 @@
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+import console_example as example
+from align_contracts import console
+from align_contracts.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch):
+    example.SEEN.clear()
+    monkeypatch.delenv("ALIGN_TRACEBACK", raising=False)
+
+
+def start(*argv: str) -> int:
+    return console.main("align-contracts", "A program.", example.COMMANDS, argv)
+
+
+def config(*argv: str) -> BaseModel:
+    return console.resolve("align-contracts", example.COMMANDS, ["train", "--sft", "x", *argv])[1]
+
+
+def test_a_command_runs_with_its_config():
+    assert start("train", "--sft", "artifacts/sft", "--num_iterations", "3") == 0
+    assert example.SEEN[0].sft == Path("artifacts/sft")
+    assert example.SEEN[0].num_iterations == 3
+
+
+def test_the_exit_code_of_run_is_returned():
+    assert start("seven") == 7
+
+
+def test_an_align_error_is_one_line_and_its_exit_code(capsys):
+    assert start("diverge") == 4
+    assert capsys.readouterr().err == (
+        "error: the loss is not finite: expected a number, got nan. Lower the learning rate\n"
+    )
+
+
+def test_traceback_on_request(monkeypatch):
+    monkeypatch.setenv("ALIGN_TRACEBACK", "1")
+    with pytest.raises(ArithmeticError):
+        start("diverge")
+
+
+def test_ctrl_c_is_130(capsys):
+    assert start("interrupt") == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_priority_default_recipe_set_flag(tmp_path):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("[rl]\nK = 3\nnum_iterations = 10\nbits = 8\n[ppo]\nnum_iterations = 20\nlabel = 'p'\n")
+    got = config("--config", str(recipe), "--set", "bits=0", "--set", "label=s", "--label", "f")
+    # K from [rl]; num_iterations from [ppo], the later section; bits from --set; label from the flag
+    assert (got.K, got.num_iterations, got.bits, got.label) == (3, 20, 0, "f")
+    assert got.learning_rate == 5e-6
+
+
+def test_every_wrong_setting_gets_a_line_that_names_where_it_came_from(tmp_path, capsys):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("[rl]\nlearning_rate = -1\n")
+    assert start("train", "--config", str(recipe), "--set", "bits=5", "--K", "x") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: align-contracts train: 4 settings are wrong\n")
+    assert "--sft is required" in err
+    assert "--K: expected a valid integer" in err
+    assert "got 'x'\n" in err
+    assert f"--learning-rate: expected greater than 0, got -1 ({recipe} [rl])" in err
+    assert "--bits: expected 0, 4 or 8, got 5 (--set bits=5)" in err
+
+
+def test_a_validator_s_own_message_is_shown_as_it_is(capsys):
+    assert start("train", "--sft", "x", "--K", "101") == 2
+    assert capsys.readouterr().err == (
+        "error: align-contracts train: K is too large: expected at most 100, got 101\n"
+    )
+
+
+def test_unknown_command_and_version(capsys):
+    assert start("trian") == 2
+    assert capsys.readouterr().err == (
+        "error: align-contracts: unknown command 'trian'. Did you mean train?\n"
+    )
+    assert start("--version") == 0
+    assert start("train", "--version") == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    assert first.startswith("align-contracts ")
+
+
+def test_no_command_shows_the_commands_and_fails(capsys):
+    assert start() == 2
+    assert "  train " in capsys.readouterr().out
+
+
+def test_show_config_prints_json_and_runs_nothing(capsys):
+    assert start("train", "--sft", "x", "--K", "4", "--show-config") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["K"], shown["sft"], shown["lora"]) == (4, "x", {"rank": 8})
+    assert example.SEEN == []
+
+
+def test_resolve_needs_a_known_command():
+    with pytest.raises(ConfigError, match="needs a command"):
+        console.resolve("p", example.COMMANDS, [])
+    with pytest.raises(ConfigError, match="unknown flag --traim"):
+        console.resolve("p", example.COMMANDS, ["--traim"])
+
+
+def test_commands_without_name_or_descriptions_are_refused():
+    class Bare(BaseModel):
+        rank: int = 1
+
+    with pytest.raises(ValueError, match="needs a name"):
+        console.Command("", "x", example.Lora, "m:f")
+    with pytest.raises(ValueError, match="without a description: rank"):
+        console.Command("x", "x", Bare, "m:f")
