@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import mlx.core as mx
-from align_contracts.errors import VerificationError
 from mlx import nn
+
+from align_contracts.errors import VerificationError
 
 Params = dict[str, mx.array]
 
@@ -62,6 +63,7 @@ class AdaptedLinear(nn.Module):
         self._worn: Sequence[tuple[mx.array, mx.array, float]] = ()
 
     def __call__(self, x: mx.array) -> mx.array:
+        """Apply the map and the worn adapters to x [..., in]."""
         y = self.base(x)
         for a, b, scale in self._worn:
             y = y + scale * ((x @ a.astype(x.dtype)) @ b.astype(x.dtype))

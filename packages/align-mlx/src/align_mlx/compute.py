@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import mlx.core as mx
+
 from align_contracts.errors import ConfigError
 
 Form = Literal["auto", "quantized", "dense"]

@@ -28,9 +28,7 @@ class Meter:
         every: seconds between plain lines where standard error is no terminal.
     """
 
-    def __init__(
-        self, label: str, total: int, *, unit: str = "step", quiet: bool = False, every: float = 10.0
-    ):
+    def __init__(self, label: str, total: int, *, unit: str = "step", quiet: bool = False, every: float = 10.0):
         self.label, self.total, self.unit, self.quiet, self.every = label, total, unit, quiet, every
         self.done = 0
         self._console = Console(stderr=True)

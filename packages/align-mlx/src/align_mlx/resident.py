@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from align_contracts import Artifact
-from align_contracts.errors import ConfigError
 from mlx import nn
 from mlx_lm.utils import dequantize_model, load_model, load_tokenizer
 
+from align_contracts import Artifact
+from align_contracts.errors import ConfigError
 from align_mlx import adapters as lora
 from align_mlx.adapters import AdaptedLinear, Adapter
 from align_mlx.compute import Compute, choose
@@ -123,9 +123,7 @@ def load_base(path: Path, compute: Compute | None = None) -> Resident:
     model.freeze()
     maps = lora.wrap(model)
     mx.eval(model.parameters())
-    return Resident(
-        model, tokenizer, maps, compute, frozenset(map(int, tokenizer.eos_token_ids)), config=config
-    )
+    return Resident(model, tokenizer, maps, compute, frozenset(map(int, tokenizer.eos_token_ids)), config=config)
 
 
 def require_chat_template(tokenizer: Any, path: Path) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
-from align_contracts import Artifact
 
+from align_contracts import Artifact
 from align_mlx import adapters as lora
 from align_mlx.adapters import Adapter, Params
 from align_mlx.batching import by_length, pad
@@ -80,9 +80,7 @@ def load_scorer(rm: Artifact, resident: Resident | None = None, compute: Compute
     details = rm.details
     if resident is None:
         policy = details.backbone == "policy"
-        resident = (
-            load_policy(rm.input("policy"), compute) if policy else load_base(rm.input("base").path, compute)
-        )
+        resident = load_policy(rm.input("policy"), compute) if policy else load_base(rm.input("base").path, compute)
     adapter, _ = lora.load(rm.file("adapter"))
     head = {k: v.astype(mx.float32) for k, v in mx.load(str(rm.file("head"))).items()}
     return Scorer(resident, adapter, head, Calibration(details.calibration.mean, details.calibration.std))

@@ -70,9 +70,7 @@ def sample(
     result: dict[int, list[Answer]] = {}
     for start in range(0, len(order), per_group):
         group = order[start : start + per_group]
-        decoded = _decode(
-            [prompts[i] for i in group], resident, adapters, draw, answers, max_new_tokens, temperature
-        )
+        decoded = _decode([prompts[i] for i in group], resident, adapters, draw, answers, max_new_tokens, temperature)
         for place, i in enumerate(group):
             result[i] = decoded[place * answers : (place + 1) * answers]
         tick(min(start + per_group, len(order)))

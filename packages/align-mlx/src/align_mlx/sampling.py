@@ -18,9 +18,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def uniforms(
-    seed: int, iteration: int, prompts_B: np.ndarray, answers_B: np.ndarray, steps: int
-) -> np.ndarray:
+def uniforms(seed: int, iteration: int, prompts_B: np.ndarray, answers_B: np.ndarray, steps: int) -> np.ndarray:
     """Give the uniform numbers of B answers.
 
     Args:

@@ -10,9 +10,9 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.optimizers as optim
-from align_contracts.errors import DivergedError, MissingError
 from mlx.utils import tree_flatten, tree_unflatten
 
+from align_contracts.errors import DivergedError, MissingError
 from align_mlx.adapters import Params
 
 
@@ -56,9 +56,7 @@ class TrainState:
         """
         clipped, norm = optim.clip_grad_norm(grads, max_grad_norm)
         if not mx.isfinite(norm).item():
-            raise DivergedError(
-                "the gradient is not finite", got=f"norm {norm.item()}", do="nothing was updated"
-            )
+            raise DivergedError("the gradient is not finite", got=f"norm {norm.item()}", do="nothing was updated")
         rates = learning_rate if isinstance(learning_rate, dict) else {"": learning_rate}
         base = max(rates.values())
         before = self.params

@@ -2,7 +2,6 @@
 
 from align_contracts.console import Command
 from align_contracts.console import main as console_main
-
 from align_rl.config import GRPOConfig, PPOConfig
 
 _INPUTS = "--sft artifacts/embedded/sft --rm artifacts/embedded/rm --data artifacts/embedded/data"
@@ -13,9 +12,7 @@ COMMANDS = (
         config=PPOConfig,
         run="align_rl.run:run",
         sections=("rl", "ppo"),
-        examples=(
-            f"align-rl ppo {_INPUTS} --config recipes/embedded.toml --seed 42 --out artifacts/embedded/ppo-42",
-        ),
+        examples=(f"align-rl ppo {_INPUTS} --config recipes/embedded.toml --seed 42 --out artifacts/embedded/ppo-42",),
     ),
     Command(
         name="grpo",

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from align_contracts.console import runtime
 from pydantic import BaseModel, ConfigDict, Field
 
+from align_contracts.console import runtime
 from align_rl.algorithms.controller import Mode
 from align_rl.algorithms.grpo import Scale
 from align_rl.algorithms.selection import Rule
@@ -37,19 +37,13 @@ class RLConfig(BaseModel):
     ppo_epochs: int = _field("run", 1, "passes over each rollout", ge=1)
     learning_rate: float = _field("run", 5e-6, "base learning rate of the actor", ge=0)
     warmup_iterations: int = _field("run", 0, "iterations over which the learning rate rises linearly", ge=0)
-    max_grad_norm: float = _field(
-        "run", 0.5, "joint gradient norm above which gradients are scaled down", gt=0
-    )
-    control: Literal["none", "null"] = _field(
-        "run", "none", "null: learning rate 0, everything else the same"
-    )
+    max_grad_norm: float = _field("run", 0.5, "joint gradient norm above which gradients are scaled down", gt=0)
+    control: Literal["none", "null"] = _field("run", "none", "null: learning rate 0, everything else the same")
     max_seq_length: int = _field("sampling", 512, "most tokens of prompt and response", ge=2)
     max_prompt_length: int = _field("sampling", 256, "longer prompts are left out and counted", ge=1)
     max_response_length: int = _field("sampling", 256, "most sampled tokens of a response", ge=1)
     temperature: float = _field("sampling", 1.0, "rollout temperature; log-probs use it too", gt=0)
-    truncation_penalty: float = _field(
-        "sampling", 0.0, "subtracted from the reward of a response cut at the limit"
-    )
+    truncation_penalty: float = _field("sampling", 0.0, "subtracted from the reward of a response cut at the limit")
     mask_truncated: bool = _field("sampling", False, "give responses cut at the limit no gradient")
     lora_rank: int = _field("adapter", 16, "rank of the policy adapter", ge=1)
     lora_alpha: float = _field("adapter", 32.0, "LoRA alpha; the factor is alpha / rank", gt=0)
@@ -58,17 +52,13 @@ class RLConfig(BaseModel):
     clip_range: float = _field("loss", 0.2, "ε of the clipped surrogate", gt=0)
     clip_range_high: float | None = _field("loss", None, "upper ε if different (clip-higher)")
     controller: Mode = _field("kl", "lr", "how KL is held: none, lr, stop, pullback or reward_penalty")
-    kl_schedule: Literal["phased", "constant"] = _field(
-        "kl", "phased", "phased: one target a phase of the run"
-    )
+    kl_schedule: Literal["phased", "constant"] = _field("kl", "phased", "phased: one target a phase of the run")
     target_kl: tuple[float, ...] = _field("kl", (0.05, 0.02, 0.01), "KL targets, nats per response token")
     kl_coef: float = _field("kl", 0.05, "initial KL coefficient of reward_penalty", ge=0)
     eval_every: int = _field("evaluation", 50, "iterations between evaluation points", ge=1)
     eval_prompts: int = _field("evaluation", 200, "validation prompts of an evaluation point", ge=1)
     selection: Rule = _field("evaluation", "perplexity", "which point under the KL gate is published")
-    compute_form: Literal["auto", "quantized", "dense"] = _field(
-        "compute", "auto", "form of the base's weights"
-    )
+    compute_form: Literal["auto", "quantized", "dense"] = _field("compute", "auto", "form of the base's weights")
     compute_dtype: Literal["auto", "float32", "bfloat16"] = _field("compute", "auto", "number format")
     rollout_rows: int = _field("compute", 128, "responses decoded at the same time", ge=1)
     token_budget: int = _field("compute", 16384, "padded tokens of one forward or backward pass", ge=64)
@@ -94,16 +84,12 @@ class PPOConfig(RLConfig):
     gae_lambda: float = _field("ppo", 0.95, "λ of GAE", ge=0, le=1)
     value_coef: float = _field("ppo", 0.5, "weight of the value loss", ge=0)
     entropy_coef: float = _field("ppo", 0.01, "weight of the entropy bonus", ge=0)
-    entropy: Literal["true", "sampled"] = _field(
-        "ppo", "true", "entropy of the distribution, or the seed's −p·log p"
-    )
+    entropy: Literal["true", "sampled"] = _field("ppo", "true", "entropy of the distribution, or the seed's −p·log p")
     reward_shaping: Literal["eos-only"] = _field("ppo", "eos-only", "the reward sits on the last token")
     whiten_advantages: bool = _field("ppo", True, "advantages to mean 0, std 1 over the rollout's tokens")
     value_clip: float | None = _field("ppo", None, "clip of the value's change; none by default")
     critic_init: Literal["rm", "zero"] = _field("ppo", "rm", "start of the critic: the reward model, or zero")
-    critic_learning_rate: float | None = _field(
-        "ppo", None, "learning rate of the critic; the actor's if not given"
-    )
+    critic_learning_rate: float | None = _field("ppo", None, "learning rate of the critic; the actor's if not given")
     critic_warmup: int = _field("ppo", 0, "first iterations in which only the critic learns", ge=0)
 
 
@@ -112,8 +98,6 @@ class GRPOConfig(RLConfig):
 
     K: int = _field("grpo", 6, "answers a prompt", ge=2)
     normalizer_alpha: float = _field("grpo", 0.99, "EMA coefficient of the score normaliser", ge=0, le=1)
-    score_normalizer: Literal["ema", "none"] = _field(
-        "grpo", "ema", "ema: running mean and std, clipped to [1, 5]"
-    )
+    score_normalizer: Literal["ema", "none"] = _field("grpo", "ema", "ema: running mean and std, clipped to [1, 5]")
     loss_type: Aggregation = _field("grpo", "grpo", "how token losses are averaged, or gspo's sequence ratio")
     scale_rewards: Scale = _field("grpo", "none", "divide advantages by a std: none, group or batch")

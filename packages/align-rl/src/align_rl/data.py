@@ -8,7 +8,6 @@ from align_contracts.errors import ConfigError
 from align_mlx.chat import Tokens, encode_prompt, encode_turn
 from align_mlx.resident import Resident
 from align_mlx.rollout import Prompt
-
 from align_rl.config import RLConfig
 
 

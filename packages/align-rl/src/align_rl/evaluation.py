@@ -8,6 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+
 from align_mlx import adapters as lora
 from align_mlx.chat import Tokens, decode_response
 from align_mlx.perplexity import perplexity
@@ -15,7 +16,6 @@ from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt
 from align_mlx.train_state import TrainState
-
 from align_rl.algorithms.selection import Point, better
 from align_rl.config import RLConfig
 from align_rl.measures import rollout_facts

@@ -6,6 +6,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+
 from align_contracts.errors import DivergedError
 from align_mlx.adapters import Params
 from align_mlx.batching import by_length
@@ -13,7 +14,6 @@ from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt
 from align_mlx.train_state import TrainState, warmup
-
 from align_rl.algorithms.controller import Control, control, phased_target
 from align_rl.config import RLConfig
 from align_rl.measures import Clock, rollout_facts
@@ -69,9 +69,7 @@ def train(
             experience = method.experience(rollout, state.params, decision.kl_coef)
         learning_rate = rate(iteration) * decision.lr_scale
         with clock.phase("update"):
-            updates = (
-                [] if decision.stop else update(method, experience, rollout, config, state, learning_rate)
-            )
+            updates = [] if decision.stop else update(method, experience, rollout, config, state, learning_rate)
             pull_back(state, decision.shrink)
         state.iteration = iteration + 1
         state.memory |= {"control": asdict(decision), "method": method.memory()}

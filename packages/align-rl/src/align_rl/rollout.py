@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
+
 from align_mlx.adapters import Adapter
 from align_mlx.batching import Batch, by_length, pad
 from align_mlx.chat import Tokens
@@ -12,7 +13,6 @@ from align_mlx.logprobs import response_stats
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Answer, Draw, Prompt, sample
-
 from align_rl.config import RLConfig
 
 
@@ -86,9 +86,7 @@ def logprobs(
     return by_budget(stats, rows, batch, config.token_budget)
 
 
-def by_budget(
-    compute: Callable[[Batch], mx.array], rows: Sequence[Tokens], batch: Batch, budget: int
-) -> mx.array:
+def by_budget(compute: Callable[[Batch], mx.array], rows: Sequence[Tokens], batch: Batch, budget: int) -> mx.array:
     """Compute [b, t] arrays over groups of similar length and put them together as [B, T], 0 where padded."""
     out = np.zeros(batch.mask_BT.shape, np.float32)
     for group in by_length(rows, budget):

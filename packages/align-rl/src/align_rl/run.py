@@ -6,16 +6,16 @@ import time
 from typing import Any
 
 import mlx.core as mx
+
 from align_contracts import Artifact, open_artifact, publish
 from align_contracts.errors import ConfigError
 from align_mlx import adapters as lora
 from align_mlx.adapters import Adapter
 from align_mlx.compute import choose
 from align_mlx.progress import Meter
-from align_mlx.resident import Resident, load_policy, policy_adapters
+from align_mlx.resident import Resident, load_policy
 from align_mlx.reward import Scorer, load_scorer
 from align_mlx.train_state import TrainState
-
 from align_rl import data as rl_data
 from align_rl.config import GRPOConfig, PPOConfig, RLConfig
 from align_rl.evaluation import Evaluator
@@ -93,18 +93,14 @@ def write(draft: Any, sft: Artifact, evaluator: Evaluator, method: Method, state
     policy = actor_adapter(params, config)
     lora.save(policy, draft.file("adapter.safetensors", role="adapter"))
     adapters = []
-    for number, (entry, adapter) in enumerate(zip(sft.details.adapters, policy_adapters(sft), strict=True)):
+    for number, entry in enumerate(sft.details.adapters):
         name = "sft.safetensors" if number == 0 else f"sft_{number}.safetensors"
-        shutil.copyfile(
-            sft.path / entry.file, draft.file(name, role="adapter_sft" + (f"_{number}" if number else ""))
-        )
+        shutil.copyfile(sft.path / entry.file, draft.file(name, role="adapter_sft" + (f"_{number}" if number else "")))
         adapters.append({**entry.model_dump(), "file": name})
     adapters.append(adapter_details("policy", "adapter.safetensors", policy, config))
     if isinstance(method, PPO):
         critic = Adapter(part_of(params, CRITIC), method.critic_scale)
-        lora.save(
-            critic, draft.file("critic.safetensors", role="critic"), extra=prefixed(part_of(params, HEAD))
-        )
+        lora.save(critic, draft.file("critic.safetensors", role="critic"), extra=prefixed(part_of(params, HEAD)))
     points = [{**p, "selected": p["iteration"] == point.iteration} for p in evaluator.points]
     draft.write_jsonl("curve.jsonl", points, role="curve")
     for p in points:

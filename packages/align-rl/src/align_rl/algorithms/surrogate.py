@@ -9,9 +9,7 @@ from align_rl.algorithms.checks import same_shape
 Aggregation = Literal["grpo", "dapo", "dr_grpo", "gspo"]
 
 
-def clipped_surrogate(
-    ratio_BT: mx.array, advantages_BT: mx.array, *, clip_low: float, clip_high: float
-) -> mx.array:
+def clipped_surrogate(ratio_BT: mx.array, advantages_BT: mx.array, *, clip_low: float, clip_high: float) -> mx.array:
     """Per-token loss −min(ratio·A, clip(ratio, 1 − low, 1 + high)·A).
 
     Source: PPO, arXiv 1707.06347, eq. 7; asymmetric clip: DAPO, arXiv 2503.14476.

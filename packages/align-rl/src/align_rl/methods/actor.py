@@ -1,11 +1,11 @@
 """The half that both methods share: the actor's log-probs and its clipped surrogate on a minibatch."""
 
 import mlx.core as mx
+
 from align_mlx.adapters import Adapter, Params
 from align_mlx.logprobs import TokenStats, policy_stats
 from align_mlx.resident import Resident
 from align_mlx.train_state import TrainState
-
 from align_rl.algorithms.surrogate import clipped_surrogate, sequence_ratio, token_ratio
 from align_rl.config import RLConfig
 from align_rl.methods.base import Experience
@@ -26,9 +26,7 @@ def actor_adapter(params: Params, config: RLConfig) -> Adapter:
 def pull_back(state: TrainState, factor: float) -> None:
     """Scale the actor's adapter: its product A·B grows with B, so B is scaled."""
     if factor != 1.0:
-        scaled = {
-            k: v * factor for k, v in state.params.items() if k.startswith(ACTOR) and k.endswith("lora_b")
-        }
+        scaled = {k: v * factor for k, v in state.params.items() if k.startswith(ACTOR) and k.endswith("lora_b")}
         state.params = {**state.params, **scaled}
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import mlx.core as mx
+
 from align_mlx.adapters import Params
 from align_mlx.batching import Batch
-
 from align_rl.rollout import Rollout
 
 
@@ -62,9 +62,7 @@ class Method(Protocol):
     def weights(self, experience: Experience) -> mx.array:
         """Token weights w_BT of a minibatch, with loss = Σ w·(token loss)."""
 
-    def loss(
-        self, params: Params, part: Experience, weights_BT: mx.array
-    ) -> tuple[mx.array, dict[str, mx.array]]:
+    def loss(self, params: Params, part: Experience, weights_BT: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
         """Give the loss of some rows, and weighted facts that add up over micro-batches."""
 
     def diagnose(self, rollout: Rollout, params: Params) -> dict[str, mx.array]:

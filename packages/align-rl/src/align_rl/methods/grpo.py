@@ -4,10 +4,10 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+
 from align_mlx.adapters import LoraSpec, Params, fresh
 from align_mlx.resident import Resident
 from align_mlx.reward import Calibration
-
 from align_rl.algorithms.grpo import group_advantages, silent_groups
 from align_rl.algorithms.kl import k1
 from align_rl.algorithms.normalizer import ScoreNormalizer
@@ -40,9 +40,7 @@ class GRPO:
         scores = self.calibration.apply(rollout.scores_B, mean=3.0)
         scores = mx.array((scores - config.truncation_penalty * rollout.truncated_B).astype(np.float32))
         if kl_coef:
-            scores = scores - kl_coef * (k1(rollout.logprobs_BT, rollout.ref_logprobs_BT) * mask_BT).sum(
-                axis=1
-            )
+            scores = scores - kl_coef * (k1(rollout.logprobs_BT, rollout.ref_logprobs_BT) * mask_BT).sum(axis=1)
         facts = {"reward_calibrated": scores.mean().item()}
         rewards_PK = scores.reshape(-1, self.answers)
         before = int(silent_groups(rewards_PK).item())
@@ -71,9 +69,7 @@ class GRPO:
         """Weights of the chosen loss type."""
         return token_weights(experience.batch.mask_BT, self.config.loss_type, self.config.max_response_length)
 
-    def loss(
-        self, params: Params, part: Experience, weights_BT: mx.array
-    ) -> tuple[mx.array, dict[str, mx.array]]:
+    def loss(self, params: Params, part: Experience, weights_BT: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
         """L_CLIP: the clipped surrogate alone; KL is held from outside."""
         sequence = self.config.loss_type == "gspo"
         loss_BT, _, facts = surrogate(self.resident, self.config, params, part, sequence=sequence)

@@ -4,11 +4,11 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+
 from align_mlx.adapters import Adapter, LoraSpec, Params, fresh
 from align_mlx.batching import Batch, gather
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
-
 from align_rl.algorithms.gae import eos_rewards, gae
 from align_rl.algorithms.kl import k1
 from align_rl.algorithms.masked import masked_whiten
@@ -64,9 +64,7 @@ class PPO:
         scores = self.calibration.apply(rollout.scores_B) - config.truncation_penalty * rollout.truncated_B
         rewards_BT = eos_rewards(mx.array(scores.astype(np.float32)), batch.mask_BT)
         if kl_coef:
-            rewards_BT = (
-                rewards_BT - kl_coef * k1(rollout.logprobs_BT, rollout.ref_logprobs_BT) * batch.mask_BT
-            )
+            rewards_BT = rewards_BT - kl_coef * k1(rollout.logprobs_BT, rollout.ref_logprobs_BT) * batch.mask_BT
         advantages_BT, returns_BT = gae(
             rewards_BT, values_BT, batch.mask_BT, gamma=config.gae_gamma, lam=config.gae_lambda
         )
@@ -77,9 +75,7 @@ class PPO:
         kept_BT = batch.mask_BT
         if config.mask_truncated:
             kept_BT = kept_BT * mx.array(1.0 - rollout.truncated_B)[:, None].astype(mx.float32)
-        advantages_BT = (
-            masked_whiten(advantages_BT, kept_BT) if config.whiten_advantages else advantages_BT * kept_BT
-        )
+        advantages_BT = masked_whiten(advantages_BT, kept_BT) if config.whiten_advantages else advantages_BT * kept_BT
         return Experience(
             batch, rollout.logprobs_BT, rollout.ref_logprobs_BT, advantages_BT, returns_BT, values_BT, facts
         )
@@ -88,9 +84,7 @@ class PPO:
         """Mean over the minibatch's tokens."""
         return token_weights(experience.batch.mask_BT, "dapo", self.config.max_response_length)
 
-    def loss(
-        self, params: Params, part: Experience, weights_BT: mx.array
-    ) -> tuple[mx.array, dict[str, mx.array]]:
+    def loss(self, params: Params, part: Experience, weights_BT: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
         """L_CLIP + value_coef · L_value − entropy_coef · H; no KL term."""
         config = self.config
         true_entropy = config.entropy == "true"
