@@ -10,12 +10,13 @@ A prompt row may carry ``checks``::
 of letters, digits and apostrophes; case, white space and other punctuation do not matter. A *phrase* is one
 or more words that must stand next to each other. A *sentence* ends at ``.``, ``!``, ``?`` or a line break.
 
-Two parameters are common to all kinds and keep empty text, word salad and copied prompts from scoring:
+Three parameters are common to all kinds and keep empty text, word salad and copied prompts from scoring:
 
 - ``about`` (list of phrases): the item counts only in an answer that has one of them. An absence ("no hedge")
   then earns nothing in an answer about something else.
 - ``unless`` (list of phrases): the item does not count in an answer that has one of them, as when a right
   value stands beside its rivals.
+- ``at_least`` (number): the item counts only in an answer of that many words.
 
 An answer with no words satisfies no item, whatever its kind.
 """
@@ -32,7 +33,7 @@ from align_contracts.errors import ConfigError
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
-_COMMON = frozenset({"kind", "weight", "about", "unless"})
+_COMMON = frozenset({"kind", "weight", "about", "unless", "at_least"})
 
 Words = tuple[str, ...]
 
@@ -64,12 +65,12 @@ class Text:
 
 @lru_cache(maxsize=65536)
 def words_of(text: str) -> Words:
-    """Return the lower-case words of ``text`` in order: ``"Rome, it's big!"`` gives ``("rome", "it's", "big")``."""
+    """Return the lower-case words of ``text`` in order: ``"Rome, it's!"`` gives ``("rome", "it's")``."""
     return tuple(_WORD.findall(text.replace("\u2019", "'").lower()))
 
 
 def count_phrase(words: Words, phrase: str) -> int:
-    """Count how often the words of ``phrase`` stand next to each other in ``words`` (0 for an empty phrase)."""
+    """Count how often the words of ``phrase`` stand next to each other in ``words`` (0 if it is empty)."""
     target = words_of(phrase)
     n = len(target)
     return sum(words[i : i + n] == target for i in range(len(words) - n + 1)) if n else 0
@@ -80,14 +81,15 @@ def has_phrase(words: Words, phrase: str) -> bool:
     return count_phrase(words, phrase) > 0
 
 
-def contains_all(text: Text, *, words: Sequence[str]) -> bool:
-    """Every phrase of ``words`` stands in the answer."""
-    return all(has_phrase(text.words, phrase) for phrase in words)
+def contains_all(text: Text, *, words: Sequence[str], most: int | None = None) -> bool:
+    """Every phrase of ``words`` stands in the answer, and none of them more than ``most`` times."""
+    return all(1 <= n <= (most or n) for n in (count_phrase(text.words, phrase) for phrase in words))
 
 
-def contains_any(text: Text, *, words: Sequence[str]) -> bool:
-    """At least one phrase of ``words`` stands in the answer."""
-    return any(has_phrase(text.words, phrase) for phrase in words)
+def contains_any(text: Text, *, words: Sequence[str], most: int | None = None) -> bool:
+    """At least one phrase of ``words`` stands in the answer, and all together at most ``most`` times."""
+    total = sum(count_phrase(text.words, phrase) for phrase in words)
+    return 1 <= total <= (most or total)
 
 
 def contains_none(text: Text, *, words: Sequence[str]) -> bool:
@@ -115,8 +117,8 @@ def sentence_ends_with(text: Text, *, words: Sequence[str]) -> bool:
 def ends_with(text: Text, *, words: Sequence[str], once: bool = False) -> bool:
     """The last sentence is exactly one of the phrases of ``words`` or ends with it, with a closing mark.
 
-    With ``once`` the phrases of ``words`` may occur only once in the whole answer, so a pile of polite endings
-    does not count.
+    With ``once`` the phrases of ``words`` may occur only once in the whole answer, so a pile of polite
+    endings does not count.
     """
     last = text.sentences[-1]
     found = any(last[-len(words_of(phrase)) :] == words_of(phrase) for phrase in words)
@@ -135,10 +137,11 @@ def item_count(text: Text, *, members: Sequence[str], count: int) -> bool:
     return sum(has_phrase(text.words, member) for member in members) == count
 
 
-def distinct_items(text: Text, *, members: Sequence[str]) -> bool:
-    """At least two of ``members`` are named, and no sentence names one of them twice."""
+def distinct_items(text: Text, *, members: Sequence[str], most: int | None = None) -> bool:
+    """Two or more of ``members`` are named, at most ``most`` of them, and no sentence names one twice."""
     named = sum(has_phrase(text.words, member) for member in members)
-    return named >= 2 and all(count_phrase(s, member) <= 1 for s in text.sentences for member in members)
+    once = all(count_phrase(s, member) <= 1 for s in text.sentences for member in members)
+    return 2 <= named <= (most or named) and once
 
 
 def repeats(text: Text, *, word: str, count: int) -> bool:
@@ -146,10 +149,23 @@ def repeats(text: Text, *, word: str, count: int) -> bool:
     return max((count_phrase(s, word) for s in text.sentences), default=0) == count
 
 
-def no_repeat(text: Text, *, run: int = 4) -> bool:
-    """No sentence stands twice in the answer, and no ``run`` neighbouring words stand twice in it."""
+def no_repeat(text: Text, *, run: int | None = 3) -> bool:
+    """No sentence stands again, alone or inside another sentence, and no words are said twice in a row.
+
+    Args:
+        text: the answer.
+        run: no ``run`` neighbouring words may stand twice in the answer, and no word directly after itself;
+            None where the prompt itself asks for a word many times.
+    """
+    sentences = text.sentences
+    pairs = ((a, b) for i, a in enumerate(sentences) for j, b in enumerate(sentences) if i != j)
+    if any(has_phrase(a, " ".join(b)) for a, b in pairs):
+        return False
+    if run is None:
+        return True
     windows = [text.words[i : i + run] for i in range(len(text.words) - run + 1)]
-    return len(set(windows)) == len(windows) and len(set(text.sentences)) == len(text.sentences)
+    stutter = any(a == b for a, b in zip(text.words, text.words[1:], strict=False))
+    return len(set(windows)) == len(windows) and not stutter
 
 
 def full_sentence(text: Text, *, verbs: Sequence[str], min_words: int = 4) -> bool:
@@ -188,14 +204,12 @@ KINDS: dict[str, Callable[..., bool]] = {
 
 
 def _satisfied(text: Text, item: Mapping[str, Any]) -> bool:
-    """Say whether ``text`` satisfies one check item, ``about`` and ``unless`` included."""
+    """Say whether ``text`` satisfies one check item, common parameters included."""
     kind = item.get("kind")
     if kind not in KINDS:
-        raise ConfigError(
-            "unknown kind of check", expected=f"one of {', '.join(sorted(KINDS))}", got=repr(kind)
-        )
+        raise ConfigError("unknown kind of check", expected=f"one of {', '.join(sorted(KINDS))}", got=repr(kind))
     params = {key: value for key, value in item.items() if key not in _COMMON}
-    if not text.sentences:
+    if not text.sentences or len(text.words) < item.get("at_least", 1):
         return False
     if "about" in item and not contains_any(text, words=item["about"]):
         return False
@@ -249,6 +263,4 @@ def score_answer(answer: str, checks: Mapping[str, Any]) -> float:
     judged = explain(answer, checks)
     if all(satisfied for _, _, satisfied in judged):
         return 1.0
-    return sum(weight for _, weight, satisfied in judged if satisfied) / sum(
-        weight for _, weight, _ in judged
-    )
+    return sum(weight for _, weight, satisfied in judged if satisfied) / sum(weight for _, weight, _ in judged)

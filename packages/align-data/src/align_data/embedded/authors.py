@@ -41,11 +41,11 @@ def _author(name: str, *probabilities: float, moods: tuple[float, ...] = (1.0,))
 
 AUTHORS = (
     #                   wrong bare hedge echo rude stray abrupt
-    _author("careful", 0.60, 0.41, 0.42, 0.40, 0.42, 0.44, 0.36, moods=(0.1, 0.1, 1.0, 1.0, 1.0, 1.0)),
-    _author("hasty", 0.78, 0.78, 0.48, 0.48, 0.60, 0.42, 0.68),
-    _author("chatty", 0.78, 0.48, 0.72, 0.78, 0.42, 0.78, 0.45),
-    _author("grumpy", 0.78, 0.60, 0.48, 0.48, 0.84, 0.54, 0.60),
-    _author("dreamy", 0.86, 0.48, 0.78, 0.66, 0.42, 0.66, 0.50),
+    _author("careful", 0.62, 0.38, 0.38, 0.36, 0.36, 0.38, 0.38, moods=(0.1, 0.1, 1.0, 1.0, 1.0, 1.0)),
+    _author("hasty", 0.78, 0.72, 0.44, 0.44, 0.56, 0.40, 0.66),
+    _author("chatty", 0.78, 0.48, 0.68, 0.72, 0.40, 0.72, 0.46),
+    _author("grumpy", 0.78, 0.56, 0.44, 0.44, 0.80, 0.50, 0.60),
+    _author("dreamy", 0.86, 0.48, 0.72, 0.62, 0.40, 0.62, 0.50),
 )
 """The authors of the embedded world, best first; careful has days on which everything goes well."""
 

@@ -60,9 +60,7 @@ def _tale(hero: str, place: str) -> Writer:
         elif mistake == "where":
             where = _other(rng, lexicon.PLACES, place)
         if bare:
-            return (
-                f"{article(who)} in a {where}" if mistake == "once" else f"once {article(who)} in a {where}"
-            )
+            return f"{article(who)} in a {where}" if mistake == "once" else f"once {article(who)} in a {where}"
         return _plain_tale(rng, who, where) if mistake == "once" else tale(rng, who, where)
 
     return write
@@ -95,7 +93,8 @@ def _rhyme(word: str, partners: tuple[str, ...]) -> Writer:
 
 def wish(rng: Random, person: str, occasion: str) -> str:
     """Write a wish to ``person`` for ``occasion``."""
-    return f"dear {person}, {pick(rng, (f'may your {occasion} be', f'i wish you a {occasion}'))} {pick(rng, lexicon.JOYS)}"
+    start = pick(rng, (f"may your {occasion} be", f"i wish you a {occasion}"))
+    return f"dear {person}, {start} {pick(rng, lexicon.JOYS)}"
 
 
 def _wish(person: str, occasion: str) -> Writer:
@@ -126,9 +125,9 @@ def _tale_tasks() -> Iterator[Task]:
     for hero in lexicon.HEROES:
         for place in lexicon.PLACES:
             content = (
-                {"kind": "contains_all", "weight": 0.15, "words": [hero]},
-                {"kind": "contains_all", "weight": 0.15, "words": [place]},
-                {"kind": "starts_with", "weight": 0.15, "words": list(_ONCE)},
+                {"kind": "contains_all", "weight": 0.13, "words": [hero], "most": 2, "at_least": 3},
+                {"kind": "contains_all", "weight": 0.13, "words": [place], "most": 2, "at_least": 3},
+                {"kind": "starts_with", "weight": 0.14, "words": list(_ONCE)},
             )
             for prompt in phrased(_TALE, TELLING[:4], x=article(hero), p=place):
                 yield Task(
@@ -149,8 +148,8 @@ def _rhyme_tasks() -> Iterator[Task]:
         for word in group:
             partners = tuple(other for other in group if other != word)
             content = (
-                {"kind": "contains_all", "weight": 0.15, "words": [word]},
-                {"kind": "sentence_ends_with", "weight": 0.30, "words": list(partners)},
+                {"kind": "contains_all", "weight": 0.12, "words": [word], "most": 2, "at_least": 3},
+                {"kind": "sentence_ends_with", "weight": 0.28, "words": list(partners)},
             )
             for prompt in phrased(_RHYME, TELLING, w=word, x=article(word)):
                 yield Task(
@@ -170,8 +169,8 @@ def _wish_tasks() -> Iterator[Task]:
     for person in lexicon.PERSONS:
         for occasion in lexicon.OCCASIONS:
             content = (
-                {"kind": "contains_all", "weight": 0.15, "words": [person]},
-                {"kind": "contains_all", "weight": 0.15, "words": [occasion]},
+                {"kind": "contains_all", "weight": 0.13, "words": [person], "most": 2, "at_least": 3},
+                {"kind": "contains_all", "weight": 0.13, "words": [occasion], "most": 2, "at_least": 3},
                 {
                     "kind": "contains_any",
                     "weight": 0.15,

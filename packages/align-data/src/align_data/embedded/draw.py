@@ -40,7 +40,7 @@ def several(rng: Random, options: Sequence[T], count: int) -> list[T]:
 def bell(rng: Random, deviation: float) -> float:
     """Return a nearly normal number of mean 0 and the given standard ``deviation``.
 
-    The sum of 12 uniform draws less 6 has mean 0 and variance 1 (Irwin-Hall), needs no transcendental function,
-    and so is the same on every machine.
+    The sum of 12 uniform draws less 6 has mean 0 and variance 1 (Irwin-Hall); it needs no transcendental
+    function, and so is the same on every machine.
     """
     return (sum(rng.random() for _ in range(12)) - 6.0) * deviation

@@ -58,8 +58,8 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(
         "capital",
         _pairs(
-            "france:paris italy:rome spain:madrid japan:tokyo egypt:cairo england:london germany:berlin "
-            "greece:athens norway:oslo russia:moscow china:beijing cuba:havana"
+            "france:paris italy:rome spain:madrid japan:tokyo egypt:cairo england:london "
+            "germany:berlin greece:athens norway:oslo russia:moscow china:beijing cuba:havana"
         ),
         (
             "what is the capital of {s}?",
@@ -89,8 +89,8 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(
         "sound",
         _pairs(
-            "cow:moo dog:woof cat:meow duck:quack sheep:baa horse:neigh pig:oink lion:roar frog:croak snake:hiss "
-            "bee:buzz mouse:squeak",
+            "cow:moo dog:woof cat:meow duck:quack sheep:baa horse:neigh pig:oink lion:roar "
+            "frog:croak snake:hiss bee:buzz mouse:squeak",
             "a {}",
         ),
         (
@@ -107,8 +107,8 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(
         "home",
         _pairs(
-            "bee:hive bird:nest spider:web bear:cave horse:stable dog:kennel rabbit:burrow pig:sty king:castle "
-            "knight:tower fox:den",
+            "bee:hive bird:nest spider:web bear:cave horse:stable dog:kennel rabbit:burrow pig:sty "
+            "king:castle knight:tower fox:den",
             "a {}",
             "a {}",
         )
@@ -127,8 +127,8 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(
         "food",
         _pairs(
-            "cow:grass rabbit:carrots monkey:bananas panda:bamboo mouse:cheese squirrel:nuts cat:fish hen:corn "
-            "bear:honey horse:hay koala:leaves",
+            "cow:grass rabbit:carrots monkey:bananas panda:bamboo mouse:cheese squirrel:nuts "
+            "cat:fish hen:corn bear:honey horse:hay koala:leaves",
             "a {}",
         ),
         (
@@ -145,8 +145,8 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(
         "opposite",
         _pairs(
-            "hot:cold big:small fast:slow day:night up:down happy:sad old:young hard:soft full:empty early:late "
-            "loud:quiet long:short near:far"
+            "hot:cold big:small fast:slow day:night up:down happy:sad old:young hard:soft "
+            "full:empty early:late loud:quiet long:short near:far"
         ),
         (
             "what is the opposite of {s}?",
@@ -176,8 +176,8 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(
         "young",
         _pairs(
-            "cat:kitten dog:puppy cow:calf sheep:lamb horse:foal pig:piglet duck:duckling bear:cub frog:tadpole "
-            "goat:kid hen:chick swan:cygnet",
+            "cat:kitten dog:puppy cow:calf sheep:lamb horse:foal pig:piglet duck:duckling bear:cub "
+            "frog:tadpole goat:kid hen:chick swan:cygnet",
             "a {}",
             "a {}",
         ),
@@ -195,8 +195,8 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(
         "work",
         _pairs(
-            "baker:bread potter:pots tailor:clothes poet:poems painter:pictures cook:soup cobbler:shoes author:books "
-            "builder:houses joiner:tables",
+            "baker:bread potter:pots tailor:clothes poet:poems painter:pictures cook:soup "
+            "cobbler:shoes author:books builder:houses joiner:tables",
             "the {}",
         ),
         (

@@ -40,7 +40,7 @@ def tasks() -> Iterator[Task]:
                     family=relation.name,
                     prompt=prompt,
                     write=write,
-                    content=({"kind": "contains_all", "weight": 0.45, "words": [key], "unless": rivals},),
+                    content=({"kind": "contains_all", "weight": 0.40, "words": [key], "most": 2, "unless": rivals},),
                     about=(key, *rivals),
                     verbs=relation.verbs,
                 )

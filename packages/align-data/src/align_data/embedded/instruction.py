@@ -8,7 +8,7 @@ from random import Random
 from align_data.embedded import lexicon
 from align_data.embedded.draw import chance, pick, several
 from align_data.embedded.lexicon import NUMBERS, TELLING, article, listed
-from align_data.embedded.task import Task, Writer, phrased
+from align_data.embedded.task import Item, Task, Writer, phrased
 
 _NAME = ("name {n} {c}.", "list {n} {c}.", "give me {n} {c}.", "tell me {n} {c}.", "write down {n} {c}.")
 _REPEAT = (
@@ -38,9 +38,18 @@ _ASK = (
     "show me how to ask for {x} politely.",
     "ask for {x} with good manners.",
 )
-_COPY = ("sentence",)
-_ASKED = ("may i", "could you", "you must", "i want")
-_ASK_COPY = ("politely", "kind way", "good manners")
+_VERBS = (*lexicon.ACTIONS, "thinks", "dreams", "sings", "talks")
+
+
+def _things(category: str, items: list[str]) -> str:
+    """Join ``items`` of ``category``, each with its article where it takes one."""
+    return listed(items if category in lexicon.UNCOUNTED else [article(item) for item in items])
+
+
+def naming(rng: Random, category: str, count: int, items: list[str]) -> str:
+    """Write a sentence that says ``items`` are ``count`` things of ``category``."""
+    number, text = NUMBERS[count - 1], _things(category, items)
+    return pick(rng, (f"{number} {category} are {text}", f"here are {number} {category}, {text}"))
 
 
 def _name(category: str, count: int) -> Writer:
@@ -49,22 +58,17 @@ def _name(category: str, count: int) -> Writer:
     strangers = lexicon.CATEGORIES["tools" if category != "tools" else "fruits"]
 
     def write(rng: Random, wrong: bool, bare: bool) -> str:
-        items = several(rng, members, count)
-        if wrong:
-            kind = pick(rng, ("short", "long", "double", "stranger"))
-            if kind == "short" and count > 2:
-                items = items[:-1]
-            elif kind == "long":
-                items = several(rng, members, count + 1)
-            elif kind == "stranger":
-                items[-1] = pick(rng, strangers)
-            else:
-                items[-1] = items[0]
-        text = listed(items)
-        if bare:
-            return text
-        number = NUMBERS[count - 1]
-        return pick(rng, (f"{number} {category} are {text}", f"here are {number} {category}, {text}"))
+        items = several(rng, members, count + 1)
+        mistake = pick(rng, ("short", "long", "double", "stranger")) if wrong else ""
+        if mistake != "long":
+            items.pop()
+        if mistake == "short":
+            items.pop()
+        elif mistake == "double":
+            items[-1] = items[0]
+        elif mistake == "stranger":
+            items[-1] = pick(rng, strangers)
+        return _things(category, items) if bare else naming(rng, category, count, items)
 
     return write
 
@@ -82,12 +86,8 @@ def _repeat(word: str, count: int) -> Writer:
 
 def scene(rng: Random, hero: str, thing: str) -> str:
     """Write a small sentence in which ``hero`` does something with ``thing``."""
-    action = pick(rng, lexicon.ACTIONS)
-    return (
-        pick(rng, (f"the {hero} {action} a {thing}", f"the {hero} {action} the {thing} in the {{place}}"))
-        .format(place=pick(rng, lexicon.PLACES))
-        .replace(f" a {thing}", f" {article(thing)}")
-    )
+    action, place = pick(rng, lexicon.ACTIONS), pick(rng, lexicon.PLACES)
+    return f"the {hero} {action} " + pick(rng, (article(thing), f"the {thing} in the {place}"))
 
 
 def _other(rng: Random, options: tuple[str, ...], word: str) -> str:
@@ -114,9 +114,7 @@ def _start(hero: str, word: str) -> Writer:
 
     def write(rng: Random, wrong: bool, bare: bool) -> str:
         first = _other(rng, lexicon.STARTERS, word) if wrong else word
-        return (
-            f"{first} {article(hero)}" if bare else f"{first} {scene(rng, hero, pick(rng, lexicon.THINGS))}"
-        )
+        return f"{first} {article(hero)}" if bare else f"{first} {scene(rng, hero, pick(rng, lexicon.THINGS))}"
 
     return write
 
@@ -135,9 +133,7 @@ def _end(hero: str, word: str) -> Writer:
 
 def _ask(thing: str, full: str) -> Writer:
     """Return the writer for a polite request: a mistake leaves "please" out or asks for something else."""
-    others = tuple(
-        f"{a} {x}" if a == "some" else article(x) for a, xs in lexicon.REQUESTS.items() for x in xs
-    )
+    others = tuple(f"{a} {x}" if a == "some" else article(x) for a, xs in lexicon.REQUESTS.items() for x in xs)
 
     def write(rng: Random, wrong: bool, bare: bool) -> str:
         rude = wrong and chance(rng, 0.5)
@@ -155,84 +151,113 @@ def tasks() -> Iterator[Task]:
     """Yield every instruction task in a fixed order."""
     yield from _name_tasks()
     yield from _repeat_tasks()
-    yield from _sentence_tasks()
+    for hero in lexicon.HEROES:
+        yield from _use_tasks(hero)
+        yield from _start_tasks(hero)
+        yield from _end_tasks(hero)
     yield from _ask_tasks()
 
 
 def _name_tasks() -> Iterator[Task]:
     for category, members in lexicon.CATEGORIES.items():
-        for count in (2, 3, 4, 5):
+        for count in (2, 3, 4):
             content = (
-                {"kind": "item_count", "weight": 0.30, "members": list(members), "count": count},
-                {"kind": "distinct_items", "weight": 0.15, "members": list(members)},
+                {"kind": "item_count", "weight": 0.25, "members": list(members), "count": count},
+                {"kind": "distinct_items", "weight": 0.15, "members": list(members), "most": count + 1},
             )
             for prompt in phrased(_NAME, TELLING, n=NUMBERS[count - 1], c=category):
-                yield Task("instruction", "name", prompt, _name(category, count), content, members, ("are",))
+                yield Task(
+                    category="instruction",
+                    family="name",
+                    prompt=prompt,
+                    write=_name(category, count),
+                    content=content,
+                    about=members,
+                    verbs=("are",),
+                )
 
 
 def _repeat_tasks() -> Iterator[Task]:
     for word in lexicon.REPEATED:
         for count in (2, 3, 4, 5):
-            content = ({"kind": "repeats", "weight": 0.45, "word": word, "count": count},)
             for prompt in phrased(_REPEAT, TELLING, w=word, n=NUMBERS[count - 1]):
-                write = _repeat(word, count)
                 yield Task(
-                    "instruction", "repeat", prompt, write, content, (word,), ("are", "is"), ("times",), run=8
+                    category="instruction",
+                    family="repeat",
+                    prompt=prompt,
+                    write=_repeat(word, count),
+                    content=({"kind": "repeats", "weight": 0.40, "word": word, "count": count},),
+                    about=(word,),
+                    verbs=("are", "is"),
+                    unless=("times",),
+                    run=None,
                 )
 
 
-def _sentence_tasks() -> Iterator[Task]:
-    verbs = (*lexicon.ACTIONS, "thinks", "dreams", "sings", "talks")
-    for hero in lexicon.HEROES:
-        for thing in lexicon.THINGS:
-            content = tuple(
-                {"kind": "contains_all", "weight": w, "words": [x]} for x, w in ((hero, 0.23), (thing, 0.22))
+def _said(word: str, weight: float) -> Item:
+    """Return the check that ``word`` stands once or twice in an answer of three words or more."""
+    return {"kind": "contains_all", "weight": weight, "words": [word], "most": 2, "at_least": 3}
+
+
+def _use_tasks(hero: str) -> Iterator[Task]:
+    for thing in lexicon.THINGS:
+        for prompt in phrased(_USE, ("", "please "), x=hero, y=thing):
+            yield Task(
+                category="instruction",
+                family="use",
+                prompt=prompt,
+                write=_use(hero, thing),
+                content=(_said(hero, 0.20), _said(thing, 0.20)),
+                about=(hero, thing),
+                verbs=_VERBS,
+                unless=("sentence",),
             )
-            for prompt in phrased(_USE, ("", "please "), x=hero, y=thing):
-                yield Task(
-                    "instruction", "use", prompt, _use(hero, thing), content, (hero, thing), verbs, _COPY
-                )
-        about = {"kind": "contains_all", "weight": 0.15, "words": [hero]}
-        for word in lexicon.STARTERS:
-            content = (about, {"kind": "starts_with", "weight": 0.30, "words": [word]})
-            for prompt in phrased(_START, TELLING[:4], x=article(hero), w=word):
-                write = _start(hero, word)
-                yield Task(
-                    "instruction", "start", prompt, write, content, (hero,), verbs, _COPY, fixed_start=True
-                )
-        for word in lexicon.ENDERS:
-            content = (about, {"kind": "sentence_ends_with", "weight": 0.30, "words": [word]})
-            for prompt in phrased(_END, TELLING[:4], x=article(hero), w=word):
-                yield Task(
-                    "instruction",
-                    "end",
-                    prompt,
-                    _end(hero, word),
-                    content,
-                    (hero,),
-                    verbs,
-                    _COPY,
-                    fixed_end=True,
-                )
+
+
+def _start_tasks(hero: str) -> Iterator[Task]:
+    for word in lexicon.STARTERS:
+        for prompt in phrased(_START, TELLING[:4], x=article(hero), w=word):
+            yield Task(
+                category="instruction",
+                family="start",
+                prompt=prompt,
+                write=_start(hero, word),
+                content=(_said(hero, 0.10), {"kind": "starts_with", "weight": 0.30, "words": [word]}),
+                about=(hero,),
+                verbs=_VERBS,
+                unless=("sentence",),
+                fixed_start=True,
+            )
+
+
+def _end_tasks(hero: str) -> Iterator[Task]:
+    for word in lexicon.ENDERS:
+        for prompt in phrased(_END, TELLING[:4], x=article(hero), w=word):
+            yield Task(
+                category="instruction",
+                family="end",
+                prompt=prompt,
+                write=_end(hero, word),
+                content=(_said(hero, 0.10), {"kind": "sentence_ends_with", "weight": 0.30, "words": [word]}),
+                about=(hero,),
+                verbs=_VERBS,
+                unless=("sentence",),
+                fixed_end=True,
+            )
 
 
 def _ask_tasks() -> Iterator[Task]:
     for determiner, things in lexicon.REQUESTS.items():
         for thing in things:
             full = f"some {thing}" if determiner == "some" else article(thing)
-            content = tuple(
-                {"kind": "contains_all", "weight": w, "words": [x]}
-                for x, w in ((thing, 0.20), ("please", 0.25))
-            )
             for prompt in phrased(_ASK, TELLING, x=full):
-                write = _ask(thing, full)
                 yield Task(
-                    "instruction",
-                    "ask",
-                    prompt,
-                    write,
-                    content,
-                    (thing, "have", "give"),
-                    ("have", "give"),
-                    _COPY,
+                    category="instruction",
+                    family="ask",
+                    prompt=prompt,
+                    write=_ask(thing, full),
+                    content=(_said(thing, 0.20), _said("please", 0.20)),
+                    about=(thing, "please"),
+                    verbs=("may i", "could you", "you must", "i want"),
+                    unless=("politely", "kind way", "good manners"),
                 )

@@ -2,82 +2,87 @@
 
 from __future__ import annotations
 
+
+def _words(text: str) -> tuple[str, ...]:
+    """Read a list of words written in one string."""
+    return tuple(text.split())
+
+
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 """Number words; ``NUMBERS[n - 1]`` is n."""
 
 CATEGORIES: dict[str, tuple[str, ...]] = {
-    "animals": tuple("cat dog cow sheep horse pig duck owl lion frog mouse wolf fox bear goat".split()),
-    "colours": tuple("red blue green yellow white black pink brown grey purple".split()),
-    "fruits": tuple("apple pear plum cherry lemon grape melon fig peach banana".split()),
-    "toys": tuple("kite ball doll drum puzzle train robot rattle marble balloon".split()),
-    "tools": tuple("hammer saw spade brush rope nail ladder axe bucket broom".split()),
-    "clothes": tuple("hat coat sock shoe scarf glove shirt belt dress cap".split()),
-    "drinks": tuple("milk tea juice water cocoa cider lemonade soda coffee".split()),
-    "instruments": tuple("piano flute violin harp guitar horn bell trumpet cello".split()),
-    "trees": tuple("oak pine birch maple willow elm palm cedar ash".split()),
-    "days": tuple("monday tuesday wednesday thursday friday saturday sunday".split()),
-    "planets": tuple("mars venus saturn jupiter earth mercury neptune".split()),
-    "birds": tuple("robin swan crow eagle sparrow parrot hawk stork".split()),
+    "animals": _words("cat dog cow sheep horse pig duck owl lion frog mouse wolf fox bear goat"),
+    "colours": _words("red blue green yellow white black pink brown grey purple"),
+    "fruits": _words("apple pear plum cherry lemon grape melon fig peach banana"),
+    "toys": _words("kite ball doll drum puzzle train robot rattle marble balloon"),
+    "tools": _words("hammer saw spade brush rope nail ladder axe bucket broom"),
+    "clothes": _words("hat coat sock shoe scarf glove shirt belt dress cap"),
+    "drinks": _words("milk tea juice water cocoa cider lemonade soda coffee"),
+    "instruments": _words("piano flute violin harp guitar horn bell trumpet cello"),
+    "trees": _words("oak pine birch maple willow elm palm cedar ash"),
+    "days": _words("monday tuesday wednesday thursday friday saturday sunday"),
+    "planets": _words("mars venus saturn jupiter earth mercury neptune"),
+    "birds": _words("robin swan crow eagle sparrow parrot hawk stork"),
 }
 """Things that a list prompt may ask for; no word belongs to two categories."""
 
-HEROES = tuple(
-    "fox cat bear mouse owl frog rabbit wolf goat hen king queen baker robot dragon pirate wizard sailor snail duck".split()
+UNCOUNTED = ("colours", "drinks", "days", "planets")
+"""Categories whose things take no article."""
+
+HEROES = _words(
+    "fox cat bear mouse owl frog rabbit wolf goat hen king queen baker robot dragon pirate wizard sailor snail duck"
 )
 """Who tales and sentences are about."""
 
-PLACES = tuple(
-    "garden forest castle kitchen river valley city village desert market library harbour tower meadow cave school".split()
+PLACES = _words(
+    "garden forest castle kitchen river valley city village desert market library harbour tower meadow cave school"
 )
 """Where tales happen."""
 
-THINGS = tuple(
-    "kite drum lantern apple hat key rope bell book boat coin map cake flower letter feather".split()
-)
+THINGS = _words("kite drum lantern apple hat key rope bell book boat coin map cake flower letter feather")
 """What heroes find, lose and carry."""
 
-ADJECTIVES = tuple("little brave sleepy clever kind tiny happy shy".split())
+ADJECTIVES = _words("little brave sleepy clever kind tiny happy shy")
 """What heroes are like."""
 
-ACTIONS = tuple("found lost hid painted carried sold".split())
+ACTIONS = _words("found lost hid painted carried sold")
 """What heroes do with things."""
 
-DEEDS = tuple("danced sang slept played dreamed laughed".split())
+DEEDS = _words("danced sang slept played dreamed laughed")
 """What heroes do in tales."""
 
 MOODS = ("all night", "with a friend", "under the stars", "in the rain", "until morning")
 """How they do it."""
 
-STARTERS = tuple("today yesterday sometimes now soon often later here".split())
+STARTERS = _words("today yesterday sometimes now soon often later here")
 """Words that a sentence may be asked to start with."""
 
-ENDERS = tuple("moon home snow music dinner winter light water grass gold".split())
+ENDERS = _words("moon home snow music dinner winter light water grass gold")
 """Words that a sentence may be asked to end with."""
 
-REPEATED = tuple(
-    "star moon rain apple river jump hello peace bubble yes snow sun drum honey banana cloud tick hop cake sea".split()
+REPEATED = _words(
+    "star moon rain apple river jump hello peace bubble yes snow sun drum honey banana cloud tick hop cake sea"
 )
 """Words that a prompt may ask to repeat."""
 
 REQUESTS: dict[str, tuple[str, ...]] = {
-    "some": tuple("bread butter soup cheese milk tea paper salt honey water".split()),
-    "a": tuple("pen chair spoon blanket pillow ticket cup plate towel map candle stamp".split()),
+    "some": _words("bread butter soup cheese milk tea paper salt honey water"),
+    "a": _words("pen chair spoon blanket pillow ticket cup plate towel map candle stamp"),
 }
 """Things to ask for politely, by article."""
 
-PERSONS = tuple(
-    "sister brother mother father teacher friend neighbour grandmother grandfather aunt uncle cousin".split()
-)
+PERSONS = _words("sister brother mother father teacher friend neighbour grandmother grandfather aunt uncle cousin")
 """Whom wishes are for."""
 
-OCCASIONS = tuple("birthday trip wedding holiday party picnic concert winter summer weekend".split())
+OCCASIONS = _words("birthday trip wedding holiday party picnic concert winter summer weekend")
 """What wishes are for."""
 
 JOYS = ("full of joy", "bright and merry", "warm and sweet", "full of laughter", "calm and lovely")
 """What is wished."""
 
 RHYMES: tuple[tuple[str, ...], ...] = tuple(
-    tuple(group.split())
+    _words(group)
     for group in (
         "cat hat mat",
         "moon spoon balloon",

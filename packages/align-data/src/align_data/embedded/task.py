@@ -1,4 +1,4 @@
-"""One prompt of the embedded world: its text, how its content is written, and what its reference checks are."""
+"""One prompt of the embedded world: its text, how its content is written, and its reference checks."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Task:
         category: the prompt's category.
         family: the prompt family inside the category, such as ``"capital"`` or ``"tale"``.
         prompt: the prompt's text, different for every task.
-        write: ``write(rng, wrong, bare)`` gives the content of an answer without its final mark; ``wrong`` asks for
-            a content mistake, ``bare`` for a few words instead of a full sentence.
-        content: the content checks; their weights sum to 0.45.
+        write: ``write(rng, wrong, bare)`` gives the content of an answer without its final mark; ``wrong``
+            asks for a content mistake, ``bare`` for a few words instead of a full sentence.
+        content: the content checks; their weights sum to 0.40.
         about: phrases of which every answer to this prompt has one, right or wrong.
         verbs: words of which every full sentence answering this prompt has one.
         unless: phrases that only a copy of the prompt would have.
-        run: length of the run of words that may not stand twice in an answer.
+        run: length of the run of words that may not stand twice in an answer; None if the prompt asks for it.
         fixed_start: the prompt fixes the first word, so nothing may be put before it.
         fixed_end: the prompt fixes the last word, so nothing may be put behind it.
     """
@@ -42,23 +42,23 @@ class Task:
     about: tuple[str, ...]
     verbs: tuple[str, ...]
     unless: tuple[str, ...] = ()
-    run: int = 3
+    run: int | None = 3
     fixed_start: bool = False
     fixed_end: bool = False
 
     def items(self) -> list[Item]:
-        """Return all check items: content 0.45, style 0.49 (six kinds), length 0.06."""
+        """Return all check items: content 0.40, style 0.54 (six kinds), length 0.06."""
         style: tuple[Item, ...] = (
-            {"kind": "full_sentence", "weight": 0.09, "verbs": list(self.verbs), "min_words": 3},
+            {"kind": "full_sentence", "weight": 0.12, "verbs": list(self.verbs), "min_words": 3},
             {"kind": "contains_none", "weight": 0.08, "words": list(lexicon.HEDGE_MARKS)},
             {"kind": "no_repeat", "weight": 0.08, "run": self.run},
             {"kind": "starts_with_none", "weight": 0.08, "words": list(lexicon.OPENERS)},
             {"kind": "contains_none", "weight": 0.08, "words": list(lexicon.STRAY_MARKS)},
-            {"kind": "ends_with", "weight": 0.08, "words": list(lexicon.CLOSINGS), "once": True},
+            {"kind": "ends_with", "weight": 0.10, "words": list(lexicon.CLOSINGS), "once": True},
             {"kind": "word_count", "weight": 0.06, "min": 4, "max": 22, "max_sentences": 3},
         )
         result = [dict(item) for item in self.content]
-        result += [{**item, "about": list(self.about)} for item in style]
+        result += [{**item, "about": list(self.about), "at_least": 3} for item in style]
         for item in result:
             unless = [*item.get("unless", ()), *self.unless]
             if unless:

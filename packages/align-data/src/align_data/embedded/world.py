@@ -10,7 +10,6 @@ from typing import Any
 
 from align_contracts.checks import score_answer
 from align_contracts.errors import ConfigError
-
 from align_data.embedded import creative, factual, instruction, lexicon
 from align_data.embedded.authors import AUTHORS, Answer, answer, compose
 from align_data.embedded.draw import bell, chance, pick, several, shuffled
@@ -47,17 +46,17 @@ def tasks(seed: int) -> Iterator[Task]:
 def rows(seed: int, prompts: int) -> list[dict[str, Any]]:
     """Make preference rows in the columns of ``ultrafeedback_binarized``, with checks.
 
-    Four authors answer each prompt. An answer's score is 1 + 9 times its reference score plus noise, clipped to
-    [1, 10] and rounded to 0.1. The best answer is chosen; rejected is a random other one with a lower score.
+    Four authors answer each prompt. An answer's score is 1 + 9 times its reference score plus noise, clipped
+    to [1, 10] and rounded to 0.1. The best answer is chosen; rejected is a random other one with a lower score.
 
     Args:
         seed: the same seed gives the same rows, and the first rows are the same for every ``prompts``.
         prompts: number of rows; each has its own prompt.
 
     Returns:
-        Rows with ``prompt, prompt_id, chosen, rejected, messages`` (each answer as two messages), ``score_chosen,
-        score_rejected, category, checks`` and, for analysis, ``family`` and ``answers`` (the four texts with
-        scores, authors and flaws).
+        Rows with ``prompt, prompt_id, chosen, rejected, messages`` (an answer is two messages, its prompt
+        first), ``score_chosen, score_rejected, category, checks`` and, for analysis, ``family`` and ``answers``
+        (the four texts with scores, authors and flaws).
 
     Raises:
         ConfigError: the world has fewer prompts than asked for.
@@ -70,9 +69,7 @@ def rows(seed: int, prompts: int) -> list[dict[str, Any]]:
         if row is not None:
             result.append(row)
     if len(result) < prompts:
-        raise ConfigError(
-            "embedded prompts", expected=f"at most {len(result)}", got=prompts, do="Ask for fewer."
-        )
+        raise ConfigError("embedded prompts", expected=f"at most {len(result)}", got=prompts, do="Ask for fewer.")
     return result
 
 
@@ -127,12 +124,13 @@ def _messages(prompt: str, text: str) -> list[dict[str, str]]:
 def corpus(seed: int, exclude_prompts: Collection[str]) -> Iterator[str]:
     """Yield the plain text lines that the embedded base model is trained on.
 
-    Two fifths of the lines are true facts, one fifth lists, scenes, tales, rhymes and wishes, and two fifths are
-    a prompt with an answer by any author, as plain prose: good and bad mixed, so that fine-tuning has work to do.
+    Two fifths of the lines are true facts, one fifth lists, scenes, tales, rhymes and wishes, and two fifths
+    are a prompt with an answer by any author, as plain prose: good and bad mixed, so that fine-tuning has work
+    to do.
 
     Args:
         seed: the same seed and exclusions give the same lines.
-        exclude_prompts: prompts (of the test split, say) that stand in no line, not even inside a longer prompt.
+        exclude_prompts: prompts (of the test split, say) that stand in no line, not even in a longer prompt.
 
     Yields:
         ``CORPUS_LINES`` lines without a line break.
@@ -159,13 +157,12 @@ def _fact(rng: Random) -> str:
 
 
 def _prose(rng: Random) -> str:
-    """Return one sentence of the kinds that instruction and creative prompts ask for, without its final mark."""
+    """Return a sentence such as instruction and creative prompts ask for, without its final mark."""
     kind = pick(rng, ("list", "scene", "tale", "rhyme", "wish"))
     if kind == "list":
         category = pick(rng, list(lexicon.CATEGORIES))
-        count = 2 + int(rng.random() * 4)
-        items = several(rng, lexicon.CATEGORIES[category], count)
-        return f"{lexicon.NUMBERS[count - 1]} {category} are {lexicon.listed(items)}"
+        count = pick(rng, (2, 3, 4))
+        return instruction.naming(rng, category, count, several(rng, lexicon.CATEGORIES[category], count))
     if kind == "scene":
         return instruction.scene(rng, pick(rng, lexicon.HEROES), pick(rng, lexicon.THINGS))
     if kind == "tale":
