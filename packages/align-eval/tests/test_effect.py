@@ -1,8 +1,9 @@
 import math
 
 import pytest
-from align_eval.algorithms.effect import effect, hedges_correction, pooled_sd
 from scipy import stats
+
+from align_eval.algorithms.effect import effect, hedges_correction, pooled_sd
 
 A, B = [1.0, 2.0, 3.0], [2.0, 3.0, 4.0]
 C = [0.71, 0.69, 0.74, 0.70]
@@ -45,9 +46,7 @@ def test_interval_of_d_inverts_the_noncentral_t():
 def test_exchanging_the_groups_mirrors_everything():
     one, other = effect(A, C), effect(C, A)
     assert other.cohens_d == pytest.approx(-one.cohens_d)
-    assert other.cohens_d_interval == pytest.approx(
-        (-one.cohens_d_interval[1], -one.cohens_d_interval[0]), abs=1e-6
-    )
+    assert other.cohens_d_interval == pytest.approx((-one.cohens_d_interval[1], -one.cohens_d_interval[0]), abs=1e-6)
     assert other.welch_p == pytest.approx(one.welch_p)
 
 

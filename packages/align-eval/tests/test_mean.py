@@ -2,8 +2,9 @@ import math
 
 import numpy as np
 import pytest
-from align_eval.algorithms.mean import clustered_share, mean_interval
 from scipy import stats
+
+from align_eval.algorithms.mean import clustered_share, mean_interval
 
 
 def test_mean_interval_by_hand():

@@ -2,8 +2,9 @@ import math
 
 import numpy as np
 import pytest
-from align_eval.algorithms.noncentral import noncentral_t_cdf, noncentral_t_interval
 from scipy import special, stats
+
+from align_eval.algorithms.noncentral import noncentral_t_cdf, noncentral_t_interval
 
 
 @pytest.mark.parametrize(("t", "df", "delta"), [(1.0, 4, 0.5), (3.0, 4, 2.0), (-2.0, 8, 1.5), (5.0, 1, 3.0)])

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from align_eval.algorithms.power import chance_of_large_d, detectable_d, power
 from scipy import stats
+
+from align_eval.algorithms.power import chance_of_large_d, detectable_d, power
 
 
 def simulate(d: float, n: int, studies: int = 20_000) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,5 @@
 import pytest
+
 from align_eval.algorithms.swap import OUTCOMES, VERDICTS, Tally, combine, order_effect, tally
 
 

@@ -1,6 +1,7 @@
 import pytest
-from align_eval.algorithms.wilson import wilson
 from scipy import stats
+
+from align_eval.algorithms.wilson import wilson
 
 
 def test_no_success_has_the_closed_form():
@@ -13,9 +14,7 @@ def test_mirror_image():
     assert wilson(8, 11) == pytest.approx((1 - high, 1 - low))
 
 
-@pytest.mark.parametrize(
-    ("k", "n", "confidence"), [(1, 1, 0.95), (181, 300, 0.95), (60, 100, 0.99), (299, 300, 0.9)]
-)
+@pytest.mark.parametrize(("k", "n", "confidence"), [(1, 1, 0.95), (181, 300, 0.95), (60, 100, 0.99), (299, 300, 0.9)])
 def test_against_scipy(k, n, confidence):
     oracle = stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
     assert wilson(k, n, confidence) == pytest.approx((oracle.low, oracle.high), abs=1e-9)

@@ -56,9 +56,7 @@ def pooled_sd(first: Sequence[float], second: Sequence[float]) -> float:
     """
     a_N, b_M = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a_N.size < 1 or b_M.size < 1 or a_N.size + b_M.size < 3:
-        raise ValueError(
-            f"pooled_sd: expected three values or more in two groups, got {a_N.size} and {b_M.size}"
-        )
+        raise ValueError(f"pooled_sd: expected three values or more in two groups, got {a_N.size} and {b_M.size}")
     squares = float(((a_N - a_N.mean()) ** 2).sum() + ((b_M - b_M.mean()) ** 2).sum())
     return math.sqrt(squares / (a_N.size + b_M.size - 2))
 
@@ -83,9 +81,7 @@ def hedges_correction(df: int) -> float:
     return math.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / math.sqrt(df / 2)
 
 
-def _welch(
-    a_N: np.ndarray, b_M: np.ndarray, confidence: float
-) -> tuple[float, float, float, Interval] | None:
+def _welch(a_N: np.ndarray, b_M: np.ndarray, confidence: float) -> tuple[float, float, float, Interval] | None:
     """Welch's t, df, two-sided p and interval of the difference; None when neither group has spread."""
     va, vb = a_N.var(ddof=1) / a_N.size, b_M.var(ddof=1) / b_M.size
     if va + vb <= 0.0:

@@ -27,9 +27,7 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
         Wilson (1927), "Probable inference, the law of succession, and statistical inference".
     """
     if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(
-            f"wilson: expected 0 <= successes <= trials and trials >= 1, got {successes}/{trials}"
-        )
+        raise ValueError(f"wilson: expected 0 <= successes <= trials and trials >= 1, got {successes}/{trials}")
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"wilson: expected a confidence inside (0, 1), got {confidence}")
     z = NormalDist().inv_cdf(0.5 + confidence / 2.0)

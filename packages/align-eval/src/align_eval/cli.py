@@ -1,0 +1,46 @@
+"""The console script ``align-eval``."""
+
+from __future__ import annotations
+
+from align_contracts import console
+from align_contracts.console import Command
+from align_eval.config import CompareConfig, JudgeConfig, RespondConfig
+
+COMMANDS = (
+    Command(
+        "respond",
+        "Let one policy answer the held-out prompts, with the same sampling for every policy.",
+        RespondConfig,
+        "align_eval.respond:run",
+        sections=("respond",),
+        examples=(
+            "align-eval respond --policy run/ppo-42 --data run/data --rm run/rm --out run/responses-ppo-42",
+            "align-eval respond --policy run/sft --data run/data --sampling-seed 1 --out run/responses-sft-aa",
+        ),
+    ),
+    Command(
+        "judge",
+        "Judge a candidate's answers against the SFT policy's, each pair in both orders.",
+        JudgeConfig,
+        "align_eval.judge:run",
+        sections=("judge",),
+        examples=(
+            "align-eval judge --candidate run/responses-ppo-42 --baseline run/responses-sft --out run/judgments-ppo-42",
+            "align-eval judge --judge openai:gpt-4o-mini --max-cost-usd 2 --candidate run/responses-ppo-42 "
+            "--baseline run/responses-sft --out run/judgments-ppo-42",
+        ),
+    ),
+    Command(
+        "compare",
+        "Prove that only the method and the seed differ between the runs, then write the comparison report.",
+        CompareConfig,
+        "align_eval.compare:run",
+        sections=("compare",),
+        examples=("align-eval compare --judgments run/judgments-ppo-42,run/judgments-grpo-42 --out run/report",),
+    ),
+)
+
+
+def main() -> int:
+    """Run the script and return its exit code."""
+    return console.main("align-eval", "Responses, judgments and the comparison report.", COMMANDS)

@@ -1,0 +1,108 @@
+"""Settings of the three commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from align_contracts.console import runtime
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+def _path(description: str, *names: str, required: bool = True) -> Any:
+    default = ... if required else None
+    return runtime(default, description, json_schema_extra={"group": "artifacts", "aliases": list(names)})
+
+
+def _field(group: str, default: Any, description: str, **rules: Any) -> Any:
+    return Field(default=default, description=description, json_schema_extra={"group": group}, **rules)
+
+
+def _runtime(group: str, default: Any, description: str, **rules: Any) -> Any:
+    return runtime(default, description, json_schema_extra={"group": group}, **rules)
+
+
+class RespondConfig(BaseModel):
+    """Answers of one policy to one prompt split."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: Path = _path("policy artifact that answers: sft, ppo or grpo")
+    data: Path = _path("dataset artifact with the prompts", "--prompts")
+    rm: Path | None = _path("reward model that scores the answers; left out: not scored", "--rm-model", required=False)
+    out: Path = _path("where to publish the responses artifact", "--output")
+    split: Literal["test", "validation", "calibration", "gold", "train"] = _field(
+        "sampling", "test", "prompts answered"
+    )
+    temperature: float = _field("sampling", 0.7, "sampling temperature; 0 is greedy", ge=0)
+    top_p: float = _field("sampling", 1.0, "nucleus mass", gt=0, le=1)
+    max_prompt_length: int = _field("sampling", 256, "longest prompt in tokens; longer ones are refused", ge=1)
+    max_new_tokens: int = _field("sampling", 256, "longest answer in tokens", ge=1)
+    sampling_seed: int = _field("sampling", 0, "seed of the sampler; another one gives the A/A responses", ge=0)
+    compute_form: Literal["auto", "quantized", "dense"] = _field("compute", "auto", "form of the base's weights")
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = _field("compute", "auto", "number format")
+    rollout_rows: int = _field("compute", 128, "answers decoded at the same time", ge=1)
+    quiet: bool = runtime(False, "show no progress")
+    overwrite: bool = runtime(False, "replace an existing artifact at --out")
+
+
+class JudgeConfig(BaseModel):
+    """A candidate's answers against a baseline's, in both orders."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    candidate: Path = _path("responses of the policy under test")
+    baseline: Path = _path("responses of the SFT policy")
+    data: Path | None = _path("dataset artifact, if it does not lie beside the responses", required=False)
+    out: Path = _path("where to publish the judgments artifact", "--output")
+    judge: str = _field("judge", "reference", "reference, reward-model:PATH or openai:MODEL")
+    base_url: str = _field("openai", OPENAI_URL, "endpoint that speaks OpenAI's chat completions")
+    response_format: Literal["json_schema", "json_object", "text"] = _field(
+        "openai", "json_schema", "how the reply's form is asked for; text where the endpoint knows neither"
+    )
+    temperature: float = _field("openai", 0.0, "sampling temperature of the judge", ge=0)
+    max_reply_tokens: int = _field("openai", 300, "longest reply in tokens", ge=16)
+    concurrency: int = _runtime("openai", 8, "questions in flight", ge=1, le=256)
+    attempts: int = _runtime("openai", 8, "tries of one question before it is given up", ge=1)
+    timeout_s: float = _runtime("openai", 60.0, "seconds that one try may take", gt=0)
+    max_cost_usd: float | None = _runtime("openai", None, "cap on the cost of this judging, reruns included", ge=0)
+    price_input_usd: float | None = _runtime("openai", None, "USD per million tokens read by the judge", ge=0)
+    price_output_usd: float | None = _runtime("openai", None, "USD per million tokens written by the judge", ge=0)
+    cache: Path | None = _path("SQLite file of replies; left out: one in the user's cache folder", required=False)
+    retry_invalid: bool = _runtime("openai", False, "ask again where the stored reply was unusable")
+    quiet: bool = runtime(False, "show no progress")
+    overwrite: bool = runtime(False, "replace an existing artifact at --out")
+
+    @field_validator("judge")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        kind, colon, argument = value.partition(":")
+        wrong = kind not in ("reference", "reward-model", "openai") or (kind == "reference") == bool(colon)
+        if wrong or bool(colon) != bool(argument):
+            raise ValueError("expected reference, reward-model:PATH or openai:MODEL")
+        return value
+
+
+class CompareConfig(BaseModel):
+    """The controlled comparison and its report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    judgments: tuple[Path, ...] = _path("judgments artifacts, one a run; an SFT candidate is the A/A row")
+    out: Path = _path("where to publish the report artifact", "--output")
+    allow_mismatch: bool = Field(
+        default=False,
+        description="report runs whose controlled variables differ, with the differences shown",
+    )
+    quiet: bool = runtime(False, "print no summary")
+    overwrite: bool = runtime(False, "replace an existing artifact at --out")
+
+    @field_validator("judgments")
+    @classmethod
+    def _some(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        if not value:
+            raise ValueError("expected at least one judgments artifact")
+        return value

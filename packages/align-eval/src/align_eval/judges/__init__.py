@@ -1,0 +1,1 @@
+"""Judges: each gives one opinion on each ordered pair of answers."""
