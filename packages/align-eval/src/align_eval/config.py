@@ -38,7 +38,6 @@ class RespondConfig(BaseModel):
         "sampling", "test", "prompts answered"
     )
     temperature: float = _field("sampling", 0.7, "sampling temperature; 0 is greedy", ge=0)
-    top_p: float = _field("sampling", 1.0, "nucleus mass", gt=0, le=1)
     max_prompt_length: int = _field("sampling", 256, "longest prompt in tokens; longer ones are refused", ge=1)
     max_new_tokens: int = _field("sampling", 256, "longest answer in tokens", ge=1)
     sampling_seed: int = _field("sampling", 0, "seed of the sampler; another one gives the A/A responses", ge=0)

@@ -1,5 +1,6 @@
 """Sampling answers in batches: each prompt is read once, its K answers share it, finished rows leave the batch."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,11 @@ class Answer:
 
     tokens: Tokens
     truncated: bool
+
+
+def prompt_number(prompt_id: str) -> int:
+    """Give the stable number of a prompt, on which its random draws depend: 63 bits of its id's sha256."""
+    return int.from_bytes(hashlib.sha256(prompt_id.encode()).digest()[:8], "big") >> 1
 
 
 def sample(

@@ -1,13 +1,12 @@
 """From the dataset artifact to token rows: training prompts, validation prompts, validation answers."""
 
-import hashlib
 from dataclasses import dataclass
 
 from align_contracts import Artifact
 from align_contracts.errors import ConfigError
 from align_mlx.chat import Tokens, encode_prompt, encode_turn
 from align_mlx.resident import Resident
-from align_mlx.rollout import Prompt
+from align_mlx.rollout import Prompt, prompt_number
 from align_rl.config import RLConfig
 
 
@@ -27,11 +26,6 @@ class RLData:
     validation_ids: list[str]
     chosen: list[Tokens]
     dropped: int
-
-
-def prompt_number(prompt_id: str) -> int:
-    """Give the stable number of a prompt, on which its random draws depend: 63 bits of its id's sha256."""
-    return int.from_bytes(hashlib.sha256(prompt_id.encode()).digest()[:8], "big") >> 1
 
 
 def load(data: Artifact, resident: Resident, config: RLConfig) -> RLData:

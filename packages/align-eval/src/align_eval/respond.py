@@ -1,0 +1,112 @@
+"""`align-eval respond`: one policy answers one split of prompts, and the reward model scores the answers."""
+
+import hashlib
+from typing import Any
+
+from align_contracts import Artifact, open_artifact, publish
+from align_contracts.errors import ConfigError
+from align_eval.config import RespondConfig
+from align_mlx.chat import decode_response, encode_prompt
+from align_mlx.compute import choose
+from align_mlx.progress import Meter
+from align_mlx.resident import Resident, load_policy
+from align_mlx.reward import load_scorer
+from align_mlx.rollout import Draw, Prompt, prompt_number, sample
+
+
+def run(config: RespondConfig) -> int:
+    """Sample an answer to every prompt of the split and publish them as a responses artifact.
+
+    The random draws depend on the sampling seed and on the policy's content digest, so that two policies never
+    share their luck, and a policy that did not learn is still compared with fresh answers.
+
+    Raises:
+        ConfigError: a prompt is longer than the limit.
+    """
+    policy, data = open_artifact(config.policy, kind="policy"), open_artifact(config.data, kind="dataset")
+    rm = open_artifact(config.rm, kind="reward_model") if config.rm else None
+    inputs = {"policy": policy, "dataset": data, **({"reward_model": rm} if rm else {})}
+    if policy.details.form == "residual":
+        inputs = {"base": policy.input("base"), **inputs}
+    with publish(
+        config.out, "responses", producer="align-eval", config=config, inputs=inputs, overwrite=config.overwrite
+    ) as draft:
+        compute = choose(config.compute_form, config.compute_dtype)
+        resident = load_policy(policy, compute)
+        rows = data.read_jsonl(f"prompts_{config.split}")
+        prompts = encode(rows, resident, config)
+        with Meter(f"responses of {policy.name}", len(prompts), unit="prompt", quiet=config.quiet) as meter:
+            answers = sample(
+                resident,
+                (),
+                prompts,
+                draw=Draw(draw_seed(policy, config.sampling_seed)),
+                max_new_tokens=config.max_new_tokens,
+                temperature=config.temperature,
+                max_rows=config.rollout_rows,
+                tick=lambda done: meter.advance(done - meter.done),
+            )
+        rewards = load_scorer(rm, compute=compute).score([a.tokens for a in answers]) if rm else [None] * len(rows)
+        written = [
+            {
+                "prompt_id": row["prompt_id"],
+                "prompt": row["prompt"],
+                "category": row["category"],
+                "response": decode_response(resident.tokenizer, list(a.tokens.response), resident.end_tokens),
+                "tokens": list(a.tokens.response),
+                "length": len(a.tokens.response),
+                "truncated": a.truncated,
+                "reward": None if reward is None else round(float(reward), 6),
+            }
+            for row, a, reward in zip(rows, answers, rewards, strict=True)
+        ]
+        draft.write_jsonl("responses.jsonl", written, role="responses")
+        for name, value in means(written).items():
+            draft.metric(name, value, n=len(written))
+        draft.seeds = [config.sampling_seed]
+        draft.details = {
+            "policy_method": policy.details.method,
+            "seed": policy.details.seed,
+            "prompts": len(written),
+            "split": config.split,
+            "temperature": config.temperature,
+            "top_p": 1.0,
+            "max_new_tokens": config.max_new_tokens,
+            "sampling_seed": config.sampling_seed,
+            "scored": rm is not None,
+        }
+    return 0
+
+
+def encode(rows: list[dict[str, Any]], resident: Resident, config: RespondConfig) -> list[Prompt]:
+    """Encode the prompts; refuse one that is too long rather than answer another question."""
+    prompts = []
+    for row in rows:
+        ids = encode_prompt(resident.tokenizer, row["prompt"])
+        if len(ids) > config.max_prompt_length:
+            raise ConfigError(
+                f"prompt {row['prompt_id']} is too long",
+                expected=f"at most {config.max_prompt_length} tokens",
+                got=str(len(ids)),
+                do="raise --max-prompt-length",
+            )
+        prompts.append(Prompt(ids, prompt_number(row["prompt_id"])))
+    return prompts
+
+
+def draw_seed(policy: Artifact, sampling_seed: int) -> int:
+    """Mix the sampling seed with the policy's identity: 63 bits of a sha256."""
+    text = f"{sampling_seed}:{policy.content_digest}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def means(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean length, share of truncated answers, and mean reward where the answers are scored."""
+    count = len(rows)
+    result = {
+        "response_length_mean": sum(r["length"] for r in rows) / count,
+        "truncated_rate": sum(r["truncated"] for r in rows) / count,
+    }
+    if rows[0]["reward"] is not None:
+        result["reward_mean"] = sum(r["reward"] for r in rows) / count
+    return result
