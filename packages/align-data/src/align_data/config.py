@@ -1,0 +1,52 @@
+"""Settings of `align-data build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from align_contracts import console
+from align_data.categories import CATEGORIES
+
+_SIZES = {"group": "Sizes"}
+
+
+class BuildConfig(BaseModel):
+    """What `align-data build` needs to know; the defaults are the study's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out: Path = console.runtime(..., "directory of the dataset artifact to write")
+    source: str = Field(
+        "embedded",
+        description="`embedded`, `hf:NAME[@REVISION]`, or a directory with the dataset's parquet or JSONL files",
+        min_length=1,
+    )
+    train_split: str = Field("train_prefs", description="the source's training split", min_length=1)
+    test_split: str = Field("test_prefs", description="the source's held-out split; it may be absent", min_length=1)
+    license: str | None = Field(None, description="licence to record; by default what the source states")
+    embedded_prompts: Annotated[int, Field(ge=1)] = Field(
+        6000, description="prompts the embedded world makes; of no effect for other sources"
+    )
+    seed: int = Field(42, description="seed of the sample, of the split and of the embedded world")
+    target_size: int = Field(10_000, description="rows sampled for all splits but test", ge=1, json_schema_extra=_SIZES)
+    score_bins: int = Field(
+        10, description="bins of score_chosen that the sample is stratified by", ge=1, json_schema_extra=_SIZES
+    )
+    validation: int = Field(200, description="prompts for evaluation during training", ge=0, json_schema_extra=_SIZES)
+    calibration: int = Field(
+        200, description="prompts for temperature and reward scale", ge=0, json_schema_extra=_SIZES
+    )
+    gold: int = Field(1000, description="prompts for an independent gold reward model", ge=0, json_schema_extra=_SIZES)
+    test: int = Field(300, description="held-out prompts, one third of each category", ge=0, json_schema_extra=_SIZES)
+    overwrite: bool = console.runtime(False, "replace an artifact that is already there")
+    progress: bool = console.runtime(True, "show progress on stderr")
+
+    @field_validator("test")
+    @classmethod
+    def _thirds(cls, value: int) -> int:
+        if value % len(CATEGORIES):
+            raise ValueError(f"expected a multiple of {len(CATEGORIES)}, one third for each category")
+        return value

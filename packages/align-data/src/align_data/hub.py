@@ -1,0 +1,100 @@
+"""Read a dataset of the Hugging Face hub with the `datasets` library."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from align_contracts.errors import AlignError, ConfigError, MissingError, PreflightError, VerificationError
+from align_data.rows import Origin
+from align_data.sources import COLUMNS, HUB, Part, Source, check_columns
+
+_COMMIT = re.compile(r"@([0-9a-f]{7,64})(?:/|$)")
+
+
+def open_hub(name: str, revision: str | None, *, train_split: str, test_split: str) -> Source:
+    """Open a hub dataset; only the two splits that are needed are fetched.
+
+    Args:
+        name: `OWNER/NAME`. A local directory with the files of such a dataset works too.
+        revision: branch, tag or commit; None for the newest.
+        train_split: the training split.
+        test_split: the held-out split; left out when the dataset has none.
+
+    Returns:
+        The source, its revision resolved to a commit.
+
+    Raises:
+        ConfigError: the dataset has no split `train_split`.
+        MissingError: there is no such dataset or revision.
+        PreflightError: the hub cannot be reached.
+        VerificationError: columns are missing, or the files are damaged.
+    """
+    try:
+        return _open(name, revision, train_split, test_split)
+    except AlignError:
+        raise
+    except Exception as error:
+        raise _translated(error, name, revision) from error
+
+
+def _open(name: str, revision: str | None, train_split: str, test_split: str) -> Source:
+    import datasets
+
+    builder = datasets.load_dataset_builder(name, revision=revision)
+    files = {str(split): list(paths) for split, paths in (builder.config.data_files or {}).items()}
+    if train_split not in files:
+        raise ConfigError(
+            f"hf:{name} has no split {train_split!r}",
+            expected=f"one of {', '.join(sorted(files)) or 'none'}",
+            do="Name it with --train-split",
+        )
+    wanted: dict[str, Origin] = {train_split: "train"}
+    if test_split in files and test_split != train_split:
+        wanted[test_split] = "test"
+    parts = []
+    for split, origin in wanted.items():
+        table = datasets.load_dataset(builder.name, data_files={split: files[split]}, split=split)
+        check_columns(table.column_names, f"hf:{name}, split {split},")
+        table = table.select_columns([column for column in COLUMNS if column in table.column_names])
+        parts.append(Part(origin, len(table), partial(_rows, table)))
+    commit = _COMMIT.search(str(builder.base_path or ""))
+    return Source(
+        name=HUB + name,
+        revision=commit.group(1) if commit else revision,
+        license=builder.info.license or None,
+        parts=tuple(parts),
+    )
+
+
+def _rows(table: Any) -> Iterator[Mapping[str, Any]]:
+    yield from table
+
+
+def _translated(error: Exception, name: str, revision: str | None) -> AlignError:
+    """What a failure of the library means for the reader; of its long messages only the start is kept."""
+    import datasets.exceptions
+
+    which = f"hf:{name}" + (f"@{revision}" if revision else "")
+    if isinstance(error, datasets.exceptions.DatasetNotFoundError | datasets.exceptions.DataFilesNotFoundError):
+        return MissingError(
+            f"no dataset {which} that can be read",
+            got=_first_line(error),
+            do="Check the name and, if it is private, your access to it",
+        )
+    if isinstance(error, ConnectionError | TimeoutError) or "onnect" in type(error).__name__:
+        return PreflightError(
+            f"the hub cannot be reached for {which}",
+            got=_first_line(error),
+            do="Try again later, or give a local directory with the same files as --source",
+        )
+    if isinstance(error, OSError) and not isinstance(error, datasets.exceptions.FileNotFoundDatasetsError):
+        return PreflightError(f"{which} could not be fetched", got=_first_line(error), do="Try again")
+    return VerificationError(f"{which} could not be read", got=f"{type(error).__name__}: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
