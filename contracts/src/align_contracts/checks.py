@@ -3,17 +3,19 @@
 A prompt row may carry ``checks``::
 
     {"references": ["the capital of italy is rome. take care."],
-     "items": [{"kind": "contains_all", "weight": 0.45, "words": ["rome"], "unless": ["paris", "oslo"]},
-               {"kind": "ends_with", "weight": 0.09, "words": ["take care"], "once": true}]}
+     "items": [{"kind": "contains_all", "weight": 0.4, "words": ["rome"], "unless": ["paris", "oslo"]},
+               {"kind": "ends_with", "weight": 0.1, "words": ["take care"], "once": true}]}
 
 :func:`score_answer` is the weighted share of satisfied items. Text is compared by its words: lower-case runs
 of letters, digits and apostrophes; case, white space and other punctuation do not matter. A *phrase* is one
 or more words that must stand next to each other. A *sentence* ends at ``.``, ``!``, ``?`` or a line break.
 
-Three parameters are common to all kinds and keep empty text, word salad and copied prompts from scoring:
+Four parameters are common to all kinds and keep empty text, word salad and copied prompts from scoring:
 
 - ``about`` (list of phrases): the item counts only in an answer that has one of them. An absence ("no hedge")
   then earns nothing in an answer about something else.
+- ``about_most`` (number): nor does the item count if more than so many of the ``about`` phrases are there, as
+  when an answer lists everything.
 - ``unless`` (list of phrases): the item does not count in an answer that has one of them, as when a right
   value stands beside its rivals.
 - ``at_least`` (number): the item counts only in an answer of that many words.
@@ -27,13 +29,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from align_contracts.errors import ConfigError
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
-_COMMON = frozenset({"kind", "weight", "about", "unless", "at_least"})
+_COMMON = frozenset({"kind", "weight", "about", "about_most", "unless", "at_least"})
 
 Words = tuple[str, ...]
 
@@ -43,13 +46,11 @@ class Text:
     """An answer cut into words and sentences once, so that every check reads the same parts.
 
     Attributes:
-        raw: the answer without surrounding white space.
         words: all its words, lower-case.
         sentences: the words of each sentence; sentences without words are left out.
         marks: for each sentence, its closing marks (``"."``, ``"!"``, ``"?"``) or ``""`` if cut off.
     """
 
-    raw: str
     words: Words
     sentences: tuple[Words, ...]
     marks: tuple[str, ...]
@@ -57,10 +58,10 @@ class Text:
     @classmethod
     def of(cls, answer: str) -> Text:
         """Cut ``answer`` into its words and sentences."""
-        parts = [(words_of(s), s.strip().lstrip("-, ")) for s in _SENTENCE.findall(answer)]
+        parts = [(words_of(s), s.strip()) for s in _SENTENCE.findall(answer)]
         parts = [(words, s) for words, s in parts if words]
         marks = tuple(s[len(s.rstrip(".!?")) :] for _, s in parts)
-        return cls(answer.strip(), words_of(answer), tuple(words for words, _ in parts), marks)
+        return cls(words_of(answer), tuple(words for words, _ in parts), marks)
 
 
 @lru_cache(maxsize=65536)
@@ -71,9 +72,15 @@ def words_of(text: str) -> Words:
 
 def count_phrase(words: Words, phrase: str) -> int:
     """Count how often the words of ``phrase`` stand next to each other in ``words`` (0 if it is empty)."""
-    target = words_of(phrase)
+    return _count(words, words_of(phrase))
+
+
+def _count(words: Words, target: Words) -> int:
+    """Count how often ``target`` stands in ``words``, overlaps included."""
     n = len(target)
-    return sum(words[i : i + n] == target for i in range(len(words) - n + 1)) if n else 0
+    if n <= 1:
+        return words.count(target[0]) if target else 0
+    return sum(words[i : i + n] == target for i in range(len(words) - n + 1)) if target[0] in words else 0
 
 
 def has_phrase(words: Words, phrase: str) -> bool:
@@ -154,17 +161,17 @@ def no_repeat(text: Text, *, run: int | None = 3) -> bool:
 
     Args:
         text: the answer.
-        run: no ``run`` neighbouring words may stand twice in the answer, and no word directly after itself;
-            None where the prompt itself asks for a word many times.
+        run: no ``run`` neighbouring words may stand twice in the answer, and no word directly after itself
+            in a sentence; None where the prompt itself asks for a word many times.
     """
     sentences = text.sentences
     pairs = ((a, b) for i, a in enumerate(sentences) for j, b in enumerate(sentences) if i != j)
-    if any(has_phrase(a, " ".join(b)) for a, b in pairs):
+    if any(_count(a, b) for a, b in pairs):
         return False
     if run is None:
         return True
     windows = [text.words[i : i + run] for i in range(len(text.words) - run + 1)]
-    stutter = any(a == b for a, b in zip(text.words, text.words[1:], strict=False))
+    stutter = any(a == b for s in sentences for a, b in pairwise(s))
     return len(set(windows)) == len(windows) and not stutter
 
 
@@ -211,8 +218,10 @@ def _satisfied(text: Text, item: Mapping[str, Any]) -> bool:
     params = {key: value for key, value in item.items() if key not in _COMMON}
     if not text.sentences or len(text.words) < item.get("at_least", 1):
         return False
-    if "about" in item and not contains_any(text, words=item["about"]):
-        return False
+    if "about" in item:
+        named = sum(has_phrase(text.words, phrase) for phrase in item["about"])
+        if not 1 <= named <= item.get("about_most", named):
+            return False
     if "unless" in item and contains_any(text, words=item["unless"]):
         return False
     try:

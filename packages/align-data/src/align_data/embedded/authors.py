@@ -41,7 +41,7 @@ def _author(name: str, *probabilities: float, moods: tuple[float, ...] = (1.0,))
 
 AUTHORS = (
     #                   wrong bare hedge echo rude stray abrupt
-    _author("careful", 0.62, 0.38, 0.38, 0.36, 0.36, 0.38, 0.38, moods=(0.1, 0.1, 1.0, 1.0, 1.0, 1.0)),
+    _author("careful", 0.65, 0.38, 0.38, 0.36, 0.36, 0.38, 0.38, moods=(0.1, 0.1, 1.0, 1.0, 1.0, 1.0)),
     _author("hasty", 0.78, 0.72, 0.44, 0.44, 0.56, 0.40, 0.66),
     _author("chatty", 0.78, 0.48, 0.68, 0.72, 0.40, 0.72, 0.46),
     _author("grumpy", 0.78, 0.56, 0.44, 0.44, 0.80, 0.50, 0.60),

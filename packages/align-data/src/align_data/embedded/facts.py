@@ -186,7 +186,7 @@ RELATIONS: tuple[Relation, ...] = (
             "what do we call the baby of {s}?",
             "do you know the baby of {s}?",
             "can you name the baby of {s}?",
-            "how do you call the baby of {s}?",
+            "what is the name for the baby of {s}?",
             "which word means the baby of {s}?",
         ),
         ("the baby of {s} is {v}", "{v} is the baby of {s}"),

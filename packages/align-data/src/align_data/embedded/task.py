@@ -58,7 +58,7 @@ class Task:
             {"kind": "word_count", "weight": 0.06, "min": 4, "max": 22, "max_sentences": 3},
         )
         result = [dict(item) for item in self.content]
-        result += [{**item, "about": list(self.about), "at_least": 3} for item in style]
+        result += [{**item, "about": list(self.about), "about_most": 5, "at_least": 3} for item in style]
         for item in result:
             unless = [*item.get("unless", ()), *self.unless]
             if unless:
