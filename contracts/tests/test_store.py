@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from align_contracts import KindError, PreflightError, VerificationError, open_artifact, publish
 
 DATASET = {

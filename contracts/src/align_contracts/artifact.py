@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from align_contracts.canonical import sha256_bytes, strict_loads
 from align_contracts.content import parse_row
 from align_contracts.errors import AlignError, KindError, VerificationError
-from align_contracts.manifest import FileRecord, InputRecord, Manifest, Metric
+from align_contracts.manifest import MAX_MANIFEST_BYTES, Manifest
 from align_contracts.paths import MANIFEST, open_inside
+from align_contracts.records import FileRecord, InputRecord, Metric
 from align_contracts.verify import verify_deep, verify_quick
 
 STORE_VARIABLE = "ALIGN_STORE"
 """Environment variable with further directories that hold artifacts, separated by `os.pathsep`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Artifact:
     """A published artifact that passed verification; make one with `open_artifact`.
 
@@ -31,9 +32,9 @@ class Artifact:
     """
 
     path: Path
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)
     manifest_digest: str
-    raw: dict[str, Any]
+    raw: dict[str, Any] = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -136,11 +137,7 @@ class Artifact:
         Raises:
             VerificationError: when one of them is nowhere to be found.
         """
-        return [
-            resolve_input(self, record)
-            for record in self.manifest.inputs
-            if role is None or record.role == role
-        ]
+        return [resolve_input(self, record) for record in self.manifest.inputs if role is None or record.role == role]
 
     def _record(self, role: str) -> FileRecord:
         for record in self.manifest.files:
@@ -212,7 +209,7 @@ def resolve_input(artifact: Artifact, record: InputRecord) -> Artifact:
         f"{artifact.name}: input {record.role!r} ({record.kind} {record.name!r}) is not there",
         expected=f"content {record.content_digest[:12]} in {', '.join(map(str, places))}",
         got=f"other content in {near_miss}" if near_miss else None,
-        do=f"Put it beside {artifact.name}, or name its directory in {STORE_VARIABLE}.",
+        do=f"Put it beside {artifact.name}, or name its directory in {STORE_VARIABLE}",
     )
 
 
@@ -241,7 +238,7 @@ def _claimed_digest(path: Path) -> str | None:
     """Read the content digest that a manifest claims, cheaply; opening the artifact then proves it."""
     try:
         with open_inside(path.resolve(), MANIFEST) as file:
-            raw = strict_loads(file.read(4 * 2**20 + 1), MANIFEST)
+            raw = strict_loads(file.read(MAX_MANIFEST_BYTES + 1), MANIFEST)
     except (AlignError, OSError):
         return None
     claimed = raw.get("content_digest") if isinstance(raw, dict) else None

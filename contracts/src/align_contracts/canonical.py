@@ -1,7 +1,7 @@
 """Canonical JSON, the digests made from it, and strict reading of JSON that others wrote.
 
-Canonical bytes: UTF-8, keys sorted by code point, no spaces, no NaN or infinity. A manifest uses the same rules with
-line breaks after its top-level fields and after the elements of its top-level lists, so that people can read
+Canonical bytes: UTF-8, keys sorted by code point, no spaces, no NaN or infinity. A manifest follows the same
+rules, with a line for each top-level field and for each element of a top-level list, so that people can read
 and compare it.
 """
 
@@ -27,7 +27,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 
 
 def to_json(value: Any, where: str = "value") -> Any:
-    """Turn models, paths, enums and tuples into plain JSON values; refuse whatever has no exact JSON form.
+    """Turn models, paths, enums and tuples into plain JSON values; refuse what has no exact JSON form.
 
     Args:
         value: a pydantic model, mapping, sequence, path, enum or JSON scalar, nested at will.
@@ -40,17 +40,9 @@ def to_json(value: Any, where: str = "value") -> Any:
         ConfigError: for NaN, infinity, non-string keys and other types.
     """
     if isinstance(value, Enum):
-        return to_json(value.value, where)
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ConfigError(where, expected="a finite number", got=value)
-        return value
-    if isinstance(value, PurePath):
-        return value.as_posix()
+        value = value.value
     if isinstance(value, BaseModel):
-        return {name: to_json(getattr(value, name), f"{where}.{name}") for name in type(value).model_fields}
+        value = {name: getattr(value, name) for name in type(value).model_fields}
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
@@ -58,6 +50,12 @@ def to_json(value: Any, where: str = "value") -> Any:
         return {key: to_json(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_json(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, PurePath):
+        return value.as_posix()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(where, expected="a finite number", got=value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
     raise ConfigError(where, expected="a JSON value", got=type(value).__name__)
 
 
@@ -111,7 +109,14 @@ def digest(value: Any) -> str:
 
 
 def json_depth(data: bytes) -> int:
-    """Return how deep arrays and objects nest in JSON text, without parsing it (brackets in strings do not count)."""
+    """Return how deep arrays and objects nest in JSON text, without parsing it.
+
+    Brackets inside strings do not count. Text with at most `MAX_DEPTH` opening brackets is not scanned: its
+    number of brackets, which bounds the depth, is returned.
+    """
+    brackets = data.count(b"[") + data.count(b"{")
+    if brackets <= MAX_DEPTH:
+        return brackets
     depth = deepest = 0
     for match in _TOKEN.finditer(data):
         first = data[match.start()]
@@ -137,25 +142,23 @@ def strict_loads(data: bytes, where: str) -> Any:
         VerificationError: naming `where`, whatever is wrong.
     """
 
-    def refuse(name: str) -> NoReturn:
-        raise VerificationError(f"{where}: {name} is not JSON", expected="finite numbers")
+    def refuse(number: str) -> NoReturn:
+        raise VerificationError(f"{where}: a number", expected="finite", got=number[:40])
 
     def finite(text: str) -> float:
         number = float(text)
         return number if math.isfinite(number) else refuse(text)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise VerificationError(f"{where}: the key {key!r} appears twice")
-            found[key] = value
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+            raise VerificationError(f"{where}: the key {twice[:80]!r} appears twice")
         return found
 
     if (depth := json_depth(data)) > MAX_DEPTH:
-        raise VerificationError(
-            f"{where}: nested too deep", expected=f"at most {MAX_DEPTH} levels", got=depth
-        )
+        raise VerificationError(f"{where}: nested too deep", expected=f"at most {MAX_DEPTH} levels", got=depth)
     try:
         text = data.decode("utf-8")
         return json.loads(text, parse_constant=refuse, parse_float=finite, object_pairs_hook=unique)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="sha256, 64 hexadecimal digits")]
-Count = Annotated[int, Field(ge=0)]
+from align_contracts.records import Count, Digest, Quantization, Record
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Temperature = Annotated[float, Field(ge=0.0)]
 
@@ -23,28 +23,15 @@ INPUT_KINDS: dict[str, tuple[str, ...]] = {
 """Kinds that an input of a known role may have; other roles are free."""
 
 
-class Record(BaseModel):
-    """Base of every part of a manifest: frozen, strict, no unknown field, no NaN."""
+class Details(Record):
+    """Base of the sections of all kinds."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
+    def named_files(self) -> tuple[str, ...]:
+        """Return the files that the section names; each must be listed in the manifest."""
+        return ()
 
 
-class Quantization(Record):
-    """Affine group quantization of the stored weights."""
-
-    bits: Annotated[int, Field(ge=2, le=8)]
-    """Bits a weight."""
-    group_size: Annotated[int, Field(ge=1)]
-    """Weights that share a scale and a bias."""
-
-
-class DatasetDetails(Record):
+class DatasetDetails(Details):
     """What a dataset artifact holds."""
 
     source: str
@@ -65,7 +52,7 @@ class DatasetDetails(Record):
     """Whether prompts carry reference checks."""
 
 
-class BaseModelDetails(Record):
+class BaseModelDetails(Details):
     """What a base model is."""
 
     architecture: str
@@ -135,7 +122,7 @@ class Merge(Record):
     """Perplexity of the merged model."""
 
 
-class PolicyDetails(Record):
+class PolicyDetails(Details):
     """What a policy is: adapters on a base, or merged weights."""
 
     method: Literal["sft", "ppo", "grpo", "null"]
@@ -155,6 +142,10 @@ class PolicyDetails(Record):
     control: Literal["none", "null"] = "none"
     """`null`: a control run without learning signal."""
 
+    def named_files(self) -> tuple[str, ...]:
+        """Return the adapters' files."""
+        return tuple(adapter.file for adapter in self.adapters)
+
 
 class Calibration(Record):
     """Raw scores on SFT answers of the calibration split."""
@@ -167,7 +158,7 @@ class Calibration(Record):
     """Answers scored."""
 
 
-class RewardModelDetails(Record):
+class RewardModelDetails(Details):
     """What a reward model is and how well it ranks."""
 
     adapter: Adapter
@@ -191,8 +182,12 @@ class RewardModelDetails(Record):
     max_length: Annotated[int, Field(ge=1)]
     """Longest sequence in tokens."""
 
+    def named_files(self) -> tuple[str, ...]:
+        """Return the adapter's and the head's file."""
+        return (self.adapter.file, self.head_file)
 
-class ResponsesDetails(Record):
+
+class ResponsesDetails(Details):
     """How a set of responses was generated."""
 
     policy_method: str
@@ -215,7 +210,7 @@ class ResponsesDetails(Record):
     """Whether rows carry a raw reward."""
 
 
-class JudgmentsDetails(Record):
+class JudgmentsDetails(Details):
     """The outcome of judging a candidate against a baseline."""
 
     judge: str
@@ -238,7 +233,7 @@ class JudgmentsDetails(Record):
     """Model of an API judge."""
 
 
-class ReportDetails(Record):
+class ReportDetails(Details):
     """Which runs a report covers."""
 
     runs: Count

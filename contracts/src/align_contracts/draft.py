@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from align_contracts.canonical import to_json
-from align_contracts.details import Quantization, Record
+from align_contracts.canonical import canonical_bytes, to_json
 from align_contracts.errors import ConfigError, VerificationError
-from align_contracts.manifest import Metric, details_model, validation_text
+from align_contracts.manifest import details_model, validation_text
 from align_contracts.paths import check_collisions, check_relative
+from align_contracts.records import ROLE, Metric, Quantization, Record
+
+RecordT = TypeVar("RecordT", bound=Record)
 
 
 class Draft:
     """What a stage fills inside `with publish(...) as draft`.
 
     Attributes:
-        dir: temporary directory on the target's file system; write declared files only.
+        dir: temporary directory on the target's file system; it may hold declared files only.
         kind: kind of the artifact.
         seeds: seeds of the run.
         tokenizer_digest: sha256 of the tokenizer in use, or None.
         chat_template_digest: sha256 of the chat template in use, or None.
         quantization: {bits, group_size} of the weights in use, or None.
         extensions: further JSON by name.
+        declared: {path: (role, volatile)} of the files declared so far.
+        metrics: numbers recorded so far.
     """
 
     def __init__(self, directory: Path, kind: str) -> None:
@@ -40,7 +46,6 @@ class Draft:
         self.declared: dict[str, tuple[str, bool]] = {}
         self.metrics: list[Metric] = []
         self._details: Record | None = None
-        self._model = details_model(kind)
 
     @property
     def details(self) -> Any:
@@ -53,7 +58,7 @@ class Draft:
 
     @details.setter
     def details(self, value: Mapping[str, Any] | Record) -> None:
-        self._details = _validated(self._model, value, f"details of a {self.kind}")
+        self._details = _validated(details_model(self.kind), value, f"details of a {self.kind}")
 
     def file(self, path: str, *, role: str, volatile: bool = False) -> Path:
         """Declare a file and return where to write it; its directories are made.
@@ -64,42 +69,46 @@ class Draft:
             volatile: True for timings, logs and pictures, which do not count for the content's identity.
 
         Raises:
-            VerificationError: for an unsafe path.
-            ConfigError: for a path or role that is taken.
+            VerificationError: for an unsafe path, or one that collides with another.
+            ConfigError: for a bad role, or one that is taken.
         """
         check_relative(path)
-        check_collisions(other for other in self.declared if other != path)
-        if path in self.declared:
-            raise ConfigError(f"the file {path!r} is declared twice")
-        if any(role == other for other, _ in self.declared.values()):
-            raise ConfigError(f"the file role {role!r} is taken", do="Give each file its own role.")
         check_collisions([*self.declared, path])
+        if not re.fullmatch(ROLE, role):
+            raise ConfigError("the role of a file", expected="letters, digits, '_', '.', '-'", got=role)
+        if any(role == other for other, _ in self.declared.values()):
+            raise ConfigError(f"the file role {role!r} is taken", do="Give each file its own role")
         self.declared[path] = (role, volatile)
         full = self.dir / path
         full.parent.mkdir(parents=True, exist_ok=True)
         return full
 
     def write_text(self, path: str, text: str, *, role: str, volatile: bool = False) -> Path:
-        """Declare and write a UTF-8 text file."""
+        """Declare and write a UTF-8 text file (see `file`); line breaks stay as they are."""
         full = self.file(path, role=role, volatile=volatile)
         full.write_bytes(text.encode("utf-8"))
         return full
 
     def write_json(self, path: str, value: Any, *, role: str, volatile: bool = False) -> Path:
-        """Declare and write a JSON file, indented, keys in the given order; numbers must be finite."""
+        """Declare and write a JSON file (see `file`), keys in the given order.
+
+        Raises:
+            ConfigError: for NaN, infinity and what is not JSON.
+        """
         text = json.dumps(to_json(value, path), ensure_ascii=False, indent=1, allow_nan=False)
         return self.write_text(path, text + "\n", role=role, volatile=volatile)
 
-    def write_jsonl(
-        self, path: str, rows: Iterable[Mapping[str, Any]], *, role: str, volatile: bool = False
-    ) -> Path:
-        """Declare and write a JSON-lines file, one row a line; numbers must be finite.
+    def write_jsonl(self, path: str, rows: Iterable[Mapping[str, Any]], *, role: str, volatile: bool = False) -> Path:
+        """Declare and write a JSON-lines file (see `file`), one row a line, keys in the given order.
 
         Args:
-            path: relative path, ending in `.jsonl`.
+            path: relative path.
             rows: dicts or models; consumed once.
             role: role of the file.
-            volatile: see `file`.
+            volatile: as in `file`.
+
+        Raises:
+            ConfigError: for NaN, infinity and what is not JSON, naming the line.
         """
         full = self.file(path, role=role, volatile=volatile)
         with open(full, "wb") as file:
@@ -113,25 +122,25 @@ class Draft:
 
         Args:
             name: snake_case name.
-            value: finite value, in the unit its name says.
+            value: finite value, in the unit that its name says.
             step: iteration it belongs to.
             n: how many items it averages.
 
         Raises:
             VerificationError: for NaN or infinity.
-            ConfigError: for a bad name, or one recorded twice at a step.
+            ConfigError: for a bad name, or a number recorded twice at a step.
         """
         number = float(value)
-        if number != number or number in {float("inf"), float("-inf")}:
+        if not math.isfinite(number):
             raise VerificationError(f"metric {name!r}", expected="a finite number", got=number)
         record = _validated(Metric, {"name": name, "value": number, "step": step, "n": n}, f"metric {name!r}")
-        if any(other.name == record.name and other.step == record.step for other in self.metrics):
+        if any((other.name, other.step) == (record.name, record.step) for other in self.metrics):
             raise ConfigError(f"metric {name!r} at step {step} is recorded twice")
         self.metrics.append(record)
 
 
-def _validated(model: type[Any], value: Any, where: str) -> Any:
+def _validated(model: type[RecordT], value: Any, where: str) -> RecordT:
     try:
-        return model.model_validate(to_json(value, where), strict=False)
+        return model.model_validate_json(canonical_bytes(to_json(value, where)))
     except ValidationError as error:
         raise ConfigError(f"{where}: {validation_text(error)}") from error

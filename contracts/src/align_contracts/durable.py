@@ -1,4 +1,4 @@
-"""Durable file operations: sync to the disk, an exclusive lock, and swapping a finished directory into place."""
+"""Durable file operations: sync to the disk, an exclusive lock, and putting a finished directory in place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from align_contracts.errors import LockedError, PreflightError
 
-_RENAME_EXCHANGE = 2  # Linux renameat2 and macOS renamex_np (RENAME_SWAP) use the same number
+_RENAME_EXCHANGE = 2  # Linux renameat2 and macOS renamex_np (there RENAME_SWAP) use the same number
 _AT_FDCWD = -100
 
 
@@ -44,18 +44,19 @@ def sync_tree(root: Path) -> None:
 
 def temp_path(target: Path) -> Path:
     """Return a new hidden sibling of a target for the unfinished directory."""
-    return target.parent / f".{target.name}.tmp-{secrets.token_hex(8)}"
+    return _sibling(target, "tmp")
 
 
 @contextlib.contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Hold the exclusive lock of a target; the operating system frees it when the process ends, however it ends.
+    """Hold the exclusive lock of a target; the system frees it when the process ends, however it ends.
 
     Args:
         target: the directory to be published; its parent exists.
 
     Raises:
         LockedError: when another writer holds it.
+        PreflightError: when the parent is not writable or knows no locks.
     """
     path = target.parent / f".{target.name}.lock"
     fd = _take(path)
@@ -67,14 +68,16 @@ def locked(target: Path) -> Iterator[None]:
 
 
 def clean_stale(target: Path) -> None:
-    """Remove what dead writers of the same target left, and finish a replacement that died half-way.
+    """Remove what dead writers of the same target left, and undo a replacement that died half-way.
 
     Call it only under the target's lock: no living writer can then own any of it.
     """
-    kind = re.compile(re.escape(f".{target.name}.") + r"(tmp|old)-[0-9a-f]{16}")
-    leftovers = [entry for entry in target.parent.iterdir() if kind.fullmatch(entry.name)]
-    for entry in leftovers:
-        if f"{target.name}.old-" in entry.name and not target.exists():
+    hidden = re.compile(re.escape(f".{target.name}.") + r"(tmp|old)-[0-9a-f]{16}")
+    for entry in list(target.parent.iterdir()):
+        match = hidden.fullmatch(entry.name)
+        if match is None:
+            continue
+        if match[1] == "old" and not os.path.lexists(target):
             os.rename(entry, target)
             sync(target.parent)
         else:
@@ -84,23 +87,26 @@ def clean_stale(target: Path) -> None:
 def put_in_place(temp: Path, target: Path) -> None:
     """Give a finished directory its name, replacing what is there in one step where the system can.
 
-    Without an atomic exchange the old directory is renamed away first; a crash between the two renames leaves it
-    complete beside the target, and `clean_stale` puts it back.
+    Without an atomic exchange the old directory is renamed away first; a crash between the two renames leaves
+    it complete beside the target, and `clean_stale` puts it back.
 
     Args:
         temp: the finished, synced directory.
         target: its final name, on the same file system.
     """
-    if not target.exists():
+    if not os.path.lexists(target):
         os.rename(temp, target)
         sync(target.parent)
         return
-    if exchange(temp, target):
-        old = temp
-    else:
-        old = target.parent / f".{target.name}.old-{secrets.token_hex(8)}"
+    old = temp
+    if not exchange(temp, target):
+        old = _sibling(target, "old")
         os.rename(target, old)
-        os.rename(temp, target)
+        try:
+            os.rename(temp, target)
+        except BaseException:
+            os.rename(old, target)
+            raise
     sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -125,31 +131,51 @@ def exchange(first: Path, second: Path) -> bool:
 
 @contextlib.contextmanager
 def disk_errors(target: Path) -> Iterator[None]:
-    """Turn a full disk or exhausted quota into a `PreflightError` that names the target."""
+    """Turn a full disk or an exhausted quota into a `PreflightError` that names the target."""
     try:
         yield
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        free = shutil.disk_usage(target.parent).free
         raise PreflightError(
-            f"{target}: the disk is full while publishing",
-            got=f"{free} bytes free",
-            do="Free some space and run again; what was there before is unchanged.",
+            f"{target}: the disk is full ({shutil.disk_usage(target.parent).free} bytes free)",
+            do="Free some space and run again; what was there before is unchanged",
         ) from error
+
+
+def make_directory(path: Path, *, parents: bool = False) -> None:
+    """Make a directory.
+
+    Raises:
+        PreflightError: when the system refuses, saying why.
+    """
+    try:
+        path.mkdir(parents=parents, exist_ok=parents)
+    except OSError as error:
+        raise PreflightError(f"{path}: the directory cannot be made ({error.strerror})") from error
+
+
+def _sibling(target: Path, what: str) -> Path:
+    return target.parent / f".{target.name}.{what}-{secrets.token_hex(8)}"
 
 
 def _take(path: Path) -> int:
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise PreflightError(f"{path}: the lock cannot be made ({error.strerror})") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             os.close(fd)
             raise LockedError(
-                f"{path}: another process is publishing this artifact", do="Wait for it to end."
+                f"{path}: another process is publishing this artifact", do="Wait for it to end"
             ) from error
+        except OSError as error:
+            os.close(fd)
+            raise PreflightError(f"{path}: this file system gives no locks ({error.strerror})") from error
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(fd), os.stat(path)):
                 return fd
-        os.close(fd)  # the file was removed by the previous holder between our open and our lock
+        os.close(fd)  # its previous holder removed the file between our open and our lock: try again

@@ -3,140 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, JsonValue, ValidationError
 
 from align_contracts.canonical import digest, manifest_bytes, strict_loads
 from align_contracts.details import (
     BaseModelDetails,
-    Count,
     DatasetDetails,
-    Digest,
+    Details,
     JudgmentsDetails,
     PolicyDetails,
-    Quantization,
-    Record,
     ReportDetails,
     ResponsesDetails,
     RewardModelDetails,
 )
 from align_contracts.errors import SchemaVersionError, VerificationError
-from align_contracts.paths import MANIFEST
+from align_contracts.paths import MANIFEST, printable
+from align_contracts.records import (
+    Digest,
+    Environment,
+    FileRecord,
+    InputRecord,
+    Kind,
+    Metric,
+    Producer,
+    Quantization,
+    Record,
+    SchemaVersion,
+    TensorRecord,
+)
 
 SCHEMA_ID = "align.manifest"
 MAJOR, MINOR = 1, 0
 MAX_MANIFEST_BYTES = 4 * 2**20
 
-Kind = Literal["dataset", "base_model", "policy", "reward_model", "responses", "judgments", "report"]
-Role = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")]
-
-
-class SchemaVersion(Record):
-    """Version of the manifest's schema: a new minor only adds optional fields."""
-
-    major: Count
-    """Readers refuse a newer major."""
-    minor: Count
-    """Readers keep unknown fields of a newer minor."""
-
-
-class Producer(Record):
-    """The program that published the artifact."""
-
-    package: str
-    """Distribution name."""
-    version: str
-    """Its version."""
-    git_commit: str | None
-    """Commit of the checkout it ran from; null for an installed wheel."""
-    git_dirty: bool | None
-    """Whether tracked files differed from that commit."""
-    lock_digest: Digest | None
-    """sha256 of that checkout's uv.lock."""
-
-
-class Environment(Record):
-    """The machine; never part of the content digest."""
-
-    os: str
-    """Operating system and release."""
-    chip: str
-    """Processor name."""
-    memory: Count
-    """Physical memory in bytes; 0 when unknown."""
-    device: str | None
-    """MLX device; null when MLX was not in use."""
-    mlx_version: str | None
-    """Installed MLX version."""
-    determinism_class: str
-    """Runs of equal class promise equal bytes: system, architecture, device type, MLX version."""
-
-
-class InputRecord(Record):
-    """One artifact that this one was made from."""
-
-    role: Role
-    """What it was used as; a role may repeat."""
-    kind: Kind
-    """Its kind."""
-    name: str
-    """Its directory name when it was read."""
-    content_digest: Digest
-    """Its identity."""
-    manifest_digest: Digest
-    """sha256 of its manifest's bytes."""
-    source: str | None = None
-    """Where it came from, if from outside."""
-    revision: str | None = None
-    """Revision of that source."""
-
-
-class FileRecord(Record):
-    """One file of the artifact."""
-
-    path: str
-    """Relative POSIX path."""
-    role: Role
-    """What the file is; unique."""
-    size: Count
-    """Bytes."""
-    sha256: Digest
-    """Of the file's bytes."""
-    volatile: bool = False
-    """Timings, logs, pictures: checked, but not part of the content digest."""
-
-
-class TensorRecord(Record):
-    """One tensor of a safetensors file."""
-
-    file: str
-    """Path of the file."""
-    name: str
-    """Name in the file."""
-    dtype: str
-    """Type as safetensors spells it."""
-    shape: tuple[Count, ...]
-    """Sizes."""
-
-
-class Metric(Record):
-    """One measured number."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_./@-]{0,127}$")]
-    """snake_case name."""
-    value: float
-    """Finite value."""
-    step: Count | None = None
-    """Iteration or step it belongs to."""
-    n: Count | None = None
-    """How many items it averages."""
-
 
 class Manifest(Record):
     """Fields common to every kind; `MANIFESTS` has the model of each kind."""
 
-    schema_id: Literal["align.manifest"] = SCHEMA_ID
+    schema_id: Literal["align.manifest"]
     """Fixed name of this schema."""
     schema_version: SchemaVersion
     """Version the writer used."""
@@ -172,7 +78,7 @@ class Manifest(Record):
     """Seeds of the run."""
     environment: Environment
     """Machine."""
-    details: Record
+    details: Details
     """Section of the kind."""
     extensions: dict[str, JsonValue]
     """Anything else, by name."""
@@ -239,7 +145,7 @@ MANIFESTS: dict[str, type[Manifest]] = {
 """The manifest model of each kind."""
 
 
-def details_model(kind: str) -> type[Record]:
+def details_model(kind: str) -> type[Details]:
     """Return the model of a kind's `details` section.
 
     Raises:
@@ -247,8 +153,7 @@ def details_model(kind: str) -> type[Record]:
     """
     if kind not in MANIFESTS:
         raise VerificationError("unknown artifact kind", expected=" | ".join(MANIFESTS), got=repr(kind))
-    model: type[Record] = MANIFESTS[kind].model_fields["details"].annotation  # type: ignore[assignment]
-    return model
+    return cast("type[Details]", MANIFESTS[kind].model_fields["details"].annotation)
 
 
 def content_digest(manifest: Mapping[str, Any]) -> str:
@@ -258,8 +163,8 @@ def content_digest(manifest: Mapping[str, Any]) -> str:
         manifest: the manifest as plain JSON (its own `content_digest` is not read).
 
     Returns:
-        sha256 over the canonical JSON of kind, schema major, files that are not volatile, config, details, tokenizer
-        digests, quantization, seeds and the inputs' identities.
+        sha256 over the canonical JSON of kind, schema major, files that are not volatile, config, details,
+        tokenizer digests, quantization, seeds and the inputs' identities.
     """
     files = [
         {key: file[key] for key in ("path", "role", "size", "sha256")}
@@ -277,9 +182,7 @@ def content_digest(manifest: Mapping[str, Any]) -> str:
         "seeds",
     )
     identity = {key: manifest[key] for key in same}
-    return digest(
-        {**identity, "schema_major": manifest["schema_version"]["major"], "files": files, "inputs": inputs}
-    )
+    return digest({**identity, "schema_major": manifest["schema_version"]["major"], "files": files, "inputs": inputs})
 
 
 def read_manifest(data: bytes, where: str = MANIFEST) -> tuple[Manifest, dict[str, Any]]:
@@ -297,22 +200,18 @@ def read_manifest(data: bytes, where: str = MANIFEST) -> tuple[Manifest, dict[st
         VerificationError: when it is too large, not canonical, not of this schema or contradicts itself.
     """
     if len(data) > MAX_MANIFEST_BYTES:
-        raise VerificationError(
-            f"{where}: too large", expected=f"at most {MAX_MANIFEST_BYTES} bytes", got=len(data)
-        )
+        raise VerificationError(f"{where}: too large", expected=f"at most {MAX_MANIFEST_BYTES} bytes", got=len(data))
     raw = strict_loads(data, where)
     if not isinstance(raw, dict):
         raise VerificationError(f"{where}: not a manifest", expected="an object", got=type(raw).__name__)
     newer = _check_version(raw, where)
     if manifest_bytes(raw) != data:
         raise VerificationError(
-            f"{where}: its bytes are not the canonical bytes", do="It was edited after publication."
+            f"{where}: its bytes are not the canonical bytes", do="It was edited after publication; publish it again"
         )
     model = MANIFESTS.get(raw["kind"]) if isinstance(raw.get("kind"), str) else None
     if model is None:
-        raise VerificationError(
-            f"{where}: unknown kind", expected=" | ".join(MANIFESTS), got=repr(raw.get("kind"))
-        )
+        raise VerificationError(f"{where}: unknown kind", expected=" | ".join(MANIFESTS), got=repr(raw.get("kind")))
     try:
         manifest = model.model_validate_json(data, extra="allow" if newer else None)
     except ValidationError as error:
@@ -324,8 +223,8 @@ def read_manifest(data: bytes, where: str = MANIFEST) -> tuple[Manifest, dict[st
 def validation_text(error: ValidationError) -> str:
     """Return the first problem of a pydantic error in one line, with the number of further ones."""
     first, *rest = error.errors(include_url=False)
-    field = ".".join(str(part) for part in first["loc"]) or "document"
-    got = "" if first["type"] == "missing" else f", got {str(first['input'])[:80]!r}"
+    field = printable(".".join(str(part) for part in first["loc"])[:200]) or "document"
+    got = "" if first["type"] == "missing" else f", got {ascii(first['input'])[:80]}"
     more = f" (and {len(rest)} more)" if rest else ""
     return f"{field}: {first['msg']}{got}{more}"
 
@@ -344,7 +243,7 @@ def _check_version(raw: Mapping[str, Any], where: str) -> bool:
         raise SchemaVersionError(
             f"{where}: schema version {version['major']}.{version['minor']} cannot be read",
             expected=f"major {MAJOR}",
-            do="Update align-contracts." if newer else "No migration from this version exists.",
+            do="Update align-contracts" if newer else "No migration from this version exists",
         )
     return bool(version["minor"] > MINOR)
 

@@ -1,4 +1,4 @@
-"""Safe relative paths inside an artifact, and opening files without leaving its root."""
+"""Safe relative paths inside an artifact, and reading files without leaving its root."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import stat
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,47 +18,29 @@ MAX_FILES = 10_000
 MAX_PATH_BYTES = 1024
 MAX_NAME_BYTES = 255
 
-CODE_SUFFIXES = frozenset(
-    [
-        ".py",
-        ".pyc",
-        ".pyd",
-        ".pyo",
-        ".pyw",
-        ".pyx",
-        ".ipynb",
-        ".so",
-        ".dylib",
-        ".dll",
-        ".exe",
-        ".sh",
-        ".bat",
-        ".ps1",
-        ".js",
-        ".jar",
-        ".class",
-        ".wasm",
-        ".pkl",
-        ".pickle",
-        ".pck",
-        ".pt",
-        ".pth",
-        ".ckpt",
-        ".bin",
-        ".joblib",
-        ".dill",
-        ".npy",
-        ".npz",
-        ".mat",
-        ".h5",
-        ".keras",
-        ".msgpack",
-        ".zip",
-        ".tar",
-        ".gz",
-    ]
-)
-"""Suffixes that carry code, pickles or archives of them; an artifact holds none."""
+_CODE = "py pyc pyd pyo pyw pyx ipynb so dylib dll exe sh bat ps1 js jar class wasm"
+_PICKLE = "pkl pickle pck pt pth ckpt bin joblib dill npy npz mat h5 hdf5 keras msgpack"
+_ARCHIVE = "zip tar gz tgz bz2 xz zst 7z whl egg"
+FORBIDDEN_SUFFIXES = frozenset(f".{suffix}" for suffix in f"{_CODE} {_PICKLE} {_ARCHIVE}".split())
+"""Suffixes of code, of formats that may hold a pickle, and of archives; an artifact has none of them."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What lies below a directory.
+
+    Attributes:
+        files: {relative POSIX path: lstat} of the regular files.
+        folders: relative POSIX paths of the directories.
+    """
+
+    files: dict[str, os.stat_result]
+    folders: frozenset[str]
+
+
+def printable(text: str) -> str:
+    """Return text that is safe to print: control characters and lone surrogates are shown as escapes."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def check_relative(path: str) -> str:
@@ -72,103 +55,99 @@ def check_relative(path: str) -> str:
     Raises:
         VerificationError: saying what is wrong with it.
     """
-    shown = repr(path)
-    problem = None
-    parts = path.split("/")
-    if not path:
-        problem = "is empty"
-    elif path.startswith("/"):
-        problem = "is absolute"
-    elif "\\" in path:
-        problem = "holds a backslash"
-    elif any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn"} for char in path):
-        problem = "holds a control or unassigned character"
-    elif any(part in {"", ".", ".."} for part in parts):
-        problem = "holds an empty, '.' or '..' part"
-    elif any(part != part.strip() or part.endswith(".") for part in parts):
-        problem = "has a part that begins or ends with a space, or ends with a dot"
-    elif ":" in path:
-        problem = "holds a colon"
-    elif unicodedata.normalize("NFC", path) != path:
-        problem = "is not in Unicode form NFC"
-    elif len(path.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
-        problem = "is too long"
-    elif fold(path) in {MANIFEST, SIDECAR}:
-        problem = "is reserved"
-    elif os.path.splitext(parts[-1])[1].casefold() in CODE_SUFFIXES:
-        problem = "may hold code or a pickle"
-    if problem:
+    if problem := _path_problem(path):
         raise VerificationError(
-            f"unsafe path {shown}: it {problem}", do="Artifacts hold plain relative data files only."
+            f"unsafe path {path[:200]!a}: it {problem}",
+            do="An artifact holds plain data files under relative paths only",
         )
     return path
 
 
+def _path_problem(path: str) -> str | None:
+    parts = path.split("/")
+    suffix = os.path.splitext(parts[-1])[1].casefold()
+    problems = {
+        "is empty": not path,
+        "is absolute": path.startswith("/"),
+        "holds a backslash or a colon": "\\" in path or ":" in path,
+        "holds a control or unassigned character": not all(map(_is_text, path)),
+        "holds an empty, '.' or '..' part": any(part in {"", ".", ".."} for part in parts),
+        "has a part with a space at an end or a dot at its end": any(
+            part != part.strip() or part.endswith(".") for part in parts
+        ),
+        "is not in Unicode form NFC": unicodedata.normalize("NFC", path) != path,
+        "is too long": _bytes(path) > MAX_PATH_BYTES or max(map(_bytes, parts)) > MAX_NAME_BYTES,
+        "is reserved": fold(path) in {MANIFEST, SIDECAR},
+        f"may hold code, a pickle or an archive ({suffix})": suffix in FORBIDDEN_SUFFIXES,
+    }
+    return next((problem for problem, found in problems.items() if found), None)
+
+
 def fold(path: str) -> str:
-    """Return the form under which two paths collide on a file system that ignores case or Unicode form."""
+    """Return the form in which two paths collide on a file system that ignores case and Unicode form."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def parents(path: str) -> list[str]:
+    """Return the directories above a relative path, outermost first, without the root."""
+    parts = path.split("/")
+    return ["/".join(parts[:i]) for i in range(1, len(parts))]
 
 
 def check_collisions(paths: Iterable[str]) -> None:
     """Refuse two paths that differ only in case or Unicode form, or where one is the other's directory.
 
     Args:
-        paths: safe relative paths, duplicates included.
+        paths: safe relative paths; a repeated one collides with itself.
 
     Raises:
-        VerificationError: naming both paths.
+        VerificationError: naming both.
     """
     files: dict[str, str] = {}
     for path in paths:
-        if (other := files.get(fold(path))) is not None:
-            raise VerificationError(f"the paths {other!r} and {path!r} collide")
-        files[fold(path)] = path
-    spelled: dict[str, str] = {}
+        if (key := fold(path)) in files:
+            raise VerificationError(f"the paths {files[key]!r} and {path!r} collide")
+        files[key] = path
+    folders: dict[str, str] = {}
     for path in files.values():
-        parts = path.split("/")
-        for i in range(1, len(parts)):
-            parent = "/".join(parts[:i])
-            if (other := files.get(fold(parent))) is not None:
-                raise VerificationError(f"the paths {other!r} and {path!r} collide")
-            if (other := spelled.setdefault(fold(parent), parent)) != parent:
-                raise VerificationError(f"the directories {other!r} and {parent!r} collide")
+        for folder in parents(path):
+            if (key := fold(folder)) in files:
+                raise VerificationError(f"the paths {files[key]!r} and {path!r} collide")
+            if (other := folders.setdefault(key, folder)) != folder:
+                raise VerificationError(f"the directories {other!r} and {folder!r} collide")
 
 
-def list_tree(root: Path) -> dict[str, os.stat_result]:
-    """List every file below a directory without following links.
+def list_tree(root: Path) -> Tree:
+    """List everything below a directory without following links.
 
     Args:
         root: an existing directory.
 
-    Returns:
-        {relative POSIX path: lstat}, regular files only.
-
     Raises:
-        VerificationError: for a link, FIFO, socket or device, a file with a second name outside the tree, a name that
-            is not UTF-8, or too many files.
+        VerificationError: for a link, FIFO, socket or device, a file with a second name outside the tree, a
+            name that is not UTF-8, or too many entries.
     """
-    found: dict[str, os.stat_result] = {}
+    files: dict[str, os.stat_result] = {}
+    folders: set[str] = set()
     pending = [""]
-    seen = 0
     while pending:
         prefix = pending.pop()
         with os.scandir(root / prefix) as entries:
             for entry in entries:
-                seen += 1
-                if seen > 2 * MAX_FILES:
-                    raise VerificationError(f"{root.name}: too many files", expected=f"at most {MAX_FILES}")
                 path = prefix + entry.name
                 info = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(info.st_mode):
+                    folders.add(path)
                     pending.append(path + "/")
                 elif stat.S_ISREG(info.st_mode):
-                    found[path] = info
+                    files[path] = info
                 else:
-                    raise VerificationError(
-                        f"{path!r}: expected a regular file, got {_type_name(info.st_mode)}"
-                    )
-    _check_hardlinks(found)
-    return found
+                    what = f"{root.name}/{printable(path)}"
+                    raise VerificationError(what, expected="a regular file", got=_type_name(info.st_mode))
+                if len(files) + len(folders) > 2 * MAX_FILES:
+                    raise VerificationError(f"{root.name}: too many files", expected=f"at most {MAX_FILES}")
+    _check_names(root.name, files)
+    return Tree(files, frozenset(folders))
 
 
 def open_inside(root: Path, path: str) -> BinaryIO:
@@ -184,36 +163,48 @@ def open_inside(root: Path, path: str) -> BinaryIO:
     Raises:
         VerificationError: when the file is missing, not regular or reached through a link.
     """
+    where = f"{root.name}/{path}"
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    parts = path.split("/")
+    *folders, name = path.split("/")
     here = os.open(root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     try:
-        for part in parts[:-1]:
-            below = os.open(part, flags | os.O_DIRECTORY, dir_fd=here)
+        for folder in folders:
+            below = os.open(folder, flags | os.O_DIRECTORY, dir_fd=here)
             os.close(here)
             here = below
-        file = os.open(parts[-1], flags, dir_fd=here)
+        file = os.open(name, flags, dir_fd=here)
     except OSError as error:
-        raise VerificationError(f"{path}: cannot be opened ({error.strerror})") from error
+        raise VerificationError(f"{where}: cannot be opened ({error.strerror})") from error
     finally:
         os.close(here)
     if not stat.S_ISREG(mode := os.fstat(file).st_mode):
         os.close(file)
-        raise VerificationError(f"{path}: expected a regular file, got {_type_name(mode)}")
+        raise VerificationError(where, expected="a regular file", got=_type_name(mode))
     return os.fdopen(file, "rb")
 
 
-def _check_hardlinks(found: dict[str, os.stat_result]) -> None:
+def _check_names(name: str, files: dict[str, os.stat_result]) -> None:
+    """Refuse names that are not UTF-8 and files that have another name outside the tree."""
     inside: dict[tuple[int, int], int] = {}
-    for info in found.values():
+    for path, info in files.items():
+        if any("\ud800" <= char <= "\udfff" for char in path):
+            raise VerificationError(f"{name}/{printable(path)}: its name is not UTF-8")
         key = (info.st_dev, info.st_ino)
         inside[key] = inside.get(key, 0) + 1
-    for path, info in found.items():
-        if info.st_nlink > inside[(info.st_dev, info.st_ino)]:
+    for path, info in files.items():
+        if info.st_nlink > inside[info.st_dev, info.st_ino]:
             raise VerificationError(
-                f"{path!r}: the file has a second name (hard link) outside the artifact",
-                do="Copy it instead of linking it.",
+                f"{name}/{printable(path)}: it has a second name (hard link) outside the artifact",
+                do="Copy the file instead of linking it",
             )
+
+
+def _is_text(char: str) -> bool:
+    return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _type_name(mode: int) -> str:

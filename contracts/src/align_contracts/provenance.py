@@ -105,9 +105,7 @@ def _mlx_version() -> str | None:
 def _output(*command: str) -> str:
     quiet = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, env=quiet, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, env=quiet, check=False)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout if done.returncode == 0 else ""

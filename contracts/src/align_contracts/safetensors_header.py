@@ -1,6 +1,7 @@
-"""Reading the header of a safetensors file with nothing but the standard library, as strictly as the Rust parser.
+"""Reading the header of a safetensors file with the standard library, as strictly as the Rust parser.
 
-Layout: 8 bytes little-endian length N, N bytes of JSON, then the tensors' bytes without holes, overlaps or a tail.
+Layout: 8 bytes little-endian length N, N bytes of JSON, then the bytes of the tensors without holes, overlaps
+or a tail.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def read_header(file: BinaryIO, size: int, where: str) -> list[Tensor]:
         The tensors in the order of their bytes.
 
     Raises:
-        VerificationError: for a header that is cut, too large, not strict JSON, or whose offsets leave holes, overlap,
-            overflow, or do not fill the file exactly.
+        VerificationError: for a header that is cut, too large or not strict JSON, or whose offsets leave
+            holes, overlap, overflow or do not fill the file exactly.
     """
     start = file.read(8)
     length = int.from_bytes(start, "little")
@@ -82,9 +83,7 @@ def read_header(file: BinaryIO, size: int, where: str) -> list[Tensor]:
     header = strict_loads(data, f"{where} (header)")
     _check_metadata(header.pop("__metadata__", {}), where)
     if len(header) > MAX_TENSORS:
-        raise VerificationError(
-            f"{where}: too many tensors", expected=f"at most {MAX_TENSORS}", got=len(header)
-        )
+        raise VerificationError(f"{where}: too many tensors", expected=f"at most {MAX_TENSORS}", got=len(header))
     tensors = [_tensor(name, entry, 8 + length, where) for name, entry in header.items()]
     tensors.sort(key=lambda tensor: (tensor.begin, tensor.end))
     position = 8 + length
@@ -116,9 +115,7 @@ def _tensor(name: str, entry: Any, base: int, where: str) -> Tensor:
         raise VerificationError(f"{label}: too many axes", expected=f"at most {MAX_RANK}", got=len(shape))
     needed = math.prod(shape) * ITEM_BYTES[dtype]
     if offsets[1] - offsets[0] != needed:
-        raise VerificationError(
-            f"{label}: {dtype} {shape}", expected=f"{needed} bytes", got=offsets[1] - offsets[0]
-        )
+        raise VerificationError(f"{label}: {dtype} {shape}", expected=f"{needed} bytes", got=offsets[1] - offsets[0])
     return Tensor(name, dtype, tuple(shape), base + offsets[0], base + offsets[1])
 
 

@@ -15,8 +15,9 @@ from align_contracts.canonical import to_json
 def split_config(config: BaseModel | Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split a config into its deterministic and its runtime part, both plain JSON.
 
-    A field is runtime when it is marked so (`json_schema_extra={"runtime": True}`) or when its value is a path: what a
-    path leads to is recorded by digest as an input, and where it lies must not change the identity of a result.
+    A field is runtime when it is marked so (`json_schema_extra={"runtime": True}`) or when its value is a path:
+    what a path leads to is recorded by digest as an input, and where it lies must not change the identity of
+    a result.
 
     Args:
         config: the resolved config of a stage, nested models included.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,20 @@ from align_contracts.content import (
 )
 from align_contracts.details import INPUT_KINDS
 from align_contracts.errors import ConfigError, MissingError, VerificationError
-from align_contracts.manifest import MAX_MANIFEST_BYTES, Manifest, TensorRecord, read_manifest
+from align_contracts.manifest import MAX_MANIFEST_BYTES, Manifest, read_manifest
 from align_contracts.paths import (
     MANIFEST,
     MAX_FILES,
     SIDECAR,
+    Tree,
     check_collisions,
     check_relative,
     list_tree,
     open_inside,
+    parents,
+    printable,
 )
+from align_contracts.records import TensorRecord
 from align_contracts.safetensors_header import MAX_TENSORS, Tensor, read_header
 
 _SIDECAR_BYTES = 64 + 2 + len(MANIFEST) + 1
@@ -66,11 +68,11 @@ def verify_quick(root: Path) -> tuple[Manifest, dict[str, Any], str]:
 def _verify_quick(root: Path) -> tuple[Manifest, dict[str, Any], str]:
     tree = list_tree(root)
     for name in (MANIFEST, SIDECAR):
-        if name not in tree:
+        if name not in tree.files:
             raise VerificationError(
-                f"{root.name}/{name}: missing", do="This is no published artifact, or it lost a file."
+                f"{root.name}/{name}: missing", do="This is no published artifact, or it lost a file"
             )
-    data = _read_manifest_file(root, tree[MANIFEST].st_size)
+    data = _read_manifest_file(root, tree.files[MANIFEST].st_size)
     manifest, raw = read_manifest(data, f"{root.name}/{MANIFEST}")
     check_records(manifest, root.name)
     check_tree(manifest, tree, root.name)
@@ -145,15 +147,16 @@ def check_records(manifest: Manifest, name: str) -> None:
         raise VerificationError(f"{name}/{MANIFEST}: files are not sorted by path")
     _unique([record.role for record in manifest.files], "file role", name)
     _unique([(metric.name, metric.step) for metric in manifest.metrics], "metric", name)
+    for path in manifest.details.named_files():
+        if path not in paths:
+            raise VerificationError(f"{name}: its details name {path!a}, which is not listed as a file")
     for item in manifest.inputs:
         allowed = INPUT_KINDS.get(item.role)
         if allowed and item.kind not in allowed:
-            raise VerificationError(
-                f"{name}: input {item.role!r}", expected=" or ".join(allowed), got=item.kind
-            )
+            raise VerificationError(f"{name}: input {item.role!r}", expected=" or ".join(allowed), got=item.kind)
 
 
-def check_tree(manifest: Manifest, tree: Mapping[str, os.stat_result], name: str) -> None:
+def check_tree(manifest: Manifest, tree: Tree, name: str) -> None:
     """Compare the files on disk with the listed ones: none missing, none unlisted, sizes equal.
 
     Args:
@@ -162,15 +165,14 @@ def check_tree(manifest: Manifest, tree: Mapping[str, os.stat_result], name: str
         name: the artifact's name for messages.
     """
     listed = {record.path: record for record in manifest.files}
-    for path in sorted(set(listed) - set(tree)):
+    folders = {folder for path in listed for folder in parents(path)}
+    for path in sorted(set(listed) - set(tree.files)):
         raise VerificationError(f"{name}/{path}: missing")
-    for path in sorted(set(tree) - set(listed) - {MANIFEST, SIDECAR}):
-        raise VerificationError(f"{name}/{path}: not listed in the manifest", do="Remove it.")
+    for path in sorted((set(tree.files) - set(listed) - {MANIFEST, SIDECAR}) | (tree.folders - folders)):
+        raise VerificationError(f"{name}/{printable(path)}: not listed in the manifest", do="Remove it")
     for path, record in listed.items():
-        if tree[path].st_size != record.size:
-            raise VerificationError(
-                f"{name}/{path}: size", expected=f"{record.size} bytes", got=tree[path].st_size
-            )
+        if (size := tree.files[path].st_size) != record.size:
+            raise VerificationError(f"{name}/{path}: size", expected=f"{record.size} bytes", got=size)
 
 
 def check_tensors(root: Path, manifest: Manifest) -> None:
@@ -200,10 +202,7 @@ def check_tensors(root: Path, manifest: Manifest) -> None:
 def tensor_records(path: str, tensors: list[Tensor]) -> list[TensorRecord]:
     """Return the manifest's index of one file, sorted by tensor name."""
     ordered = sorted(tensors, key=lambda tensor: tensor.name)
-    return [
-        TensorRecord(file=path, name=tensor.name, dtype=tensor.dtype, shape=tensor.shape)
-        for tensor in ordered
-    ]
+    return [TensorRecord(file=path, name=tensor.name, dtype=tensor.dtype, shape=tensor.shape) for tensor in ordered]
 
 
 def _read_manifest_file(root: Path, size: int) -> bytes:
@@ -217,17 +216,9 @@ def _read_manifest_file(root: Path, size: int) -> bytes:
     if sidecar == sidecar_bytes(data):
         return data
     digits = sidecar[:64]
-    if (
-        len(sidecar) != _SIDECAR_BYTES
-        or digits.strip(b"0123456789abcdef")
-        or sidecar[64:] != sidecar_bytes(b"")[64:]
-    ):
-        raise VerificationError(
-            f"{root.name}/{SIDECAR}: damaged", expected="a sha256, two spaces and manifest.json"
-        )
-    raise VerificationError(
-        f"{where} does not fit {SIDECAR}", expected=digits.decode(), got=sha256_bytes(data)
-    )
+    if len(sidecar) != _SIDECAR_BYTES or digits.strip(b"0123456789abcdef") or sidecar[64:] != sidecar_bytes(b"")[64:]:
+        raise VerificationError(f"{root.name}/{SIDECAR}: damaged", expected="a sha256, two spaces and manifest.json")
+    raise VerificationError(f"{where} does not fit {SIDECAR}", expected=digits.decode(), got=sha256_bytes(data))
 
 
 def _rust_parse(path: Path, where: str) -> None:
@@ -237,7 +228,7 @@ def _rust_parse(path: Path, where: str) -> None:
     except ImportError as error:
         raise ConfigError(
             "deep verification of safetensors needs the extra 'deep'",
-            do="Install align-contracts[deep].",
+            do="Install align-contracts[deep]",
         ) from error
     try:
         with safetensors.safe_open(path, framework="numpy") as file:

@@ -1,0 +1,46 @@
+"""Console script `align-contracts`: validate, inspect, lineage, schema."""
+
+from __future__ import annotations
+
+from align_contracts import console
+from align_contracts.commands import InspectConfig, LineageConfig, SchemaConfig, ValidateConfig
+
+COMMANDS = (
+    console.Command(
+        "validate",
+        "Verify artifacts against their manifests.",
+        ValidateConfig,
+        "align_contracts.commands:validate",
+        examples=("align-contracts validate artifacts/run", "align-contracts validate --deep artifacts/run/sft"),
+    ),
+    console.Command(
+        "inspect",
+        "Show what an artifact is, what it was made from and what is in it.",
+        InspectConfig,
+        "align_contracts.commands:inspect",
+        examples=("align-contracts inspect artifacts/run/ppo-42", "align-contracts inspect --json artifacts/run/rm"),
+    ),
+    console.Command(
+        "lineage",
+        "Draw where artifacts come from and check that they belong together.",
+        LineageConfig,
+        "align_contracts.commands:lineage",
+        examples=("align-contracts lineage artifacts/run", "align-contracts lineage artifacts/run/report"),
+    ),
+    console.Command(
+        "schema",
+        "Print, write or compare the JSON Schemas of the manifests.",
+        SchemaConfig,
+        "align_contracts.commands:schema",
+        examples=(
+            "align-contracts schema policy",
+            "align-contracts schema --out contracts/schemas",
+            "align-contracts schema --check contracts/schemas",
+        ),
+    ),
+)
+
+
+def main() -> int:
+    """Run the console script and return its exit code."""
+    return console.main("align-contracts", "Artifacts of align: verify, inspect, trace.", COMMANDS)
