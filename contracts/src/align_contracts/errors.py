@@ -8,7 +8,6 @@ budget, 6 preflight, 130/143 interrupted and resumable.
 from __future__ import annotations
 
 import signal
-from typing import ClassVar
 
 __all__ = [
     "AlignError",
@@ -36,11 +35,9 @@ class AlignError(Exception):
         do: What to do next, a short sentence without its full stop.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
-    def __init__(
-        self, what: str, *, expected: object = None, got: object = None, do: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, expected: object = None, got: object = None, do: str | None = None) -> None:
         self.what = what
         self.expected = expected
         self.got = got
@@ -50,9 +47,7 @@ class AlignError(Exception):
     def __str__(self) -> str:
         """Return ``what: expected …, got …. do`` with the parts that were given."""
         parts = [
-            f"{word} {value}"
-            for word, value in (("expected", self.expected), ("got", self.got))
-            if value is not None
+            f"{word} {value}" for word, value in (("expected", self.expected), ("got", self.got)) if value is not None
         ]
         message = f"{self.what}: {', '.join(parts)}" if parts else self.what
         if self.do is None:
@@ -139,4 +134,4 @@ class InterruptedRun(AlignError, RuntimeError):  # noqa: N818 - an outcome rathe
     ) -> None:
         super().__init__(what, expected=expected, got=got, do=do)
         self.signum = signum
-        self.exit_code = 128 + signum  # type: ignore[misc]  # an instance knows its own signal
+        self.exit_code = 128 + signum  # an instance knows its own signal
