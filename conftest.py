@@ -1,0 +1,18 @@
+"""Marked tests (slow, shared, gpu, network) run only when ``-m`` names their mark; the others say why not."""
+
+import pytest
+
+REASONS = {
+    "slow": "takes minutes: run with -m slow",
+    "shared": "needs development models and data: run with -m shared",
+    "gpu": "needs an accelerator: run with -m gpu",
+    "network": "needs the network: run with -m network",
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    asked = config.option.markexpr
+    for item in items:
+        for mark, reason in REASONS.items():
+            if mark in item.keywords and mark not in asked:
+                item.add_marker(pytest.mark.skip(reason=reason))

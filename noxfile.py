@@ -1,0 +1,84 @@
+"""Sessions: the checks (default) and the pipeline.
+
+Run them with ``uv run nox``: uv makes the environment from the lock, and every session but ``isolated`` uses it
+as it is, so no session waits for another environment.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.10"
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["tests", "lint", "types", "imports"]
+
+HERE = Path(__file__).parent
+# Members of the workspace and the workspace packages that each needs.
+STAGES = {
+    "contracts": (),
+    "packages/align-mlx": ("contracts",),
+    "packages/align-data": ("contracts",),
+    "packages/align-sft": ("contracts", "packages/align-mlx"),
+    "packages/align-rm": ("contracts", "packages/align-mlx"),
+    "packages/align-rl": ("contracts", "packages/align-mlx"),
+    "packages/align-eval": ("contracts", "packages/align-mlx"),
+}
+TEST_TOOLS = ("pytest", "hypothesis")
+INSTALLED = importlib.util.find_spec("align_contracts") is not None  # not so under `uvx nox`
+PYTHON = (sys.executable,) if INSTALLED else ("uv", "run", "--frozen", "python")
+
+
+def python(session, *arguments, **how):
+    session.run(*PYTHON, *arguments, external=True, **how)
+
+
+@nox.session
+def tests(session):
+    """The tests of every package and of what crosses them; arguments go to pytest."""
+    python(session, "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session):
+    """Style and format (ruff)."""
+    python(session, "-m", "ruff", "check")
+    python(session, "-m", "ruff", "format", "--check")
+
+
+@nox.session
+def types(session):
+    """Types of all sources (mypy)."""
+    python(session, "-m", "mypy")
+
+
+@nox.session
+def imports(session):
+    """The layers of the architecture (import-linter)."""
+    python(session, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()")
+
+
+@nox.session(venv_backend="uv", reuse_venv=False)
+@nox.parametrize("stage", list(STAGES), ids=[Path(stage).name for stage in STAGES])
+def isolated(session, stage):
+    """Each package alone: a fresh environment with only what it asks for, and its tests."""
+    locked = Path(session.create_tmp()) / "locked.txt"
+    export = ("uv", "export", "--frozen", "--all-groups", "--no-group", "cuda13", "--no-hashes", "--no-emit-workspace")
+    session.run(*export, "--quiet", "--output-file", str(locked), external=True)
+    members = [part for member in (stage, *STAGES[stage]) for part in ("--editable", str(HERE / member))]
+    session.install("--no-config", "--constraint", str(locked), *TEST_TOOLS, *members)
+    session.run("python", "-m", "pytest", f"{stage}/tests", *session.posargs)
+
+
+@nox.session
+def pipeline(session):
+    """The whole chain: nox -s pipeline -- [--recipe FILE] [--out DIR] [--set section.key=value] [--dry-run]."""
+    # A step that is interrupted gets time to save its state, so nox must not kill the pipeline at once.
+    python(session, "-m", "pipeline", *session.posargs, interrupt_timeout=60, terminate_timeout=10)
+
+
+@nox.session
+def validate(session):
+    """Deep verification of every artifact: nox -s validate -- [DIR]."""
+    python(session, "-m", "align_contracts.cli", "validate", "--deep", *(session.posargs or ["artifacts/embedded"]))

@@ -1,0 +1,80 @@
+"""Command line of the pipeline: ``uv run nox -s pipeline -- --recipe recipes/embedded.toml --out DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from rich.console import Console
+
+from align_contracts import AlignError, InterruptedRun
+from align_contracts.console.help import styled
+from pipeline.plan import finished, plan
+from pipeline.processes import Pool
+
+LOGS = ".logs"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the chain and return its exit code: 0, that of the step that failed, or 130/143 when interrupted."""
+    arguments = _parser().parse_args(argv)
+    out = arguments.out or Path("artifacts") / arguments.recipe.stem
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
+    try:
+        return _run(arguments.recipe, out, arguments.sets, arguments.dry_run)
+    except AlignError as error:
+        print(f"{styled('error:', 'error', sys.stderr)} {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(recipe: Path, out: Path, sets: Sequence[str], dry: bool) -> int:
+    begun = time.monotonic()
+    settings, steps = plan(recipe, out, sets)
+    for planned in steps:
+        there = finished(planned)  # what cannot be kept is said now, not after an hour
+        if dry:
+            command = shlex.join([planned.step.script, *planned.argv])
+            print(f"# {planned.step.name} is there" if there else command)
+    if dry:
+        return 0
+    pool = Pool(out / LOGS, settings.jobs, Console())
+    pool.run(steps)
+    minutes, seconds = divmod(time.monotonic() - begun, 60)
+    kept = f", {pool.kept} of them kept" if pool.kept else ""
+    print(f"\n{len(steps)} steps in {minutes:.0f} min {seconds:02.0f} s{kept}. The report is in {out / 'report'}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nox -s pipeline --", description="Run the whole chain by a recipe.", allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--recipe", type=Path, default=Path("recipes/embedded.toml"), help="settings (default: %(default)s)")
+    add("--out", type=Path, help="directory of all artifacts (default: artifacts/ and the recipe's name)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        dest="sets",
+        metavar="SECTION.KEY=VALUE",
+        help="override a setting of the recipe; may be repeated",
+    )
+    add("--dry-run", action="store_true", help="check every setting, print the commands and stop")
+    return parser
+
+
+def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
+    raise InterruptedRun("interrupted", do="The same command goes on where it stopped", signum=number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Which steps a recipe has, and which artifacts each takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+AA_SEED = 1001
+"""Sampler seed of the second set of SFT answers: judged against the first, it shows the noise of the judging."""
+
+
+class PipelineConfig(BaseModel):
+    """The ``[pipeline]`` section of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    methods: tuple[Literal["ppo", "grpo"], ...] = Field(("ppo", "grpo"), description="RL methods.", min_length=1)
+    seeds: tuple[int, ...] = Field((42, 123, 777), description="Seeds of every method.", min_length=1)
+    gold: bool = Field(False, description="Also train a reward model on the gold split.")
+    jobs: int = Field(1, description="Independent steps run at the same time.", ge=1)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One process of the chain.
+
+    Attributes:
+        name: The artifact it makes.
+        script: The console script.
+        command: The script's command.
+        inputs: Artifacts by the flag that takes them.
+        extra: Further arguments.
+        shared: Whether other steps can run beside it, so that it gets only its share of the cores.
+    """
+
+    name: str
+    script: str
+    command: str
+    inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    extra: tuple[str, ...] = ()
+    shared: bool = False
+
+    @property
+    def needs(self) -> set[str]:
+        """Artifacts that must be there first."""
+        return {name for names in self.inputs.values() for name in names}
+
+
+def chain(settings: PipelineConfig, embedded: bool) -> list[Step]:
+    """Return the steps in an order in which each finds its inputs.
+
+    Args:
+        settings: The ``[pipeline]`` section.
+        embedded: Whether the base is trained on the data artifact instead of imported.
+    """
+    data, sft = {"--data": ("data",)}, {"--sft": ("sft",)}
+    steps = [
+        Step("data", "align-data", "build"),
+        Step("base", "align-sft", "base", data if embedded else {}),
+        Step("sft", "align-sft", "train", {"--base": ("base",), **data}),
+        Step("rm", "align-rm", "train", {**sft, **data}, shared=settings.gold),
+    ]
+    if settings.gold:
+        steps.append(Step("rm-gold", "align-rm", "train", {**sft, **data}, ("--split", "gold"), shared=True))
+    runs = {f"{method}-{seed}": (method, seed) for seed in settings.seeds for method in settings.methods}
+    for run, (method, seed) in runs.items():
+        inputs: Mapping[str, tuple[str, ...]] = {**sft, "--rm": ("rm",), **data}
+        steps.append(Step(run, "align-rl", method, inputs, ("--seed", str(seed)), shared=True))
+    for run in ("sft", "sft-aa", *runs):
+        policy = "sft" if run == "sft-aa" else run
+        inputs = {"--policy": (policy,), "--rm": ("rm",), **data}
+        seed_flag = ("--sampling-seed", str(AA_SEED)) if run == "sft-aa" else ()
+        steps.append(Step(f"responses-{run}", "align-eval", "respond", inputs, seed_flag, shared=True))
+    for run in ("sft-aa", *runs):
+        inputs = {"--candidate": (f"responses-{run}",), "--baseline": ("responses-sft",)}
+        steps.append(Step(f"judgments-{run}", "align-eval", "judge", inputs, shared=True))
+    judgments = tuple(f"judgments-{run}" for run in (*runs, "sft-aa"))
+    return [*steps, Step("report", "align-eval", "compare", {"--judgments": judgments})]
