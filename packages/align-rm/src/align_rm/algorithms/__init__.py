@@ -1,0 +1,1 @@
+"""Pure functions of reward modelling: arrays in, arrays out."""

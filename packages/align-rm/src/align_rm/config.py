@@ -1,0 +1,80 @@
+"""Settings of the two commands, frozen and checked; the defaults are the study's."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from align_contracts.console import runtime
+
+
+def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
+    """Declare a field that decides the result, under a heading of the help."""
+    return Field(default, description=description, json_schema_extra={"group": group}, **kw)
+
+
+class Settings(BaseModel):
+    """What both commands have in common: frozen, unknown names are errors, and the compute form."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    quiet: bool = runtime(False, "Show no progress.")
+    compute_form: Literal["auto", "quantized", "dense"] = setting(
+        "auto", "Weights as stored, or made dense once; auto: quantized on Metal only.", "compute"
+    )
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = setting(
+        "auto", "Number format of activations; auto: float32 on CPU, else bfloat16.", "compute"
+    )
+    token_budget: int = setting(
+        16384, "Most padded tokens of one pass: bounds memory, changes sums only by rounding.", "compute", ge=64
+    )
+
+
+class TrainConfig(Settings):
+    """`align-rm train`: LoRA and a scalar head on the SFT policy, by Bradley-Terry."""
+
+    sft: Path = runtime(..., "SFT policy artifact.", json_schema_extra={"aliases": ["--policy"]})
+    data: Path = runtime(..., "Dataset artifact.")
+    out: Path = runtime(..., "Directory of the new reward_model artifact.")
+    overwrite: bool = runtime(False, "Replace an existing artifact.")
+
+    backbone: Literal["policy", "base"] = setting("policy", "What the adapter sits on.", "adapter")
+    lora_rank: int = setting(8, "LoRA rank r.", "adapter", ge=1)
+    lora_alpha: float = setting(16.0, "LoRA alpha; the scale is alpha / rank.", "adapter", gt=0)
+    lora_layers: int = setting(
+        64, "How many of the last blocks are adapted; more than there are: all.", "adapter", ge=1
+    )
+    lora_targets: tuple[str, ...] = setting((), "Names of the linear maps to adapt; none: all.", "adapter")
+    split: Literal["train", "gold"] = setting("train", "Pairs to learn from.", "data")
+    max_pairs: int | None = setting(None, "Learn from this many pairs only, drawn by the seed.", "data", ge=1)
+    max_seq_length: int = setting(1024, "Pairs with a longer answer are dropped and counted, in tokens.", "data", ge=8)
+    learning_rate: float = setting(1e-4, "Learning rate after warm-up.", "optimizer", ge=0)
+    schedule: Literal["constant", "cosine"] = setting(
+        "constant", "Learning rate after warm-up: as it is, or cosine to a tenth.", "optimizer"
+    )
+    warmup_steps: int = setting(0, "Optimizer steps of linear warm-up.", "optimizer", ge=0)
+    batch_size: int = setting(8, "Pairs of an optimizer step.", "optimizer", ge=1)
+    epochs: int = setting(2, "Passes over the pairs.", "optimizer", ge=1)
+    max_steps: int | None = setting(None, "Stop after this many optimizer steps.", "optimizer", ge=1)
+    max_grad_norm: float = setting(1.0, "Joint norm at which gradients are clipped.", "optimizer", gt=0)
+    weight_decay: float = setting(0.0, "AdamW weight decay.", "optimizer", ge=0)
+    seed: int = setting(42, "Seed of the adapter, of the order of pairs and of the sampled answers.", "optimizer", ge=0)
+    margin: float = setting(0.0, "How much of the data's score gap the scores must differ by.", "loss", ge=0)
+    centering: float = setting(0.0, "Weight of the squared sum of a pair's scores.", "loss", ge=0)
+    calibration_prompts: int = setting(200, "SFT answers whose scores set the reward scale.", "calibration", ge=2)
+    max_new_tokens: int = setting(256, "Longest of these answers, in tokens.", "calibration", ge=1)
+    gradient_checkpointing: bool = setting(
+        False, "Keep only block inputs and compute the rest again: less memory, more time.", "compute"
+    )
+    compile: bool = setting(True, "Compile the gradient for every batch shape.", "compute")
+
+
+class EvalConfig(Settings):
+    """`align-rm eval`: accuracy and calibration on held-out pairs."""
+
+    rm: Path = runtime(..., "Reward model artifact.")
+    data: Path | None = runtime(None, "Dataset artifact; default: the one the model was trained on.")
+    split: Literal["validation", "test", "calibration", "gold", "train"] = setting(
+        "validation", "Pairs to evaluate on.", "data"
+    )
+    json_output: bool = runtime(False, "Print one JSON object.", json_schema_extra={"aliases": ["--json"]})

@@ -1,0 +1,85 @@
+"""Preference pairs of a dataset artifact as token ids, with what was dropped counted."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from align_mlx.batching import bucket
+from align_mlx.chat import Tokens, encode_turn
+from align_mlx.resident import Resident
+from align_mlx.reward import Scorer
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one prompt in ids, and the difference of the data's own scores (chosen − rejected)."""
+
+    prompt_id: str
+    chosen: Tokens
+    rejected: Tokens
+    gap: float
+
+    @property
+    def width(self) -> int:
+        """Tokens of the longer of the two."""
+        return max(len(self.chosen), len(self.rejected))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of a split: those kept, and how many were too long or had an answer without text."""
+
+    kept: list[Pair]
+    too_long: int
+    empty: int
+
+
+def encode_pairs(rows: Sequence[Mapping[str, Any]], resident: Resident, max_seq_length: int) -> Pairs:
+    """Turn rows of ``pairs/*.jsonl`` into ids; a pair stays only if both answers fit.
+
+    Args:
+        rows: rows with ``prompt_id, prompt, chosen, rejected, score_chosen, score_rejected``.
+        resident: the base, for its tokenizer and end tokens.
+        max_seq_length: most tokens of prompt and answer, end token included.
+    """
+    kept: list[Pair] = []
+    too_long = empty = 0
+    for row in rows:
+        if not (row["chosen"].strip() and row["rejected"].strip()):
+            empty += 1
+            continue
+        chosen, rejected = (
+            encode_turn(resident.tokenizer, row["prompt"], row[name], resident.end_tokens)
+            for name in ("chosen", "rejected")
+        )
+        pair = Pair(row["prompt_id"], chosen, rejected, row["score_chosen"] - row["score_rejected"])
+        if pair.width > max_seq_length:
+            too_long += 1
+        else:
+            kept.append(pair)
+    return Pairs(kept, too_long, empty)
+
+
+def micro_batches(pairs: Sequence[Pair], token_budget: int) -> Iterator[list[Pair]]:
+    """Cut a batch into groups of similar length within a budget of padded tokens; a pair is never split.
+
+    Args:
+        pairs: the pairs of an optimizer step.
+        token_budget: most padded tokens (2 · pairs · bucketed length) of a group; one pair at least.
+    """
+    group: list[Pair] = []
+    for pair in sorted(pairs, key=lambda p: p.width):
+        if group and 2 * (len(group) + 1) * bucket(pair.width) > token_budget:
+            yield group
+            group = []
+        group.append(pair)
+    if group:
+        yield group
+
+
+def score_pairs(scorer: Scorer, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
+    """Give raw scores fp64 [N] of the chosen and of the rejected answers."""
+    scores = scorer.score([p.chosen for p in pairs] + [p.rejected for p in pairs])
+    return scores[: len(pairs)], scores[len(pairs) :]

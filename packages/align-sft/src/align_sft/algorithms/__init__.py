@@ -1,0 +1,1 @@
+"""Pure functions of supervised fine-tuning: arrays in, arrays out."""

@@ -1,0 +1,140 @@
+"""`align-sft base`: a base_model artifact from a model directory, the hub, or the data's own corpus."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from align_contracts import Draft, open_artifact, publish
+from align_contracts.errors import ConfigError, MissingError
+from align_mlx.resident import require_chat_template
+from align_sft.config import BaseConfig
+from align_sft.model_files import count_parameters, quantization_record, store_form, write_model, write_tokenizer
+
+
+def run(config: BaseConfig) -> int:
+    """Make the base artifact that the settings ask for."""
+    return _embedded(config) if config.embedded else _import(config)
+
+
+def _embedded(config: BaseConfig) -> int:
+    from align_sft import embedded
+    from align_sft.tokenizer import train_tokenizer
+
+    assert config.data is not None
+    data = open_artifact(config.data, kind="dataset")
+    texts = [row["text"] for row in data.read_jsonl("corpus")]
+    with publish(
+        config.out,
+        "base_model",
+        producer="align-sft",
+        config=config,
+        inputs={"dataset": data},
+        overwrite=config.overwrite,
+    ) as draft:
+        tokenizer = train_tokenizer(texts, config.vocab_size)
+        model_config = embedded.gemma_config(config, tokenizer)
+        model = embedded.build(model_config, mx.random.key(config.seed + 1))
+        log: list[dict[str, float]] = []
+        loss = embedded.pretrain(model, texts, tokenizer, config, log.append)
+        draft.write_jsonl("train.jsonl", log, role="log", volatile=True)
+        draft.metric("pretraining_loss", loss, step=config.steps)
+        draft.metric("training_seconds", log[-1]["seconds"])
+        draft.seeds = [config.seed]
+        _write(draft, model, model_config, tokenizer, config, source="embedded", licence=None)
+    return 0
+
+
+def _import(config: BaseConfig) -> int:
+    assert config.model is not None
+    path, source = locate(config.model, config.revision)
+    with publish(config.out, "base_model", producer="align-sft", config=config, overwrite=config.overwrite) as draft:
+        from mlx_lm.utils import load_model, load_tokenizer
+
+        if (path / "config.json").exists() is False:
+            raise MissingError(f"{path} holds no model", expected="config.json and model*.safetensors")
+        model, model_config = load_model(path, lazy=True)
+        tokenizer = load_tokenizer(path)
+        require_chat_template(tokenizer, path)
+        if model_config.get("torch_dtype") == "float16" or model_config.get("dtype") == "float16":
+            print("note: float16 weights are stored as bfloat16: Gemma overflows in float16", file=sys.stderr)
+        _write(draft, model, model_config, tokenizer, config, source=source, licence=card_licence(path))
+    return 0
+
+
+def _write(
+    draft: Draft,
+    model: Any,
+    model_config: dict[str, Any],
+    tokenizer: Any,
+    config: BaseConfig,
+    *,
+    source: str,
+    licence: str | None,
+) -> None:
+    """Bring the model into its storage form and write everything that a base artifact holds."""
+    parameters = count_parameters(model)
+    model, stored = store_form(model, model_config, config.bits, config.group_size)
+    write_model(draft, model, stored)
+    write_tokenizer(draft, tokenizer)
+    draft.details = {
+        "architecture": stored["model_type"],
+        "hidden_size": model.args.hidden_size,
+        "num_layers": len(model.layers),
+        "vocab_size": model.args.vocab_size,
+        "parameters": parameters,
+        "quantization": quantization_record(stored),
+        "source": source,
+        "embedded": config.embedded,
+        "license": licence,
+    }
+
+
+def locate(model: str, revision: str | None) -> tuple[Path, str]:
+    """Find a model directory, downloading it from the hub if `model` is no directory.
+
+    Returns:
+        The directory, and where it came from: ``local:NAME`` or ``hf:NAME``.
+
+    Raises:
+        ConfigError: a revision was given for a directory.
+        MissingError: the name is neither a directory nor a model that can be had from the hub.
+    """
+    path = Path(model)
+    if path.is_dir():
+        if revision is not None:
+            raise ConfigError("--revision is for hub models", got=f"the directory {model}")
+        return path, f"local:{path.resolve().name}"
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(
+            model, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "README.md"]
+        )
+    except Exception as error:  # the hub client raises many kinds: offline, unknown name, no licence accepted
+        reason = str(error).strip().splitlines()[0]
+        raise MissingError(
+            f"model {model}",
+            expected="a directory or a model of the hub",
+            got=reason,
+            do="check the name, accept the model's licence and log in with `hf auth login`",
+        ) from error
+    return Path(found), f"hf:{model}"
+
+
+def card_licence(path: Path) -> str | None:
+    """Give the licence that a model card names in its front matter (``license:`` in README.md), or None."""
+    card = path / "README.md"
+    if not card.exists():
+        return None
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
+    if not lines or lines[0].strip() != "---":
+        return None
+    for line in lines[1:]:
+        if line.strip() == "---":
+            return None
+        name, _, value = line.partition(":")
+        if name == "license" and value.strip():
+            return value.strip().strip("'\"")
+    return None

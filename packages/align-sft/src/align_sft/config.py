@@ -1,0 +1,130 @@
+"""Settings of the four commands, frozen and checked; the defaults are the study's."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from align_contracts.console import runtime
+
+
+def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
+    """Declare a field that decides the result, under a heading of the help."""
+    return Field(default, description=description, json_schema_extra={"group": group}, **kw)
+
+
+class Settings(BaseModel):
+    """What every command's config has in common: frozen, and unknown names are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    quiet: bool = runtime(False, "Show no progress.")
+
+
+class Computing(Settings):
+    """Settings of the commands that run a model."""
+
+    compute_form: Literal["auto", "quantized", "dense"] = setting(
+        "auto", "Weights as stored, or made dense once; auto: quantized on Metal only.", "compute"
+    )
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = setting(
+        "auto", "Number format of activations; auto: float32 on CPU, else bfloat16.", "compute"
+    )
+
+
+class BaseConfig(Settings):
+    """`align-sft base`: import a model, or train the small embedded one."""
+
+    out: Path = runtime(..., "Directory of the new base_model artifact.")
+    overwrite: bool = runtime(False, "Replace an existing artifact.")
+    model: str | None = runtime(None, "Model directory, or a name on the Hugging Face hub.")
+    revision: str | None = setting(None, "Revision of a hub model.", "import")
+    embedded: bool = setting(False, "Train a small Gemma on the data's own corpus; needs no download.", "embedded")
+    data: Path | None = runtime(None, "Dataset artifact with a corpus (for --embedded).")
+    bits: Literal[4, 8, 0] = setting(4, "Bits of the stored weights; 0 keeps bfloat16.", "storage")
+    group_size: Literal[32, 64, 128] = setting(64, "Weights that share a scale.", "storage")
+
+    vocab_size: int = setting(1024, "Most tokens of the embedded tokenizer.", "embedded", ge=128, le=65536)
+    hidden_size: int = setting(128, "Width of the model.", "embedded", ge=32)
+    num_layers: int = setting(4, "Blocks.", "embedded", ge=1)
+    num_heads: int = setting(4, "Query heads.", "embedded", ge=1)
+    num_kv_heads: int = setting(1, "Key and value heads.", "embedded", ge=1)
+    head_dim: int = setting(32, "Width of a head.", "embedded", ge=8)
+    intermediate_size: int = setting(512, "Width inside the MLP.", "embedded", ge=32)
+    steps: int = setting(600, "Pre-training steps.", "embedded", ge=1)
+    batch_tokens: int = setting(2048, "Padded tokens of a step.", "embedded", ge=64)
+    max_length: int = setting(64, "Longer lines of the corpus are cut here, in tokens.", "embedded", ge=8)
+    learning_rate: float = setting(3e-3, "Peak learning rate: warm-up, then cosine to a tenth.", "embedded", gt=0)
+    warmup_steps: int = setting(50, "Steps of linear warm-up.", "embedded", ge=0)
+    weight_decay: float = setting(0.01, "AdamW weight decay.", "embedded", ge=0)
+    max_grad_norm: float = setting(1.0, "Joint norm at which gradients are clipped.", "embedded", gt=0)
+    seed: int = setting(42, "Seed of weights and batches.", "embedded", ge=0)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.embedded == (self.model is not None):
+            raise ValueError("give either --embedded (with --data) or --model")
+        if self.embedded and self.data is None:
+            raise ValueError("--embedded needs --data, whose corpus it trains on")
+        return self
+
+
+class TrainConfig(Computing):
+    """`align-sft train`: QLoRA on completions."""
+
+    base: Path = runtime(..., "Base model artifact.")
+    data: Path = runtime(..., "Dataset artifact.")
+    out: Path = runtime(..., "Directory of the new policy artifact.")
+    overwrite: bool = runtime(False, "Replace an existing artifact.")
+
+    format: Literal["chosen", "genrm"] = setting("chosen", "Learn chosen answers, or to write a score.", "data")
+    max_seq_length: int = setting(512, "Longer rows are dropped and counted, in tokens.", "data", ge=8)
+    rank: int = setting(16, "LoRA rank r.", "adapter", ge=1)
+    alpha: float = setting(32.0, "LoRA alpha; the scale is alpha / rank.", "adapter", gt=0)
+    layers: int = setting(16, "How many of the last blocks are adapted.", "adapter", ge=1)
+    targets: tuple[str, ...] = setting((), "Names of the linear maps to adapt; none: all.", "adapter")
+    learning_rate: float = setting(2e-4, "Learning rate after warm-up.", "optimizer", ge=0)
+    schedule: Literal["constant", "cosine"] = setting(
+        "constant", "Learning rate after warm-up: as it is, or cosine to a tenth.", "optimizer"
+    )
+    warmup_steps: int = setting(100, "Optimizer steps of linear warm-up.", "optimizer", ge=0)
+    batch_size: int = setting(4, "Rows of a micro-batch.", "optimizer", ge=1)
+    gradient_accumulation_steps: int = setting(4, "Micro-batches of an optimizer step.", "optimizer", ge=1)
+    epochs: int = setting(3, "Passes over the rows.", "optimizer", ge=1)
+    max_steps: int | None = setting(None, "Stop after this many optimizer steps.", "optimizer", ge=1)
+    max_grad_norm: float = setting(1.0, "Joint norm at which gradients are clipped.", "optimizer", gt=0)
+    weight_decay: float = setting(0.0, "AdamW weight decay.", "optimizer", ge=0)
+    seed: int = setting(42, "Seed of the adapter and of the order of rows.", "optimizer", ge=0)
+    gradient_checkpointing: bool = setting(
+        True, "Keep only block inputs and compute the rest again: less memory, more time.", "compute"
+    )
+    compile: bool = setting(True, "Compile the gradient for every batch shape.", "compute")
+
+
+class EvalConfig(Computing):
+    """`align-sft eval`: perplexity; for genrm also the written scores."""
+
+    policy: Path = runtime(..., "Policy artifact.")
+    data: Path | None = runtime(None, "Dataset artifact; default: the one the policy was trained on.")
+    split: Literal["validation", "train"] = setting("validation", "Rows to evaluate on.", "data")
+    max_seq_length: int = setting(512, "Longer rows are dropped and counted, in tokens.", "data", ge=8)
+    max_rows: int | None = setting(None, "Evaluate on the first rows only.", "data", ge=1)
+    max_new_tokens: int = setting(48, "Longest written score, in tokens (genrm).", "data", ge=1)
+    json_output: bool = runtime(
+        False, "Print one JSON object.", json_schema_extra={"aliases": ["--json"], "group": "output"}
+    )
+
+
+class MergeConfig(Computing):
+    """`align-sft merge`: base and adapters in one set of weights."""
+
+    policy: Path = runtime(..., "Residual policy artifact.")
+    out: Path = runtime(..., "Directory of the new policy artifact.")
+    overwrite: bool = runtime(False, "Replace an existing artifact.")
+    data: Path | None = runtime(None, "Dataset artifact; default: the one the policy was trained on.")
+    bits: Literal[8, 4, 0] = setting(8, "Bits of the merged weights; 0 keeps bfloat16.", "storage")
+    group_size: Literal[32, 64, 128] = setting(64, "Weights that share a scale.", "storage")
+    max_kl: float = setting(0.02, "Refuse a merge farther than this from base + adapters, nats a token.", "check", ge=0)
+    force: bool = runtime(False, "Publish a merge above --max-kl all the same.")
+    max_rows: int = setting(64, "Validation rows of the check.", "check", ge=1)
+    max_seq_length: int = setting(512, "Longer rows are dropped, in tokens.", "check", ge=8)
