@@ -22,9 +22,7 @@ class Lora(BaseModel):
 class Train(BaseModel):
     model_config = FROZEN
 
-    sft: Path = console.runtime(
-        ..., "Where the run starts.", json_schema_extra=console.aliases("--actor-model")
-    )
+    sft: Path = console.runtime(..., "Where the run starts.", json_schema_extra=console.aliases("--actor-model"))
     K: int = Field(6, ge=2, description="Responses per prompt.", json_schema_extra={"group": "Rollout"})
     num_iterations: int = Field(800, description="Iterations.")
     learning_rate: float = Field(5e-6, gt=0, description="Learning rate.")
@@ -61,9 +59,7 @@ def run(config: BaseModel) -> int | None:
 
 
 def diverge(config: BaseModel) -> int:
-    raise DivergedError(
-        "the loss is not finite", expected="a number", got="nan", do="Lower the learning rate"
-    )
+    raise DivergedError("the loss is not finite", expected="a number", got="nan", do="Lower the learning rate")
 
 
 def interrupt(config: BaseModel) -> int:

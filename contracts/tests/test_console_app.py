@@ -75,16 +75,12 @@ def test_every_wrong_setting_gets_a_line_that_names_where_it_came_from(tmp_path,
 
 def test_a_validator_s_own_message_is_shown_as_it_is(capsys):
     assert start("train", "--sft", "x", "--K", "101") == 2
-    assert capsys.readouterr().err == (
-        "error: align-contracts train: K is too large: expected at most 100, got 101\n"
-    )
+    assert capsys.readouterr().err == ("error: align-contracts train: K is too large: expected at most 100, got 101\n")
 
 
 def test_unknown_command_and_version(capsys):
     assert start("trian") == 2
-    assert capsys.readouterr().err == (
-        "error: align-contracts: unknown command 'trian'. Did you mean train?\n"
-    )
+    assert capsys.readouterr().err == ("error: align-contracts: unknown command 'trian'. Did you mean train?\n")
     assert start("--version") == 0
     assert start("train", "--version") == 0
     first, second = capsys.readouterr().out.splitlines()

@@ -30,9 +30,7 @@ def test_kinds_choices_and_metavars():
     ]
     assert FLAGS["bits"].choices == (0, 4, 8)
     assert FLAGS["bits"].metavar == "0|4|8"
-    assert [
-        FLAGS[key].metavar for key in ("K", "learning_rate", "sft", "label", "max_norm", "kl_targets")
-    ] == [
+    assert [FLAGS[key].metavar for key in ("K", "learning_rate", "sft", "label", "max_norm", "kl_targets")] == [
         "N",
         "X",
         "PATH",

@@ -14,9 +14,7 @@ def _plain(monkeypatch):
 
 
 def page(config=example.Train) -> str:
-    return command_help(
-        "align-x train", "Train.", flags_of(config), ("rl", "ppo"), ("align-x train --sft s",)
-    )
+    return command_help("align-x train", "Train.", flags_of(config), ("rl", "ppo"), ("align-x train --sft s",))
 
 
 def test_a_command_s_page_has_flags_defaults_groups_sections_and_examples():

@@ -18,9 +18,7 @@ def write(tmp_path, text):
 
 def test_sections_are_merged_in_order_and_others_are_ignored(tmp_path):
     got = settings()
-    got.add_recipe(
-        write(tmp_path, "[rl]\nK = 3\nbits = 8\n[ppo]\nK = 4\n[ppo.lora]\nrank = 2\n[grpo]\nother = 1\n")
-    )
+    got.add_recipe(write(tmp_path, "[rl]\nK = 3\nbits = 8\n[ppo]\nK = 4\n[ppo.lora]\nrank = 2\n[grpo]\nother = 1\n"))
     assert got.nested() == {"K": 4, "bits": 8, "lora": {"rank": 2}}
 
 

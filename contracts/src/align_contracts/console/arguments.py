@@ -156,6 +156,4 @@ def _positionals(said: Arguments, rest: list[str], flags: Sequence[Flag], comman
         else:
             said.values[flag] = (rest.pop(0), flag.names[0])
     if rest:
-        raise ConfigError(
-            f"{command}: unexpected argument '{rest[0]}'", do=f"'{command} --help' lists the flags"
-        )
+        raise ConfigError(f"{command}: unexpected argument '{rest[0]}'", do=f"'{command} --help' lists the flags")

@@ -120,9 +120,7 @@ def flags_of(config: type[BaseModel]) -> list[Flag]:
     return list(_flags(config, (), "", None))
 
 
-def _flags(
-    config: type[BaseModel], prefix: tuple[str, ...], group: str, parent: BaseModel | None
-) -> Iterator[Flag]:
+def _flags(config: type[BaseModel], prefix: tuple[str, ...], group: str, parent: BaseModel | None) -> Iterator[Flag]:
     """Yield a model's flags; ``parent`` is the default instance of a nested model, whose values are shown."""
     for name, info in config.model_fields.items():
         path = (*prefix, name)
@@ -179,11 +177,7 @@ def _kind(annotation: Any) -> tuple[Literal["value", "switch", "list", "table"],
     if annotation is bool:
         return "switch", bool
     origin = typing.get_origin(annotation) or annotation
-    if (
-        isinstance(origin, type)
-        and issubclass(origin, (Sequence, Set))
-        and not issubclass(origin, (str, bytes))
-    ):
+    if isinstance(origin, type) and issubclass(origin, (Sequence, Set)) and not issubclass(origin, (str, bytes)):
         arguments = [one for one in typing.get_args(annotation) if one is not Ellipsis]
         element = arguments[0] if arguments else str
         simple = not (isinstance(element, type) and issubclass(element, BaseModel))

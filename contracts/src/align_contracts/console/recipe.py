@@ -135,9 +135,7 @@ class Settings:
             node[path[-1]] = value
         return tree
 
-    def _leaves(
-        self, table: Mapping[str, Any], prefix: tuple[str, ...] = ()
-    ) -> Iterator[tuple[tuple[str, ...], Any]]:
+    def _leaves(self, table: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
         for key, value in table.items():
             path = (*prefix, key)
             inside = any(one[: len(path)] == path and len(one) > len(path) for one in self.flags)
