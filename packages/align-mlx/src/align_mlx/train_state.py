@@ -3,14 +3,13 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx.optimizers as optim
-from mlx.utils import tree_flatten, tree_unflatten
 
 from align_contracts.errors import DivergedError, MissingError
 from align_mlx.adapters import Params
@@ -75,7 +74,7 @@ class TrainState:
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        moments = dict(tree_flatten(self.optimizer.state))
+        moments = dict(_flat(self.optimizer.state))
         mx.save_safetensors(str(partial / "params.safetensors"), self.params)
         mx.save_safetensors(str(partial / "optimizer.safetensors"), moments)
         record = {"iteration": self.iteration, "memory": self.memory}
@@ -83,8 +82,9 @@ class TrainState:
         for file in partial.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
-        retired = path.with_name(f".{path.name}.old")
+        retired = _retired(path)
         if path.exists():
+            shutil.rmtree(retired, ignore_errors=True)  # left by a process killed before its last step
             path.rename(retired)
         partial.rename(path)
         shutil.rmtree(retired, ignore_errors=True)
@@ -95,13 +95,41 @@ class TrainState:
         Raises:
             MissingError: there is no saved state.
         """
+        if not path.exists() and _retired(path).exists():  # killed between the two renames of `save`
+            path = _retired(path)
         if not (path / "state.json").exists():
             raise MissingError(f"no saved training state at {path}")
         record = json.loads((path / "state.json").read_text())
         self.params = dict(mx.load(str(path / "params.safetensors")))
-        self.optimizer.state = tree_unflatten(list(mx.load(str(path / "optimizer.safetensors")).items()))
+        self.optimizer.state = _nested(mx.load(str(path / "optimizer.safetensors")))
         mx.eval(self.params, self.optimizer.state)
         self.iteration, self.memory = record["iteration"], record["memory"]
+
+
+def _retired(path: Path) -> Path:
+    """Where `TrainState.save` sets the previous state aside for a moment."""
+    return path.with_name(f".{path.name}.old")
+
+
+def _flat(state: dict[str, Any]) -> Iterator[tuple[str, mx.array]]:
+    """Yield ``step`` and ``NAME/m``, ``NAME/v``: parameter names hold dots, so a dot cannot separate."""
+    for name, value in state.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}/{moment}", array) for moment, array in value.items())
+        else:
+            yield name, value
+
+
+def _nested(arrays: dict[str, mx.array]) -> dict[str, Any]:
+    """Undo `_flat`."""
+    state: dict[str, Any] = {}
+    for key, value in arrays.items():
+        name, _, moment = key.rpartition("/")
+        if name:
+            state.setdefault(name, {})[moment] = value
+        else:
+            state[key] = value
+    return state
 
 
 def warmup(base: float, steps: int) -> Callable[[int], float]:
