@@ -118,6 +118,7 @@ def load_base(path: Path, compute: Compute | None = None) -> Resident:
     tokenizer = load_tokenizer(path, eos_token_ids=ends)
     require_chat_template(tokenizer, path)
     if compute.dense and any(isinstance(m, nn.QuantizedLinear) for m in model.modules()):
+        model.set_dtype(mx.float32)  # so that scale · code + bias is exact, and rounded at most once
         model = dequantize_model(model)
     model.set_dtype(compute.dtype)
     model.freeze()
