@@ -12,7 +12,7 @@ from pathlib import Path
 import mlx.core as mx
 from mlx import nn
 
-from align_contracts.errors import VerificationError
+from align_contracts.errors import ConfigError, VerificationError
 
 Params = dict[str, mx.array]
 
@@ -119,7 +119,13 @@ def fresh(maps: Mapping[str, AdaptedLinear], spec: LoraSpec, key: mx.array) -> A
         maps: the wrapped maps of the base, as `wrap` gives them.
         spec: rank, alpha, how many of the last blocks, which targets.
         key: the random key; equal keys give equal adapters.
+
+    Raises:
+        ConfigError: one of the targets is no map's name.
     """
+    known = {name.rsplit(".", 1)[-1] for name in maps}
+    if unknown := sorted(set(spec.targets) - known):
+        raise ConfigError("no such LoRA target", expected=", ".join(sorted(known)), got=", ".join(unknown))
     params: Params = {}
     for name in adapted_names(maps, spec):
         inputs, outputs = maps[name].shape
