@@ -1,0 +1,55 @@
+import ctypes
+import os
+import subprocess
+import sys
+
+import pytest
+
+from align_mlx import blas
+
+
+def test_nothing_to_do_off_linux(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert blas.load() == "not needed"
+
+
+def test_it_can_be_switched_off(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("ALIGN_BLAS", "off")
+    assert blas.load() == "off"
+
+
+def test_it_is_too_late_once_mlx_is_imported(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("ALIGN_BLAS", raising=False)
+    assert "mlx.core" in sys.modules
+    assert blas.load() == "already imported"
+
+
+def test_no_scipy_is_said(monkeypatch):
+    monkeypatch.setattr(blas.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(OSError, match="SciPy is not installed"):
+        blas.scipy_openblas()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux wheels of SciPy carry OpenBLAS")
+def test_the_copy_has_the_usual_names_and_adds_up(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = blas.scipy_openblas()
+    assert path.parent == tmp_path / "align" / "blas"
+    library = ctypes.CDLL(str(path))
+    with pytest.raises(AttributeError):
+        library.scipy_cblas_ddot  # noqa: B018
+    library.cblas_ddot.restype = ctypes.c_double
+    x, y = (ctypes.c_double * 3)(1, 2, 3), (ctypes.c_double * 3)(4, 5, 6)
+    assert library.cblas_ddot(3, x, 1, y, 1) == 1 * 4 + 2 * 5 + 3 * 6
+    made = path.stat().st_mtime_ns
+    assert blas.scipy_openblas() == path
+    assert path.stat().st_mtime_ns == made  # made once, then kept
+
+
+def test_importing_the_package_says_what_it_found():
+    code = "import align_mlx; print(align_mlx.BLAS)"
+    env = {**os.environ, "ALIGN_BLAS": "off"}
+    found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ("off" if sys.platform == "linux" else "not needed")

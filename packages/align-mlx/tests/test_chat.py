@@ -1,0 +1,61 @@
+import pytest
+
+from align_contracts.errors import ConfigError
+from align_mlx.chat import Tokens, decode_response, encode_prompt, encode_turn
+
+# Ids by hand: bos 2, start_of_turn 4, end_of_turn 5, line break 6, user 7, model 8, w0 9, w1 10, …
+ENDS = frozenset({1, 5})
+PROMPT = (2, 4, 7, 6, 9, 10, 5, 6, 4, 8, 6)  # <bos><start_of_turn>user\n w0 w1 <end_of_turn>\n<start_of_turn>model\n
+
+
+@pytest.fixture
+def tokenizer(resident):
+    return resident.tokenizer
+
+
+def test_prompt_ends_where_the_answer_begins(tokenizer):
+    assert encode_prompt(tokenizer, "w0 w1") == PROMPT
+
+
+def test_turn_is_exact_to_the_token(tokenizer):
+    # The line break after <end_of_turn> belongs to the template, not to the answer.
+    assert encode_turn(tokenizer, "w0 w1", "w2 w3", ENDS) == Tokens(PROMPT, (11, 12, 5))
+
+
+def test_turn_stops_at_its_first_end_token(tokenizer):
+    assert encode_turn(tokenizer, "w0 w1", "w2 <eos> w3", ENDS) == Tokens(PROMPT, (11, 1))
+    assert encode_turn(tokenizer, "w0 w1", "w2 <end_of_turn> w3", ENDS) == Tokens(PROMPT, (11, 5))
+
+
+def test_an_empty_answer_is_its_end_token(tokenizer):
+    assert encode_turn(tokenizer, "w0 w1", "", ENDS).response == (5,)
+
+
+def test_a_template_without_end_token_gets_one(tokenizer_of):
+    bare = tokenizer_of(
+        "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}"
+        "{% if add_generation_prompt %}assistant {% endif %}"
+    )
+    assert encode_turn(bare, "w0", "w1", ENDS) == Tokens((7, 9, 3), (10, 1))
+
+
+def test_a_template_that_rewrites_the_prompt_is_refused(tokenizer_of):
+    # Here the generation prompt differs from what stands before an answer (as templates that drop thoughts do).
+    rewriting = tokenizer_of(
+        "{% for m in messages %}{{ m['content'] }} {% endfor %}{% if add_generation_prompt %}model {% endif %}"
+    )
+    with pytest.raises(ConfigError, match="rewrites the prompt"):
+        encode_turn(rewriting, "w0", "w1", ENDS)
+
+
+def test_decode_drops_the_end_token_only(tokenizer):
+    assert decode_response(tokenizer, [11, 12, 5], ENDS) == "w2 w3"
+    assert decode_response(tokenizer, [11, 12], ENDS) == "w2 w3"
+    assert decode_response(tokenizer, [5], ENDS) == ""
+    assert decode_response(tokenizer, [], ENDS) == ""
+
+
+def test_tokens_join():
+    row = Tokens((1, 2), (3,))
+    assert row.ids == (1, 2, 3)
+    assert len(row) == 3

@@ -1,0 +1,119 @@
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from align_mlx.adapters import Adapter
+from align_mlx.batching import pad
+from align_mlx.chat import Tokens
+from align_mlx.logprobs import policy_stats, response_stats, select_logprobs
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """In float64, shifted by the maximum."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def test_select_logprobs_of_three_tokens():
+    # softmax(ln 1, ln 2, ln 5) = (1/8, 2/8, 5/8); H = −Σ p ln p.
+    p = np.array([1, 2, 5]) / 8
+    chosen, entropy = select_logprobs(mx.log(mx.array([[1.0, 2.0, 5.0]])), mx.array([1]), entropy=True)
+    assert chosen.item() == pytest.approx(np.log(2 / 8), abs=1e-6)
+    assert entropy.item() == pytest.approx(-(p * np.log(p)).sum(), abs=1e-6)
+    assert select_logprobs(mx.zeros((1, 3)), mx.array([1]))[1] is None
+
+
+def test_select_logprobs_of_huge_logits_is_finite():
+    chosen, entropy = select_logprobs(mx.array([[1e4, -1e4, 0.0]]), mx.array([1]), entropy=True)
+    assert chosen.item() == pytest.approx(-2e4)
+    assert entropy.item() == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_stats_equal_a_float64_softmax_of_the_plain_model(resident, plain, rows, temperature):
+    batch = pad(rows)
+    stats = policy_stats(resident, (), batch, temperature=temperature, entropy=True)
+    found, entropy = np.array(stats.logprobs_BT), np.array(stats.entropy_BT)
+    for i, row in enumerate(rows):
+        start, n = len(row.prompt), len(row.response)
+        logp = log_softmax(plain(row.ids)[start - 1 : start - 1 + n] / temperature)
+        np.testing.assert_allclose(found[i, :n], logp[range(n), row.response], atol=5e-5)
+        np.testing.assert_allclose(entropy[i, :n], -(np.exp(logp) * logp).sum(axis=-1), atol=5e-5)
+        assert not found[i, n:].any()
+        assert not entropy[i, n:].any()
+
+
+def test_padding_and_company_do_not_matter(resident, adapter, rows):
+    together = np.array(policy_stats(resident, (adapter,), pad(rows)).logprobs_BT)
+    for i, row in enumerate(rows):
+        for pad_token in (0, 63):
+            alone = np.array(policy_stats(resident, (adapter,), pad([row], pad_token)).logprobs_BT)
+            n = len(row.response)
+            np.testing.assert_allclose(alone[0, :n], together[i, :n], atol=2e-5)
+
+
+@pytest.mark.parametrize("block", [1, 7, 100_000])
+def test_block_size_does_not_matter(resident, rows, block):
+    batch = pad(rows[:3])
+    hidden = resident.hidden(batch.tokens_BL)
+    whole = response_stats(resident, hidden, batch, entropy=True)
+    parts = response_stats(resident, hidden, batch, entropy=True, block=block)
+    np.testing.assert_allclose(parts.logprobs_BT, whole.logprobs_BT, atol=1e-6)
+    np.testing.assert_allclose(parts.entropy_BT, whole.entropy_BT, atol=1e-6)
+
+
+def objective(resident, hidden_BLD: np.ndarray, rows, weights, temperature: float) -> float:
+    """Σ w·log p + 0.3 Σ H in float64 from hidden states, written from the definition."""
+    embedding = np.array(resident.model.model.embed_tokens.weight, np.float64)
+    total = 0.0
+    for i, row in enumerate(rows):
+        start = len(row.prompt)
+        for t, token in enumerate(row.response):
+            logp = log_softmax(embedding @ hidden_BLD[i, start - 1 + t] / temperature)
+            total += weights[i, t] * logp[token] - 0.3 * (np.exp(logp) * logp).sum()
+    return total
+
+
+def test_gradient_equals_finite_differences(resident):
+    rows = [Tokens((9, 10, 11), (12, 5)), Tokens((13,), (14, 15, 16))]
+    batch, temperature = pad(rows), 0.8
+    hidden = resident.hidden(batch.tokens_BL)
+    weights = np.random.default_rng(2).normal(size=batch.mask_BT.shape)
+
+    def loss(hidden_BLD):
+        stats = response_stats(resident, hidden_BLD, batch, temperature=temperature, entropy=True)
+        return (stats.logprobs_BT * mx.array(weights, mx.float32)).sum() + 0.3 * stats.entropy_BT.sum()
+
+    grad = np.array(mx.grad(loss)(hidden))
+    point, h = np.array(hidden, np.float64), 1e-5
+    rng = np.random.default_rng(3)
+    places = [(0, 2), (0, 3), (1, 0), (1, 1), (1, 2)]  # the states that predict a response token
+    for i, position in places:
+        for d in rng.choice(32, 6, replace=False):
+            high, low = point.copy(), point.copy()
+            high[i, position, d] += h
+            low[i, position, d] -= h
+            change = objective(resident, high, rows, weights, temperature)
+            change -= objective(resident, low, rows, weights, temperature)
+            assert grad[i, position, d] == pytest.approx(change / (2 * h), rel=1e-3, abs=1e-4)
+    used = np.zeros(grad.shape[:2], bool)
+    used[tuple(zip(*places, strict=True))] = True
+    assert not grad[~used].any()
+
+
+def test_gradient_of_an_adapter_equals_a_finite_difference(resident, adapter, rows):
+    batch = pad(rows[:3])
+    name = "model.layers.0.self_attn.v_proj.lora_b"
+
+    def total(b):
+        worn = Adapter({**adapter.params, name: b}, adapter.scale)
+        return policy_stats(resident, (worn,), batch).logprobs_BT.sum()
+
+    grad = mx.grad(total)(adapter.params[name])
+    # Uphill, so that the slope stands out of fp32's noise, and aside, so that it is not only a length.
+    aside = mx.random.normal(grad.shape, key=mx.random.key(9))
+    direction = grad / mx.linalg.norm(grad) + aside / mx.linalg.norm(aside)
+    slope = (grad * direction).sum().item()
+    h = 2e-3
+    high, low = (total(adapter.params[name] + s * h * direction).item() for s in (1, -1))
+    assert slope == pytest.approx((high - low) / (2 * h), rel=0.005)

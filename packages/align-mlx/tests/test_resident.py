@@ -1,0 +1,119 @@
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+from mlx_lm.utils import load_model
+
+from align_contracts import open_artifact, publish
+from align_contracts.errors import ConfigError
+from align_mlx.resident import load_base, load_policy, policy_adapters
+
+TOKENS = [[2, 4, 7, 9, 33, 12, 60, 21], [2, 4, 7, 50, 10, 10, 44, 9]]
+
+
+def logits(resident, adapters=()):
+    return np.array(resident.logits(resident.hidden(mx.array(TOKENS), adapters)), np.float64)
+
+
+def test_the_bare_base_is_the_model_itself(resident, plain):
+    np.testing.assert_allclose(logits(resident), [plain(row) for row in TOKENS], atol=1e-5)
+    assert (resident.hidden_size, resident.vocab_size) == (32, 64)
+    assert resident.end_tokens == {1, 5}
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3_text"])
+def test_soft_caps_and_untied_heads(kin, kind):
+    # gemma2 caps its logits at 3 here, gemma3_text has a head of its own.
+    resident, plain = kin(kind)
+    expected = np.array([plain(row) for row in TOKENS])
+    np.testing.assert_allclose(logits(resident), expected, atol=1e-4)
+    assert (np.abs(expected).max() <= 3) == (kind == "gemma2")
+
+
+def test_adapters_are_worn_for_one_call_only(resident, adapter):
+    before = logits(resident)
+    assert np.abs(logits(resident, (adapter,)) - before).max() > 0.1
+    np.testing.assert_array_equal(logits(resident), before)
+
+
+def test_adapters_are_taken_off_after_an_error(resident, adapter):
+    before = logits(resident)
+    with pytest.raises(ValueError, match="index"):
+        resident.hidden("no tokens", (adapter,))
+    np.testing.assert_array_equal(logits(resident), before)
+
+
+def test_fold_equals_stack(new_resident, adapter, make_adapter):
+    resident, folded = new_resident(), new_resident()
+    actor = make_adapter(resident.maps, 21)
+    folded.fold(adapter)
+    np.testing.assert_allclose(logits(folded), logits(resident, (adapter,)), atol=1e-5)
+    np.testing.assert_allclose(logits(folded, (actor,)), logits(resident, (adapter, actor)), atol=1e-5)
+
+
+def test_share_folds_in_dense_fp32_and_stacks_elsewhere(new_resident, adapter):
+    dense, quantized = new_resident("base4"), new_resident("base4", dense=False)
+    for resident in (dense, quantized):
+        resident.share(adapter)
+    assert dense.shared == ()
+    assert quantized.shared == (adapter,)
+    np.testing.assert_allclose(logits(dense), logits(quantized), atol=2e-4)
+
+
+def test_quantized_and_dense_compute_are_the_same_numbers(new_resident, adapter):
+    dense, quantized = new_resident("base4"), new_resident("base4", dense=False)
+    np.testing.assert_allclose(logits(dense), logits(quantized), atol=2e-4)
+    np.testing.assert_allclose(logits(dense, (adapter,)), logits(quantized, (adapter,)), atol=2e-4)
+
+
+def test_dense_weights_are_the_stored_codes_times_their_scales(store, new_resident):
+    # w = code · scale + bias by group of 32 along the input, exact in fp32 (4-bit codes, bf16 scales and biases).
+    stored = mx.load(str(store / "base4" / "model.safetensors"))
+    name = "model.layers.1.mlp.down_proj"
+    packed = np.array(stored[f"{name}.weight"])
+    codes = np.stack([(packed >> (4 * i)) & 15 for i in range(8)], axis=-1).reshape(packed.shape[0], -1)
+    scales, biases = (
+        np.repeat(np.array(stored[f"{name}.{part}"].astype(mx.float32)), 32, axis=1) for part in ("scales", "biases")
+    )
+    np.testing.assert_allclose(new_resident("base4").maps[name].base.weight, codes * scales + biases, rtol=1e-6)
+
+
+def test_bfloat16_compute_stays_near(new_resident, plain):
+    found = logits(new_resident(dtype=mx.bfloat16))
+    exact = np.array([plain(row) for row in TOKENS])
+    assert np.corrcoef(found.ravel(), exact.ravel())[0, 1] > 0.999
+
+
+def test_load_policy_wears_the_policys_adapter(store, resident):
+    sft = open_artifact(store / "sft")
+    (adapter,) = policy_adapters(sft)
+    np.testing.assert_allclose(logits(load_policy(sft)), logits(resident, (adapter,)), atol=1e-5)
+
+
+def test_load_policy_of_a_merged_model_loads_that_model(store, tmp_path, make_base):
+    base = make_base(tmp_path / "base")
+    with publish(tmp_path / "merged", "policy", producer="align-sft", config={}, inputs={"base": base}) as draft:
+        for number, file in enumerate(sorted(base.path.iterdir())):
+            if not file.name.startswith("manifest"):
+                draft.file(file.name, role=f"file_{number}").write_bytes(file.read_bytes())
+        draft.details = {
+            "method": "sft",
+            "form": "merged",
+            "format": "chosen",
+            "adapters": [],
+            "merge": {"bits": 0, "kl": 0.0, "perplexity_before": 2.0, "perplexity_after": 2.0},
+        }
+    model, _ = load_model(base.path)
+    model.set_dtype(mx.float32)
+    found = logits(load_policy(open_artifact(tmp_path / "merged")))
+    np.testing.assert_allclose(found, np.array(model(mx.array(TOKENS))), atol=1e-5)
+
+
+def test_a_base_without_chat_template_is_refused(tmp_path, make_base):
+    base = make_base(tmp_path / "bare", template=None)
+    with pytest.raises(ConfigError, match="chat template"):
+        load_base(base.path)
+
+
+def test_no_parameter_of_the_base_is_trainable(resident):
+    assert not tree_flatten(resident.model.trainable_parameters())

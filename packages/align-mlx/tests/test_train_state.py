@@ -1,0 +1,143 @@
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from align_contracts.errors import DivergedError, MissingError
+from align_mlx.train_state import TrainState, warmup
+
+SHAPES = {"actor.model.layers.0.q_proj.lora_a": (3, 2), "actor.model.layers.0.q_proj.lora_b": (2, 3), "head.bias": (1,)}
+
+
+def arrays(seed: int, size: float = 1.0) -> dict[str, mx.array]:
+    rng = np.random.default_rng(seed)
+    return {k: mx.array(size * rng.normal(size=s), mx.float32) for k, s in SHAPES.items()}
+
+
+class AdamW:
+    """Loshchilov & Hutter, arXiv 1711.05101, algorithm 2, in float64, after clipping by the joint norm."""
+
+    def __init__(self, params, decay=0.0):
+        self.w = {k: np.array(v, np.float64) for k, v in params.items()}
+        self.m = {k: np.zeros(v.shape) for k, v in self.w.items()}
+        self.v = {k: np.zeros(v.shape) for k, v in self.w.items()}
+        self.t, self.decay = 0, decay
+
+    def step(self, grads, rate_of, max_norm):
+        grads = {k: np.array(g, np.float64) for k, g in grads.items()}
+        norm = np.sqrt(sum((g**2).sum() for g in grads.values()))
+        self.t += 1
+        for k, g in grads.items():
+            clipped = g * min(1.0, max_norm / norm)
+            self.m[k] = 0.9 * self.m[k] + 0.1 * clipped
+            self.v[k] = 0.999 * self.v[k] + 0.001 * clipped**2
+            m, v = self.m[k] / (1 - 0.9**self.t), self.v[k] / (1 - 0.999**self.t)
+            self.w[k] -= rate_of(k) * (m / (np.sqrt(v) + 1e-8) + self.decay * self.w[k])
+        return norm
+
+
+def assert_close(state, reference):
+    for k, w in reference.w.items():
+        np.testing.assert_allclose(state.params[k], w, rtol=1e-5, atol=1e-6)
+
+
+def test_update_is_adamw_with_joint_clipping():
+    params = arrays(0)
+    state, reference = TrainState.start(params, weight_decay=0.1), AdamW(params, 0.1)
+    for step in range(4):
+        grads = arrays(step + 1, size=10.0 if step % 2 else 0.01)
+        norm = state.update(grads, 0.05, 0.5)
+        assert norm == pytest.approx(reference.step(grads, lambda _: 0.05, 0.5), rel=1e-5)
+        assert_close(state, reference)
+
+
+def test_rates_by_prefix():
+    params = arrays(0)
+    state, reference = TrainState.start(params, weight_decay=0.1), AdamW(params, 0.1)
+    for step in range(3):
+        grads = arrays(step + 1)
+        state.update(grads, {"actor.": 0.002, "": 0.05}, 0.5)
+        reference.step(grads, lambda k: 0.002 if k.startswith("actor.") else 0.05, 0.5)
+        assert_close(state, reference)
+
+
+def test_a_rate_of_zero_freezes_its_part_while_moments_go_on():
+    params = arrays(0)
+    state = TrainState.start(params)
+    state.update(arrays(1), {"actor.": 0.0, "": 0.05}, 0.5)
+    assert mx.array_equal(
+        state.params["actor.model.layers.0.q_proj.lora_a"], params["actor.model.layers.0.q_proj.lora_a"]
+    )
+    assert not mx.array_equal(state.params["head.bias"], params["head.bias"])
+    frozen = TrainState.start(params)
+    frozen.update(arrays(1), {"": 0.0}, 0.5)
+    assert all(mx.array_equal(frozen.params[k], v) for k, v in params.items())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_leaves_everything_untouched(bad):
+    state, twin = TrainState.start(arrays(0)), TrainState.start(arrays(0))
+    for s in (state, twin):
+        s.update(arrays(1), 0.01, 0.5)
+    grads = arrays(2)
+    with pytest.raises(DivergedError, match="not finite"):
+        state.update({**grads, "head.bias": mx.array([bad])}, 0.01, 0.5)
+    for s in (state, twin):
+        s.update(arrays(3), 0.01, 0.5)
+    assert all(mx.array_equal(state.params[k], v) for k, v in twin.params.items())
+
+
+def test_restored_state_continues_bit_for_bit(tmp_path):
+    state = TrainState.start(arrays(0), weight_decay=0.1)
+    for seed in (1, 2, 3):
+        state.update(arrays(seed), 0.01, 0.5)
+    state.iteration, state.memory = 3, {"control": {"lr_scale": 0.1 + 0.2}, "cursor": [1, 2]}
+    state.save(tmp_path / "state")
+    other = TrainState.start(arrays(99), weight_decay=0.1)
+    other.restore(tmp_path / "state")
+    assert (other.iteration, other.memory) == (3, state.memory)
+    for seed in (4, 5, 6):
+        state.update(arrays(seed), {"actor.": 0.01, "": 0.02}, 0.5)
+        other.update(arrays(seed), {"actor.": 0.01, "": 0.02}, 0.5)
+        assert all(mx.array_equal(other.params[k], v) for k, v in state.params.items())
+
+
+def test_saving_again_replaces_and_leaves_nothing_else(tmp_path):
+    state = TrainState.start(arrays(0))
+    for iteration in (1, 2):
+        state.iteration = iteration
+        state.save(tmp_path / "state")
+    assert [p.name for p in tmp_path.iterdir()] == ["state"]
+    state.restore(tmp_path / "state")
+    assert state.iteration == 2
+
+
+def test_a_crash_between_the_renames_loses_nothing(tmp_path):
+    state = TrainState.start(arrays(0))
+    state.iteration = 5
+    state.save(tmp_path / "state")
+    (tmp_path / "state").rename(tmp_path / ".state.old")  # stopped after the old state was set aside
+    other = TrainState.start(arrays(1))
+    other.restore(tmp_path / "state")
+    assert other.iteration == 5
+
+
+def test_a_crash_before_the_old_state_is_removed_does_not_block_the_next_save(tmp_path):
+    state = TrainState.start(arrays(0))
+    state.save(tmp_path / "state")
+    state.save(tmp_path / ".state.old")  # what a kill before the last step leaves behind
+    state.iteration = 7
+    state.save(tmp_path / "state")
+    other = TrainState.start(arrays(1))
+    other.restore(tmp_path / "state")
+    assert other.iteration == 7
+
+
+def test_nothing_to_restore(tmp_path):
+    with pytest.raises(MissingError):
+        TrainState.start(arrays(0)).restore(tmp_path / "state")
+
+
+def test_warmup_rises_linearly_then_stays():
+    rate = warmup(0.4, 4)
+    assert [rate(s) for s in range(6)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
+    assert warmup(0.4, 0)(0) == 0.4
