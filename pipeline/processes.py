@@ -27,6 +27,8 @@ HEARTBEAT = 30.0
 """Seconds between lines about running steps where the output is no terminal."""
 PATIENCE = 40.0
 """Seconds that an interrupted step has to save its state."""
+SCRIPTS = Path(sys.executable).parent
+"""Console scripts are installed beside the interpreter."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -68,10 +70,11 @@ class Pool:
         logs: Directory for what the steps write, one ``NAME.log`` each.
         jobs: Steps that may run at the same time.
         console: Where the lines go.
+        scripts: Where the console scripts are.
     """
 
-    def __init__(self, logs: Path, jobs: int, console: Console) -> None:
-        self.logs, self.jobs, self.console = logs, jobs, console
+    def __init__(self, logs: Path, jobs: int, console: Console, scripts: Path = SCRIPTS) -> None:
+        self.logs, self.jobs, self.console, self.scripts = logs, jobs, console, scripts
         self.running: list[Running] = []
         self.kept = 0
         self._spoke = time.monotonic()
@@ -104,7 +107,7 @@ class Pool:
             self.kept += 1
             self._line(name, "kept", "")
             return {name}
-        script = Path(sys.executable).parent / planned.step.script
+        script = self.scripts / planned.step.script
         if not script.exists():
             raise PreflightError(f"there is no console script {script}", do="Run uv sync")
         command = [str(script), *planned.argv]

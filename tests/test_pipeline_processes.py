@@ -1,0 +1,129 @@
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from align_contracts import AlignError, PreflightError
+from pipeline import processes
+from pipeline.chain import PipelineConfig, Step
+from pipeline.plan import Planned
+from pipeline.processes import Pool, StepError, environment
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """A pool whose console scripts are shell scripts; returns what it printed and in which order steps ended."""
+    monkeypatch.setattr(processes, "finished", lambda planned: planned.target.exists())
+    scripts, out = tmp_path / "bin", tmp_path / "out"
+    scripts.mkdir()
+    out.mkdir()
+
+    def run(jobs: int, *steps: tuple[str, str, tuple[str, ...]], width: int = 200) -> str:
+        planned = []
+        for name, body, needs in steps:
+            script = scripts / name
+            script.write_text(f"#!/bin/sh\n{body}\n")
+            script.chmod(0o755)
+            step = Step(name, name, "go", {"--in": needs}, shared=True)
+            planned.append(Planned(step, out, ("go", str(out / name)), PipelineConfig()))
+        stream = io.StringIO()
+        try:
+            Pool(tmp_path / ".logs", jobs, Console(file=stream, width=width), scripts).run(planned)
+        finally:
+            run.printed = stream.getvalue()
+        return stream.getvalue()
+
+    run.out, run.logs, run.printed = out, tmp_path / ".logs", ""
+    return run
+
+
+def test_steps_run_after_what_they_need_and_leave_a_log(bench):
+    printed = bench(
+        2,
+        ("c", f"ls {bench.out}; echo made > $2", ("a", "b")),
+        ("a", "sleep 0.2; echo made > $2", ()),
+        ("b", "echo made > $2", ("a",)),
+    )
+    assert [line.split()[0] for line in printed.splitlines()] == ["a", "b", "c"]
+    assert all(line.endswith("done") for line in printed.splitlines())
+    assert (bench.logs / "c.log").read_text() == f"$ c go {bench.out}/c\na\nb\n"
+
+
+def test_independent_steps_run_at_the_same_time(bench):
+    # each waits for the other's sign of life: one after the other they would wait for ever
+    wait = "touch {0}/{1}.up; n=0; until [ -e {0}/{2}.up ]; do sleep 0.05; n=$((n+1)); [ $n -lt 200 ] || exit 1; done"
+    bench(2, ("a", wait.format(bench.out, "a", "b"), ()), ("b", wait.format(bench.out, "b", "a"), ()))
+
+
+def test_what_is_there_is_kept(bench):
+    (bench.out / "a").write_text("")
+    assert bench(1, ("a", "exit 1", ())).split() == ["a", "kept"]
+
+
+def test_a_failure_shows_the_log_s_end_and_stops_the_others(bench):
+    begun = time.monotonic()
+    with pytest.raises(StepError, match="a failed") as caught:
+        bench(2, ("a", "sleep 0.3; echo 'error: [bad] news'; exit 4", ()), ("b", "exec sleep 60", ()))
+    assert caught.value.exit_code == 4
+    assert "  error: [bad] news\n" in bench.printed
+    assert time.monotonic() - begun < 20  # b was interrupted
+
+
+def test_a_missing_script_is_told(bench, tmp_path):
+    step = Planned(Step("x", "align-none", "go"), tmp_path, (), PipelineConfig())
+    with pytest.raises(PreflightError, match="uv sync"):
+        Pool(tmp_path / ".logs", 1, Console(file=io.StringIO()), tmp_path).run([step])
+
+
+def test_running_steps_are_told_now_and_then_without_a_terminal(bench, monkeypatch):
+    monkeypatch.setattr(processes, "HEARTBEAT", 0.1)
+    assert "… half way" in bench(1, ("a", "echo half way; sleep 0.4", ()))
+
+
+def test_cores_are_shared_only_where_steps_can_run_side_by_side(monkeypatch):
+    monkeypatch.setattr(processes, "cores", lambda: 8)
+    assert environment(True, 2, {})["OPENBLAS_NUM_THREADS"] == "4"
+    assert environment(True, 16, {})["OPENBLAS_NUM_THREADS"] == "1"
+    assert "OPENBLAS_NUM_THREADS" not in environment(False, 2, {})
+    assert "OPENBLAS_NUM_THREADS" not in environment(True, 1, {})
+    assert environment(True, 2, {"OPENBLAS_NUM_THREADS": "3"})["OPENBLAS_NUM_THREADS"] == "3"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_stops_the_children_and_tells_how_to_go_on(tmp_path, number, code):
+    root = Path(__file__).parents[1]
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("[base]\nembedded = true\n[data]\nembedded_prompts = 2000000\n")  # minutes, if left alone
+    command = [sys.executable, "-m", "pipeline", "--recipe", str(recipe), "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    log = tmp_path / "out" / ".logs" / "data.log"
+    deadline = time.monotonic() + 30
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    killer = threading.Timer(30, process.kill)
+    killer.start()
+    process.send_signal(number)
+    error = process.communicate()[1]
+    killer.cancel()
+    assert process.returncode == code
+    assert error.strip() == "error: interrupted. The same command goes on where it stopped"
+    assert not (tmp_path / "out" / "data").exists()
+    left = subprocess.run(["pgrep", "-f", str(recipe)], capture_output=True, text=True, check=False).stdout.split()
+    assert [pid for pid in left if pid != str(os.getpid())] == []
+
+
+def test_the_command_line_reports_mistakes_in_one_line(tmp_path, capsys, monkeypatch):
+    from pipeline.__main__ import main
+
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert main(["--recipe", str(tmp_path / "none.toml")]) == 2
+    assert capsys.readouterr().err.startswith("error: there is no recipe")
+    assert issubclass(StepError, AlignError)
