@@ -196,7 +196,7 @@ def test_deep_needs_the_extra_and_says_so(run, monkeypatch):
     def absent(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(verify.importlib, "import_module", absent)
+    monkeypatch.setattr(verify, "_import", absent)
     open_artifact(run / "data", deep=True)  # no safetensors in it, so nothing is needed
     with pytest.raises(ConfigError, match=r"Install align-contracts\[deep\]"):
         open_artifact(run / "sft", deep=True)

@@ -88,49 +88,63 @@ class DatasetManifest(Manifest):
     """Manifest of a dataset."""
 
     kind: Literal["dataset"]
+    """Kind of artifact."""
     details: DatasetDetails
+    """Section of the kind."""
 
 
 class BaseModelManifest(Manifest):
     """Manifest of a base model."""
 
     kind: Literal["base_model"]
+    """Kind of artifact."""
     details: BaseModelDetails
+    """Section of the kind."""
 
 
 class PolicyManifest(Manifest):
     """Manifest of a policy: sft, ppo or grpo."""
 
     kind: Literal["policy"]
+    """Kind of artifact."""
     details: PolicyDetails
+    """Section of the kind."""
 
 
 class RewardModelManifest(Manifest):
     """Manifest of a reward model."""
 
     kind: Literal["reward_model"]
+    """Kind of artifact."""
     details: RewardModelDetails
+    """Section of the kind."""
 
 
 class ResponsesManifest(Manifest):
     """Manifest of a set of responses."""
 
     kind: Literal["responses"]
+    """Kind of artifact."""
     details: ResponsesDetails
+    """Section of the kind."""
 
 
 class JudgmentsManifest(Manifest):
     """Manifest of a set of judgments."""
 
     kind: Literal["judgments"]
+    """Kind of artifact."""
     details: JudgmentsDetails
+    """Section of the kind."""
 
 
 class ReportManifest(Manifest):
     """Manifest of a comparison report."""
 
     kind: Literal["report"]
+    """Kind of artifact."""
     details: ReportDetails
+    """Section of the kind."""
 
 
 MANIFESTS: dict[str, type[Manifest]] = {

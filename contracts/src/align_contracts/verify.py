@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from importlib import import_module as _import
 from pathlib import Path
 from typing import Any
 
@@ -223,8 +223,8 @@ def _read_manifest_file(root: Path, size: int) -> bytes:
 
 def _rust_parse(path: Path, where: str) -> None:
     try:
-        safetensors = importlib.import_module("safetensors")
-        importlib.import_module("numpy")
+        safetensors = _import("safetensors")
+        _import("numpy")
     except ImportError as error:
         raise ConfigError(
             "deep verification of safetensors needs the extra 'deep'",

@@ -1,0 +1,117 @@
+import os
+
+import pytest
+
+from align_contracts import KindError, VerificationError, open_artifact
+
+
+def test_attributes(finished_run):
+    art = open_artifact(str(finished_run / "ppo-42"))
+    assert (art.name, art.kind, art.path) == ("ppo-42", "policy", (finished_run / "ppo-42").resolve())
+    assert art.manifest.content_digest == art.content_digest == art.raw["content_digest"]
+    assert len(repr(art)) < 400
+    assert {art: 1}[art] == 1
+
+
+def test_the_kind_is_checked(finished_run):
+    path = finished_run / "ppo-42"
+    open_artifact(path, "policy")
+    open_artifact(path, ("base_model", "policy"))
+    with pytest.raises(KindError, match="ppo-42: expected a base_model or reward_model, got a policy"):
+        open_artifact(path, ("base_model", "reward_model"))
+
+
+def test_files_by_role(finished_run):
+    art = open_artifact(finished_run / "data")
+    assert art.file("card") == art.path / "notes" / "card.md"
+    assert [path.name for path in art.files()] == ["card.md", "rows.jsonl", "time.jsonl"]
+    assert [path.name for path in art.files("ro")] == ["rows.jsonl"]
+    assert art.files("eval") == []
+    with pytest.raises(VerificationError, match="data: no file of role 'absent': expected one of card, rows, time"):
+        art.file("absent")
+
+
+def test_reading_checks_the_bytes(run):
+    art = open_artifact(run / "sft")
+    assert art.read_json("config") == {"model_type": "gemma"}
+    path = art.file("config")
+    path.write_text(path.read_text().replace("gemma", "gemmb"))  # same size: quick verification cannot see it
+    with pytest.raises(VerificationError, match=r"sft/config.json: sha256"):
+        open_artifact(run / "sft").read_json("config")
+    data = open_artifact(run / "data")
+    assert data.read_jsonl("rows") == [{"prompt_id": "a"}, {"prompt_id": "b"}]
+    with pytest.raises(VerificationError, match=r"data/notes/card.md line 1: not valid JSON"):
+        data.read_jsonl("card")
+
+
+def test_metrics(finished_run):
+    art = open_artifact(finished_run / "sft")
+    assert art.metric("perplexity") == 4.0  # the one without a step
+    assert art.metric("perplexity", step=50) == 3.0
+    assert [metric.step for metric in art.metrics()] == [None, 50]
+    with pytest.raises(VerificationError, match="no metric 'kl': expected one of perplexity"):
+        art.metric("kl")
+    with pytest.raises(VerificationError, match="no metric 'perplexity' at step 7"):
+        art.metric("perplexity", step=7)
+
+
+def test_without_a_stepless_record_the_last_step_counts(tmp_path, finished_run, details):
+    from align_contracts import publish
+
+    with publish(tmp_path / "x", "report", producer="a", config={}) as draft:
+        draft.details = details["report"]
+        for step, value in ((50, 1.0), (150, 2.0), (100, 3.0)):
+            draft.metric("kl", value, step=step)
+    assert open_artifact(tmp_path / "x").metric("kl") == 2.0
+
+
+def test_inputs_beside(finished_run):
+    art = open_artifact(finished_run / "ppo-42")
+    assert art.input("policy").path == (finished_run / "sft").resolve()
+    assert [item.name for item in art.inputs()] == ["base", "data", "sft", "rm"]
+    assert [item.name for item in art.inputs("dataset")] == ["data"]
+    assert art.inputs("absent") == []
+    with pytest.raises(VerificationError, match="0 inputs of role 'absent'"):
+        art.input("absent")
+
+
+def test_an_input_is_found_by_its_content_under_another_name(run, make):
+    art = open_artifact(run / "sft")
+    content = art.input("dataset").content_digest
+    (run / "data").rename(run / "renamed")
+    assert art.input("dataset").name == "renamed"
+    make(run / "data", "dataset", split_seed=7)  # the name is back, with other content
+    assert art.input("dataset").content_digest == content
+    (run / "renamed" / "rows.jsonl").unlink()
+    with pytest.raises(VerificationError, match=r"renamed/rows\.jsonl: missing"):
+        art.input("dataset")
+
+
+def test_an_input_is_found_in_the_store(run, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (run / "data").rename(tmp_path / "elsewhere" / "d")
+    art = open_artifact(run / "sft")
+    with pytest.raises(VerificationError, match="ALIGN_STORE"):
+        art.input("dataset")
+    monkeypatch.setenv("ALIGN_STORE", os.pathsep.join(["/nonexistent", str(tmp_path / "elsewhere")]))
+    assert art.input("dataset").name == "d"
+
+
+def test_other_content_under_the_name_is_told(run, make):
+    make(run / "data", "dataset", overwrite=True, split_seed=7)
+    with pytest.raises(VerificationError, match=r"input 'dataset' .* got other content in .*/data"):
+        open_artifact(run / "sft").input("dataset")
+
+
+def test_a_rerun_with_equal_content_is_as_good(run, make):
+    old = open_artifact(run / "data")
+    make(run / "data", "dataset", overwrite=True)
+    found = open_artifact(run / "sft").input("dataset")
+    assert found.content_digest == old.content_digest
+
+
+def test_an_artifact_reached_through_a_link_has_its_own_name(run, tmp_path):
+    (tmp_path / "latest").symlink_to(run / "sft")
+    art = open_artifact(tmp_path / "latest")
+    assert art.name == "sft"
+    assert art.input("base").name == "base"

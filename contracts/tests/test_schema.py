@@ -1,0 +1,53 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from align_contracts import VerificationError
+from align_contracts.manifest import MANIFESTS
+from align_contracts.schema import VERSION, compare_schemas, json_schema, schema_files, write_schemas
+
+COMMITTED = Path(__file__).parents[1] / "schemas"
+
+
+def test_the_committed_schemas_are_what_the_models_give():
+    assert compare_schemas(COMMITTED) == [], "run: align-contracts schema --out contracts/schemas"
+
+
+def test_write_and_compare(tmp_path):
+    assert len(compare_schemas(tmp_path)) == 7
+    assert sorted(path.stem for path in write_schemas(tmp_path)) == sorted(MANIFESTS)
+    assert compare_schemas(tmp_path) == []
+    path = tmp_path / VERSION / "report.json"
+    path.write_text(json.dumps(json.loads(path.read_text())))
+    (tmp_path / VERSION / "dataset.json").write_text("{}")
+    (tmp_path / VERSION / "policy.json").unlink()
+    (tmp_path / VERSION / "poem.json").write_text("{}")
+    assert sorted(compare_schemas(tmp_path)) == [
+        f"{VERSION}/dataset.json: holds another schema than the models give",
+        f"{VERSION}/poem.json: no such kind",
+        f"{VERSION}/policy.json: missing",
+        f"{VERSION}/report.json: holds other bytes than the models give",
+    ]
+
+
+def test_every_property_of_every_schema_is_described():
+    for name, content in schema_files().items():
+        schema = json.loads(content)
+        for title, model in {"top": schema, **schema["$defs"]}.items():
+            for key, value in model.get("properties", {}).items():
+                known = "description" in value or "$ref" in value or key == "schema_version"
+                assert known, f"{name}: {title}.{key}"
+
+
+def test_schemas_forbid_unknown_fields():
+    schema = json_schema("policy")
+    assert schema["additionalProperties"] is False
+    models = [model for name, model in schema["$defs"].items() if name != "JsonValue"]
+    assert all(model["additionalProperties"] is False for model in models)
+    assert schema["properties"]["kind"]["const"] == "policy"
+
+
+def test_unknown_kind():
+    with pytest.raises(VerificationError, match="unknown artifact kind"):
+        json_schema("poem")
