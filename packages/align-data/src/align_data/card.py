@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from align_data.categories import CATEGORIES, explain
+from align_data.categories import CATEGORIES
 from align_data.clean import REASONS, Cleaned
 from align_data.leakage import Leakage
 from align_data.rows import Grouping, Prompt
@@ -36,7 +36,7 @@ def build(
     Args:
         source: where the rows came from.
         cleaned: what cleaning kept and dropped.
-        grouping: what grouping by prompt found.
+        grouping: what grouping by prompt found; its prompts have categories.
         divided: the splits.
         tables: rows by file stem, as written.
         leakage: the result of the check.
@@ -103,12 +103,8 @@ def category_counts(prompts: Sequence[Prompt]) -> dict[str, int]:
 
 
 def _rules(prompts: Sequence[Prompt]) -> dict[str, int]:
-    """How many prompts each line of the keyword rule decided; those with a category of the source apart."""
-    counts: Counter[str] = Counter()
-    for prompt in prompts:
-        given = any(row.category in CATEGORIES for row in prompt.rows)
-        counts["given by the source" if given else ": ".join(explain(prompt.text))] += 1
-    return dict(sorted(counts.items()))
+    """How many prompts each line of the keyword rule decided, or the source itself."""
+    return dict(sorted(Counter(f"{prompt.category}: {prompt.rule}" for prompt in prompts).items()))
 
 
 def _examples(prompts: Sequence[Prompt]) -> dict[str, list[str]]:

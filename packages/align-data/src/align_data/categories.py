@@ -140,6 +140,10 @@ FALLBACK = "none of the rules"
 """The rule's name for prompts that match nothing; they are instructions."""
 
 
+GIVEN = "given by the source"
+"""The rule's name for prompts whose source says what they are."""
+
+
 def explain(text: str) -> tuple[str, str]:
     """Sort a prompt and say why.
 
@@ -161,18 +165,6 @@ def explain(text: str) -> tuple[str, str]:
     return "instruction", FALLBACK
 
 
-def categorise(text: str) -> str:
-    """Sort a prompt into one of `CATEGORIES`.
-
-    Args:
-        text: the prompt.
-
-    Returns:
-        "factual", "instruction" or "creative".
-    """
-    return explain(text)[0]
-
-
 def assign(prompts: Iterable[Prompt]) -> list[Prompt]:
     """Give every prompt a category: the source's own when it is one of the three, else the rule's.
 
@@ -180,9 +172,11 @@ def assign(prompts: Iterable[Prompt]) -> list[Prompt]:
         prompts: prompts as `rows.group` returns them.
 
     Returns:
-        The same prompts in the same order, each with a category.
+        The same prompts in the same order, each with a category and what decided it.
     """
-    return [
-        prompt if prompt.category in CATEGORIES else replace(prompt, category=categorise(prompt.text))
-        for prompt in prompts
-    ]
+    assigned = []
+    for prompt in prompts:
+        given = prompt.category in CATEGORIES
+        category, rule = (prompt.category, GIVEN) if given else explain(prompt.text)
+        assigned.append(replace(prompt, category=category, rule=rule))
+    return assigned

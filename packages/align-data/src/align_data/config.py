@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.config import JsonDict
 
 from align_contracts import console
 from align_data.categories import CATEGORIES
 
-_SIZES = {"group": "Sizes"}
+_SIZES: JsonDict = {"group": "Sizes"}
 
 
 class BuildConfig(BaseModel):

@@ -14,7 +14,7 @@ from align_data.sources import COLUMNS, HUB, Part, Source, check_columns
 _COMMIT = re.compile(r"@([0-9a-f]{7,64})(?:/|$)")
 
 
-def open_hub(name: str, revision: str | None, *, train_split: str, test_split: str) -> Source:
+def open_hub(name: str, revision: str | None, *, train_split: str, test_split: str, progress: bool = True) -> Source:
     """Open a hub dataset; only the two splits that are needed are fetched.
 
     Args:
@@ -22,6 +22,7 @@ def open_hub(name: str, revision: str | None, *, train_split: str, test_split: s
         revision: branch, tag or commit; None for the newest.
         train_split: the training split.
         test_split: the held-out split; left out when the dataset has none.
+        progress: whether the library may show its bars.
 
     Returns:
         The source, its revision resolved to a commit.
@@ -32,6 +33,10 @@ def open_hub(name: str, revision: str | None, *, train_split: str, test_split: s
         PreflightError: the hub cannot be reached.
         VerificationError: columns are missing, or the files are damaged.
     """
+    import datasets
+
+    if not progress:
+        datasets.disable_progress_bars()
     try:
         return _open(name, revision, train_split, test_split)
     except AlignError:

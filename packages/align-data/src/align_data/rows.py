@@ -50,6 +50,7 @@ class Prompt:
         origin: "train" as soon as one row comes from the training split.
         rows: the rows, in the order of the source.
         category: factual, instruction or creative; "" until `categories.assign` has run.
+        rule: what decided the category; "" until then.
         checks: reference checks of the first row that has some, or None.
     """
 
@@ -60,6 +61,7 @@ class Prompt:
     rows: tuple[Row, ...]
     category: str = ""
     checks: dict[str, Any] | None = None
+    rule: str = ""
 
     @property
     def score(self) -> float:

@@ -38,6 +38,7 @@ def run(config: BuildConfig) -> int:
             test_split=config.test_split,
             seed=config.seed,
             embedded_prompts=config.embedded_prompts,
+            progress=config.progress,
         )
         source = replace(source, license=config.license or source.license)
         identity = config.model_copy(update={"source": source.name})
@@ -47,10 +48,11 @@ def run(config: BuildConfig) -> int:
             cleaned = clean(_raw_rows(source, report))
             _refuse_empty(cleaned, config.source)
             grouping = group(cleaned.rows)
-            prompts = categories.assign(report.track(grouping.prompts, "Sorting prompts", len(grouping.prompts)))
-            divided = divide(prompts, _sizes(config), config.seed)
+            found = report.track(grouping.prompts, "Sorting prompts", len(grouping.prompts))
+            grouping.prompts = categories.assign(found)
+            divided = divide(grouping.prompts, _sizes(config), config.seed)
             tables = formats.tables(divided.splits)
-            found = leakage.check(tables)
+            checked = leakage.check(tables)
             corpus = _write_tables(draft, tables, source, divided, report)
             card = cards.build(
                 source=source,
@@ -58,7 +60,7 @@ def run(config: BuildConfig) -> int:
                 grouping=grouping,
                 divided=divided,
                 tables=tables,
-                leakage=found,
+                leakage=checked,
                 corpus=corpus,
                 settings=_settings(config),
             )

@@ -54,7 +54,9 @@ class Source:
     corpus: Callable[[set[str]], Iterator[str]] | None = None
 
 
-def open_source(source: str, *, train_split: str, test_split: str, seed: int = 42, embedded_prompts: int = 0) -> Source:
+def open_source(
+    source: str, *, train_split: str, test_split: str, seed: int = 42, embedded_prompts: int = 0, progress: bool = True
+) -> Source:
     """Open a source and check its columns.
 
     Args:
@@ -63,6 +65,7 @@ def open_source(source: str, *, train_split: str, test_split: str, seed: int = 4
         test_split: name of the held-out split; it may be absent.
         seed: what the embedded world is made from.
         embedded_prompts: how many prompts the embedded world makes.
+        progress: whether a download shows bars.
 
     Returns:
         The source. Rows are read later, by its parts.
@@ -81,7 +84,7 @@ def open_source(source: str, *, train_split: str, test_split: str, seed: int = 4
         name, _, revision = source.removeprefix(HUB).partition("@")
         if not name:
             raise ConfigError("source names no dataset", expected="hf:NAME or hf:NAME@REVISION", got=source)
-        return open_hub(name, revision or None, train_split=train_split, test_split=test_split)
+        return open_hub(name, revision or None, train_split=train_split, test_split=test_split, progress=progress)
     from align_data.directory import open_directory
 
     return open_directory(Path(source), train_split=train_split, test_split=test_split)
