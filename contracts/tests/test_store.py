@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import signal
 import time
@@ -239,3 +240,29 @@ def test_a_killed_writer_leaves_no_trace_after_the_next_one(tmp_path, make):
     make(tmp_path / "x", "report", runs=2, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
     assert open_artifact(tmp_path / "x").details.runs == 2
+
+
+def _publish_once(target, number, results):
+    try:
+        with publish(target, "report", producer="a", config={"writer": number}) as draft:
+            draft.details = {"runs": number, "methods": {}}
+            draft.write_text("a.txt", str(number) * 1000, role="a")
+        results.put(number)
+    except PreflightError:  # LockedError is one of them
+        results.put(None)
+
+
+def test_of_several_writers_exactly_one_wins(tmp_path):
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    for number in range(3):
+        target = tmp_path / f"x{number}"
+        writers = [context.Process(target=_publish_once, args=(target, i, results)) for i in range(4)]
+        for writer in writers:
+            writer.start()
+        winners = [found for _ in writers if (found := results.get(timeout=60)) is not None]
+        for writer in writers:
+            writer.join()
+        assert len(winners) == 1
+        assert open_artifact(target, deep=True).details.runs == winners[0]
+    assert len(list(tmp_path.iterdir())) == 3
