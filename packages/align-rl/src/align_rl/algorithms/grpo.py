@@ -23,7 +23,9 @@ def group_advantages(rewards_PK: mx.array, scale: Scale = "none", epsilon: float
     Source: DeepSeekMath, arXiv 2402.03300, section 4.1; scale ``none``: Dr. GRPO, arXiv 2503.20783.
     """
     same_shape(2, rewards_PK=rewards_PK)
-    centred_PK = rewards_PK - rewards_PK.mean(axis=1, keepdims=True)
+    # The mean of equal numbers may differ from them in the last bit, and a division by ε would blow that up.
+    equal_P1 = rewards_PK.max(axis=1, keepdims=True) == rewards_PK.min(axis=1, keepdims=True)
+    centred_PK = mx.where(equal_P1, 0.0, rewards_PK - rewards_PK.mean(axis=1, keepdims=True))
     if scale == "group":
         return centred_PK / (mx.sqrt((centred_PK**2).mean(axis=1, keepdims=True)) + epsilon)
     if scale == "batch":
