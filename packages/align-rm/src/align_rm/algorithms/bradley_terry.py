@@ -10,12 +10,15 @@ import numpy as np
 
 
 def log_sigmoid(x: mx.array) -> mx.array:
-    """Give log σ(x) = min(x, 0) − log(1 + e^−|x|), which neither overflows nor loses small values.
+    """Give log σ(x) = −log(e^0 + e^−x), which neither overflows nor loses small values.
+
+    Not min(x, 0) − log(1 + e^−|x|): its gradient by automatic differentiation is 0 at x = 0, exactly where a
+    zero-initialised reward head starts, and nothing would ever be learned.
 
     Args:
         x: any shape, fp32.
     """
-    return mx.minimum(x, 0.0) - mx.log1p(mx.exp(-mx.abs(x)))
+    return -mx.logaddexp(mx.zeros_like(x), -x)
 
 
 def pair_losses(
