@@ -121,6 +121,13 @@ def fill(draft, details: dict) -> None:
 
 
 @pytest.fixture
+def deep():
+    """Skip where the extra `deep` is not installed."""
+    pytest.importorskip("numpy")
+    pytest.importorskip("safetensors")
+
+
+@pytest.fixture
 def write_safetensors():
     """The independent safetensors writer: {name: (dtype, shape, data)} to bytes."""
     return pack

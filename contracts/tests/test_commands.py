@@ -19,6 +19,7 @@ def cli(monkeypatch, capsys):
     return call
 
 
+@pytest.mark.usefixtures("deep")
 def test_validate_a_directory(cli, finished_run):
     code, out, err = cli("validate", "--deep", finished_run)
     assert (code, err) == (0, "")
@@ -27,6 +28,7 @@ def test_validate_a_directory(cli, finished_run):
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "manifest.sha256", "adapter.safetensors", "config.json"])
+@pytest.mark.usefixtures("deep")
 def test_validate_names_the_changed_file_in_one_message(cli, run, file):
     path = run / "sft" / file
     data = bytearray(path.read_bytes())

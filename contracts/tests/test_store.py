@@ -145,6 +145,8 @@ def _nan(write_safetensors):
         (lambda draft, _: draft.write_text("a.txt", "PK\x03\x04", role="a"), "begins like a pickle or a zip"),
         (lambda draft, _: draft.write_text("config.json", '{"auto_map":{"a":"b"}}', role="a"), "remote code"),
         (lambda draft, _: draft.write_text("a.safetensors", "{}", role="a"), "bad safetensors header"),
+        (lambda draft, _: draft.write_text("a.SafeTensors", "{}", role="a"), "bad safetensors header"),
+        (lambda draft, _: draft.write_text("Config.JSON", '{"model_file":"a"}', role="a"), "remote code"),
         (
             lambda draft, pack: draft.file("a.safetensors", role="a").write_bytes(_nan(pack)),
             "x/a.safetensors: tensor 'w' holds NaN",

@@ -34,6 +34,7 @@ def test_the_list_of_files_above_is_complete(finished_run):
 @pytest.mark.parametrize("bit", [0, 5])
 @pytest.mark.parametrize("where", ["first", "middle", "last"])
 @pytest.mark.parametrize(("name", "file"), [(name, file) for name in FILES for file in FILES[name]])
+@pytest.mark.usefixtures("deep")
 def test_a_flipped_bit_of_any_file_is_found_and_the_file_named(run, name, file, where, bit):
     path = run / name / file
     data = bytearray(path.read_bytes())
@@ -55,6 +56,7 @@ def test_a_cut_or_missing_file_is_found_quickly(run, name, file):
         open_artifact(run / name)
 
 
+@pytest.mark.usefixtures("deep")
 def test_an_intact_artifact_passes_both(finished_run):
     for path in finished_run.iterdir():
         assert open_artifact(path, deep=True).name == path.name
@@ -202,6 +204,7 @@ def test_deep_needs_the_extra_and_says_so(run, monkeypatch):
         open_artifact(run / "sft", deep=True)
 
 
+@pytest.mark.usefixtures("deep")
 def test_deep_finds_what_a_forger_hashed(run, write_safetensors):
     nan = write_safetensors({"w": ("BF16", [2], bytes.fromhex("803fc07f"))})
     root = run / "sft"

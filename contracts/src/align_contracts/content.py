@@ -118,7 +118,7 @@ def check_json(file: BinaryIO, where: str) -> None:
     Raises:
         VerificationError: naming the file, and the line of a `.jsonl` file.
     """
-    if not where.endswith(".jsonl"):
+    if not where.casefold().endswith(".jsonl"):
         data = file.read(MAX_JSON_BYTES + 1)
         if len(data) > MAX_JSON_BYTES:
             raise VerificationError(f"{where}: too large", expected=f"at most {MAX_JSON_BYTES} bytes")

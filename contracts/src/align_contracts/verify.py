@@ -91,14 +91,15 @@ def verify_deep(root: Path, manifest: Manifest) -> None:
         ConfigError: when the extra `align-contracts[deep]` is not installed and the artifact has safetensors.
         VerificationError: naming the artifact and the file.
     """
+    parser = _rust_parser() if any(_is_safetensors(record.path) for record in manifest.files) else None
     for record in manifest.files:
         where = f"{root.name}/{record.path}"
         with open_inside(root, record.path) as file:
             if (found := sha256_file(file)) != record.sha256:
                 raise VerificationError(f"{where}: sha256", expected=record.sha256, got=found)
             check_content(file, record.path, record.size, where)
-        if record.path.endswith(".safetensors"):
-            _rust_parse(root / record.path, where)
+        if parser is not None and _is_safetensors(record.path):
+            _rust_parse(parser, root / record.path, where)
 
 
 def check_content(file: Any, path: str, size: int, where: str) -> list[Tensor]:
@@ -115,14 +116,14 @@ def check_content(file: Any, path: str, size: int, where: str) -> list[Tensor]:
     """
     file.seek(0)
     tensors: list[Tensor] = []
-    if path.endswith(".safetensors"):
+    if _is_safetensors(path):
         tensors = read_header(file, size, where)
         check_finite(file, tensors, where)
-    elif path.endswith((".json", ".jsonl")):
+    elif path.casefold().endswith((".json", ".jsonl")):
         check_json(file, where)
     else:
         check_magic(file.read(8), where)
-    if path.endswith("config.json"):
+    if _is_config(path):
         file.seek(0)
         check_model_config(file, where)
     return tensors
@@ -187,12 +188,12 @@ def check_tensors(root: Path, manifest: Manifest) -> None:
         index.setdefault(tensor.file, []).append(tensor)
     for record in manifest.files:
         where = f"{root.name}/{record.path}"
-        if record.path.endswith(".safetensors"):
+        if _is_safetensors(record.path):
             with open_inside(root, record.path) as file:
                 found = tensor_records(record.path, read_header(file, record.size, where))
             if found != index.pop(record.path, []):
                 raise VerificationError(f"{where}: its header differs from the manifest's tensor index")
-        elif record.path.endswith("config.json"):
+        elif _is_config(record.path):
             with open_inside(root, record.path) as file:
                 check_model_config(file, where)
     for path in index:
@@ -221,17 +222,27 @@ def _read_manifest_file(root: Path, size: int) -> bytes:
     raise VerificationError(f"{where} does not fit {SIDECAR}", expected=digits.decode(), got=sha256_bytes(data))
 
 
-def _rust_parse(path: Path, where: str) -> None:
+def _is_safetensors(path: str) -> bool:
+    return path.casefold().endswith(".safetensors")
+
+
+def _is_config(path: str) -> bool:
+    return path.casefold().endswith("config.json")
+
+
+def _rust_parser() -> Any:
     try:
-        safetensors = _import("safetensors")
-        _import("numpy")
+        _import("numpy")  # the parser's Python side hands out NumPy arrays and does not start without it
+        return _import("safetensors")
     except ImportError as error:
         raise ConfigError(
-            "deep verification of safetensors needs the extra 'deep'",
-            do="Install align-contracts[deep]",
+            "deep verification of safetensors needs the extra 'deep'", do="Install align-contracts[deep]"
         ) from error
+
+
+def _rust_parse(parser: Any, path: Path, where: str) -> None:
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
+        with parser.safe_open(path, framework="numpy") as file:
             file.keys()
     except Exception as error:
         raise VerificationError(f"{where}: the safetensors parser refuses it ({error})") from error
