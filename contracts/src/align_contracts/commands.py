@@ -102,7 +102,7 @@ def describe(artifact: Artifact) -> list[str]:
     producer, machine = manifest.producer, manifest.environment
     commit = (producer.git_commit or "")[:12] + (" (modified)" if producer.git_dirty else "")
     lines = [
-        f"{artifact.name}: {manifest.kind}, {_size(artifact)}, {len(manifest.files)} files",
+        f"{artifact.name}: {manifest.kind}, {_size(artifact)}, files: {len(manifest.files)}",
         f"  content   {manifest.content_digest}",
         f"  manifest  {artifact.manifest_digest}",
         f"  made      {manifest.created_at} by {producer.package} {producer.version} {commit}".rstrip(),
