@@ -30,7 +30,7 @@ class RLConfig(BaseModel):
     rm: Path = _path("reward model artifact", "--rm-model")
     data: Path = _path("dataset artifact with the training prompts", "--prompts")
     out: Path = _path("where to publish the policy artifact", "--output")
-    seed: int = _field("run", 42, "seed of adapter initialisation, prompt order and sampling")
+    seed: int = _field("run", 42, "seed of adapter initialisation, prompt order and sampling", ge=0)
     num_iterations: int = _field("run", 800, "iterations of rollout and update", ge=1)
     batch_size: int = _field("run", 16, "prompts an iteration", ge=1)
     minibatches: int = _field("run", 4, "optimizer steps an iteration; minibatches are split by prompt", ge=1)

@@ -32,7 +32,7 @@ def load(data: Artifact, resident: Resident, config: RLConfig) -> RLData:
     """Read and encode the splits.
 
     Raises:
-        ConfigError: no training or no validation prompt fits the length limit.
+        ConfigError: no training prompt, no validation prompt or no chosen answer fits the length limits.
     """
     train, _, dropped = _prompts(data, "train", resident, config)
     validation, ids, _ = _prompts(data, "validation", resident, config, most=config.eval_prompts)
@@ -47,6 +47,12 @@ def load(data: Artifact, resident: Resident, config: RLConfig) -> RLData:
     turns = [row["messages"] for row in data.read_jsonl("sft_validation")]
     rows = [encode_turn(tokenizer, m[0]["content"], m[1]["content"], ends) for m in turns]
     chosen = [row for row in rows if len(row) <= config.max_seq_length][: config.eval_prompts]
+    if not chosen:
+        raise ConfigError(
+            "no chosen answer of the validation split left to measure perplexity on",
+            expected=f"prompt and answer of at most {config.max_seq_length} tokens",
+            got=f"{len(rows)} longer ones",
+        )
     return RLData(train, validation, ids, chosen, dropped)
 
 
