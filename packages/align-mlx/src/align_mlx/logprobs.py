@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from align_mlx import fastmath
 from align_mlx.adapters import Adapter
 from align_mlx.batching import Batch, gather
 from align_mlx.resident import Resident
@@ -39,11 +40,11 @@ def select_logprobs(
     Returns:
         logprobs_N and entropy_N (or None), both in nats.
     """
-    lse_N = mx.logsumexp(logits_NV, axis=-1)
+    lse_N = fastmath.logsumexp(logits_NV)
     chosen_N = mx.take_along_axis(logits_NV, targets_N[:, None], axis=-1)[:, 0]
     if not entropy:
         return chosen_N - lse_N, None
-    probs_NV = mx.exp(logits_NV - lse_N[:, None])
+    probs_NV = fastmath.exp(logits_NV - lse_N[:, None])
     return chosen_N - lse_N, lse_N - (probs_NV * logits_NV).sum(axis=-1)
 
 

@@ -17,6 +17,7 @@ from mlx_lm.utils import dequantize_model, load_model, load_tokenizer
 from align_contracts import Artifact
 from align_contracts.errors import ConfigError
 from align_mlx import adapters as lora
+from align_mlx import fastmath
 from align_mlx.adapters import AdaptedLinear, Adapter
 from align_mlx.compute import Compute, choose
 
@@ -122,6 +123,7 @@ def load_base(path: Path, compute: Compute | None = None) -> Resident:
         model = dequantize_model(model)
     model.set_dtype(compute.dtype)
     model.freeze()
+    fastmath.speed_up(model)
     maps = lora.wrap(model)
     mx.eval(model.parameters())
     return Resident(model, tokenizer, maps, compute, frozenset(map(int, tokenizer.eos_token_ids)), config=config)

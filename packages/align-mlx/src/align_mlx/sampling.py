@@ -8,6 +8,8 @@ SplitMix64's finalizer (Steele, Lea & Flood, OOPSLA 2014), applied once per coor
 import mlx.core as mx
 import numpy as np
 
+from align_mlx import fastmath
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1, _MIX2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
@@ -55,7 +57,7 @@ def inverse_cdf(logits_BV: mx.array, uniforms_B: mx.array, temperature: float) -
         return mx.argmax(logits_BV, axis=-1).astype(mx.int32)
     if temperature != 1.0:
         logits_BV = logits_BV / temperature
-    weights_BV = mx.exp(logits_BV - logits_BV.max(axis=-1, keepdims=True))
+    weights_BV = fastmath.exp(logits_BV - logits_BV.max(axis=-1, keepdims=True))
     cdf_BV = mx.cumsum(weights_BV, axis=-1)
     below = cdf_BV <= uniforms_B[:, None] * cdf_BV[:, -1:]
     return mx.minimum(below.sum(axis=-1), logits_BV.shape[-1] - 1).astype(mx.int32)

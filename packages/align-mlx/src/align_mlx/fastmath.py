@@ -1,0 +1,132 @@
+"""exp, log-sum-exp and gelu that a CPU can vectorise.
+
+MLX's CPU kernels compute exp, tanh and erf one number at a time (40 to 75 million a second), so they, not the matrix
+products, take most of a small model's time. The functions here use nothing but additions, products, one division and
+bit shifts, and run 6 to 16 times faster; they agree with the exact functions to a few units of fp32's last place.
+On a GPU, or in another number format than fp32, they are MLX's own.
+
+The coefficients are minimax fits of ours (Lawson's iteration on a linearised rational least-squares problem); the
+tests measure their error against the exact functions.
+"""
+
+import math
+from functools import partial
+
+import mlx.core as mx
+from mlx import nn
+from mlx_lm.models import gemma
+
+from align_mlx.compute import backend
+
+_LOG2E = math.log2(math.e)
+_LOWEST = -87.3  # below, e^x is no normal fp32 number any more
+# 2^f on |f| ≤ 1/2: relative error below 3e-9.
+_EXP2 = (1.0, 6.93147207e-1, 2.40226509e-1, 5.55032723e-2, 9.61805668e-3, 1.34004282e-3, 1.54614447e-4)
+# Φ(x) − 1/2 = x P(x²) / Q(x²) on |x| ≤ 5.6, Φ the normal distribution: error below 1e-8.
+_CDF_P = (3.98942222e-1, 3.43762414e-2, 4.70724645e-3, 1.73848463e-4, 6.3561966e-6, 2.21433646e-8)
+_CDF_Q = (1.0, 2.52834174e-1, 2.89401086e-2, 1.91296947e-3, 7.50994218e-5, 1.18012908e-6)
+# gelu'(x) − 1/2 = Φ(x) − 1/2 + x φ(x), in the same form: error below 2e-7.
+_SLOPE_P = (7.97885345e-1, -3.09754253e-2, 1.42260786e-2, 1.97497774e-5, 3.58994203e-5, 1.92168959e-7)
+_SLOPE_Q = (1.0, 2.94519494e-1, 4.09837259e-2, 3.52263699e-3, 1.92051717e-4, 8.9282261e-6)
+_EDGE = 5.6
+
+
+def _polynomial(coefficients: tuple[float, ...], x: mx.array) -> mx.array:
+    value = coefficients[-1] * x + coefficients[-2]
+    for c in coefficients[-3::-1]:
+        value = value * x + c
+    return value
+
+
+def _odd_ratio(p: tuple[float, ...], q: tuple[float, ...], x: mx.array) -> mx.array:
+    z = mx.clip(x, -_EDGE, _EDGE)
+    y = z * z
+    return z * _polynomial(p, y) / _polynomial(q, y)
+
+
+def _exp(x: mx.array) -> mx.array:
+    # Not compiled here: `view` needs known shapes, and decoding has a new shape at every step.
+    t = mx.clip(x * _LOG2E, -126.0, 127.0)
+    whole = mx.round(t)
+    power = mx.view(mx.left_shift(whole.astype(mx.int32) + 127, 23), mx.float32)
+    return mx.where(x < _LOWEST, 0.0, _polynomial(_EXP2, t - whole) * power)
+
+
+@partial(mx.compile, shapeless=True)
+def _gelu(x: mx.array) -> mx.array:
+    return x * (0.5 + _odd_ratio(_CDF_P, _CDF_Q, x))
+
+
+@partial(mx.compile, shapeless=True)
+def _gelu_slope(x: mx.array, cotangent: mx.array) -> mx.array:
+    return cotangent * (0.5 + _odd_ratio(_SLOPE_P, _SLOPE_Q, x))
+
+
+@mx.custom_function
+def _fast_exp(x: mx.array) -> mx.array:
+    return _exp(x)
+
+
+@_fast_exp.vjp
+def _fast_exp_vjp(x: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
+    return cotangent * output
+
+
+@mx.custom_function
+def _fast_gelu(x: mx.array) -> mx.array:
+    return _gelu(x)
+
+
+@_fast_gelu.vjp
+def _fast_gelu_vjp(x: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
+    return _gelu_slope(x, cotangent)
+
+
+@mx.custom_function
+def _exp_sums(x: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+    """Give log Σ e^x, and the shifted e^x and their sums, from which the gradient is one product."""
+    top = x.max(axis=-1, keepdims=True)
+    powers = _exp(x - top)
+    sums = powers.sum(axis=-1)
+    return mx.log(sums) + top[..., 0], powers, sums
+
+
+@_exp_sums.vjp
+def _exp_sums_vjp(
+    x: mx.array, cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, mx.array, mx.array]
+) -> mx.array:
+    _, powers, sums = outputs
+    return (cotangents[0] / sums)[..., None] * powers
+
+
+def _applies(x: mx.array) -> bool:
+    return x.dtype == mx.float32 and backend() == "cpu"
+
+
+def exp(x: mx.array) -> mx.array:
+    """Give e^x of any shape; on a CPU it is 0 below x = −87.3, and 2¹²⁸ stands for anything larger."""
+    return _fast_exp(x) if _applies(x) else mx.exp(x)
+
+
+def logsumexp(x: mx.array) -> mx.array:
+    """Give log Σ e^x over the last axis."""
+    return _exp_sums(x)[0] if _applies(x) else mx.logsumexp(x, axis=-1)
+
+
+def gelu(x: mx.array) -> mx.array:
+    """Give x Φ(x), the exact (not tanh) gelu. Source: Hendrycks & Gimpel, arXiv 1606.08415."""
+    return _fast_gelu(x) if _applies(x) else nn.gelu(x)
+
+
+class FastMLP(gemma.MLP):
+    """Gemma's MLP with `gelu` from here; a model's own MLPs become one by `speed_up`."""
+
+    def __call__(self, x: mx.array) -> mx.array:  # noqa: D102
+        return self.down_proj(gelu(self.gate_proj(x)) * self.up_proj(x))
+
+
+def speed_up(model: nn.Module) -> None:
+    """Let the MLPs of a Gemma model use the fast gelu, in place; other models stay as they are."""
+    for module in model.modules():
+        if type(module) is gemma.MLP:
+            module.__class__ = FastMLP
