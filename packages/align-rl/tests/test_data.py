@@ -1,0 +1,45 @@
+import hashlib
+
+import pytest
+
+from align_contracts import open_artifact
+from align_contracts.errors import ConfigError
+from align_rl import data as rl_data
+
+
+def test_prompt_number_is_63_bits_of_the_ids_sha256():
+    # The first 16 hexadecimal digits are 64 bits; the last bit is dropped.
+    for name in ("t0", "t1", "ü"):
+        digits = hashlib.sha256(name.encode()).hexdigest()[:16]
+        assert rl_data.prompt_number(name) == int(digits, 16) // 2
+
+
+def test_prompts_that_are_too_long_are_left_out_and_counted(store, resident, configure):
+    rows = rl_data.load(open_artifact(store / "data"), resident, configure("ppo"))
+    # Nine of ten: the template takes 9 tokens, so 1–5 words fit 16 tokens and the 40 words of the last do not.
+    assert [len(p.ids) for p in rows.train] == [10, 11, 12, 13, 14, 10, 11, 12, 13]
+    assert rows.dropped == 1
+    assert [p.number for p in rows.train] == [rl_data.prompt_number(f"t{i}") for i in range(9)]
+    assert rows.train[0].ids[:4] == (2, 4, 7, 6)  # <bos><start_of_turn>user\n
+    assert rows.train[0].ids[-5:] == (5, 6, 4, 8, 6)  # <end_of_turn>\n<start_of_turn>model\n
+
+
+def test_validation_takes_the_first_ones(store, resident, configure):
+    rows = rl_data.load(open_artifact(store / "data"), resident, configure("ppo", eval_prompts=5))
+    assert rows.validation_ids == ["v0", "v1", "v2", "v3", "v4"]
+    assert len(rows.validation) == len(rows.chosen) == 5
+    # The chosen answer of row i has i + 1 words and its end token.
+    assert [len(row.response) for row in rows.chosen] == [2, 3, 4, 5, 6]
+    assert all(row.response[-1] == 5 for row in rows.chosen)
+
+
+def test_no_training_prompt_left(store, resident, configure):
+    with pytest.raises(ConfigError, match="no training prompt left"):
+        rl_data.load(open_artifact(store / "tiny-data"), resident, configure("ppo"))
+
+
+def test_no_chosen_answer_left(store, resident, configure):
+    # Prompts of 10 tokens fit, but no answer does behind them within 11 tokens in all.
+    config = configure("ppo", max_prompt_length=10, max_response_length=1, max_seq_length=11)
+    with pytest.raises(ConfigError, match="no chosen answer"):
+        rl_data.load(open_artifact(store / "data"), resident, config)

@@ -1,0 +1,69 @@
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from align_mlx.batching import pad
+from align_mlx.chat import Tokens
+from align_rl.methods.actor import actor_adapter, surrogate
+from align_rl.rollout import by_budget, logprobs
+
+
+def log_softmax(logits):
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.8])
+def test_everything_an_update_needs(resident, configure, start, scorer, temperature):
+    config = configure("grpo", temperature=temperature)
+    _, state, rollout = start(config)
+    actor = actor_adapter(state.params, config)
+    assert rollout.prompts.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert len({a.tokens.response for a in rollout.answers}) > 6
+    for i, answer in enumerate(rollout.answers):
+        row, n = answer.tokens, len(answer.tokens.response)
+        assert row.prompt == rollout.answers[3 * (i // 3)].tokens.prompt
+        for found, worn in ((rollout.logprobs_BT, (actor,)), (rollout.ref_logprobs_BT, ())):
+            logits = np.array(resident.logits(resident.hidden(mx.array([row.ids]), worn))[0], np.float64)
+            logp = log_softmax(logits[len(row.prompt) - 1 : -1] / temperature)
+            np.testing.assert_allclose(found[i, :n], logp[range(n), row.response], atol=5e-5)
+            assert not mx.any(found[i, n:]).item()
+    np.testing.assert_allclose(rollout.scores_B, scorer.score([a.tokens for a in rollout.answers]))
+    assert rollout.truncated_B.tolist() == [float(a.tokens.response[-1] not in (1, 5)) for a in rollout.answers]
+
+
+def test_an_untrained_actor_is_the_reference(configure, start):
+    _, _, rollout = start(configure("grpo"), moved=False)
+    np.testing.assert_array_equal(rollout.logprobs_BT, rollout.ref_logprobs_BT)
+
+
+@pytest.mark.parametrize("budget", [64, 200, 16384])
+def test_the_first_minibatch_has_ratio_one(resident, configure, start, budget):
+    # Old log-probs were taken after sampling, at the same parameters but in other batches: |ratio − 1| < 1e-4 in fp32.
+    config = configure("grpo", token_budget=budget)
+    method, state, rollout = start(config)
+    experience = method.experience(rollout, state.params, 0.0)
+    for rows in ([0], [3, 7, 1], range(12)):
+        part = experience.rows(mx.array(list(rows)))
+        _, stats, facts = surrogate(resident, config, state.params, part)
+        error = mx.abs(mx.exp(stats.logprobs_BT - part.old_logprobs_BT) - 1) * part.batch.mask_BT
+        assert error.max().item() < 1e-4
+        assert facts["ratio_error"].max().item() < 1e-4
+
+
+@pytest.mark.parametrize("budget", [1, 50, 100, 10_000])
+def test_by_budget_puts_every_row_back_in_its_place(budget):
+    rng = np.random.default_rng(3)
+    rows = [Tokens((1,) * p, tuple(range(10, 10 + r))) for p, r in rng.integers(1, 40, (9, 2)).tolist()]
+    batch = pad(rows)
+    found = by_budget(lambda part: part.targets_BT * part.mask_BT, rows, batch, budget)
+    np.testing.assert_array_equal(found, batch.targets_BT * batch.mask_BT)
+
+
+def test_the_token_budget_changes_no_logprob(resident, configure, start):
+    config = configure("grpo")
+    _, state, rollout = start(config)
+    rows = [a.tokens for a in rollout.answers]
+    small = configure("grpo", token_budget=64)
+    found = logprobs(resident, (actor_adapter(state.params, config),), rows, rollout.batch, small)
+    np.testing.assert_allclose(found, rollout.logprobs_BT, atol=2e-5)
