@@ -49,7 +49,10 @@ def _run(recipe: Path, out: Path, sets: Sequence[str], dry: bool) -> int:
     pool.run(steps)
     minutes, seconds = divmod(time.monotonic() - begun, 60)
     kept = f", {pool.kept} of them kept" if pool.kept else ""
-    print(f"\n{len(steps)} steps in {minutes:.0f} min {seconds:02.0f} s{kept}. The report is in {out / 'report'}")
+    print(f"\n{len(steps)} steps in {minutes:.0f} min {seconds:02.0f} s{kept}\n")
+    said = pool.logs / f"{steps[-1].step.name}.log"
+    if said.exists():
+        print("".join(said.read_text().splitlines(keepends=True)[1:]), end="")  # the report's summary
     return 0
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from align_contracts import AlignError, PreflightError
 from pipeline.plan import Planned, finished
@@ -62,6 +62,11 @@ class Running:
             text = _ANSI.sub("", file.read().decode(errors="replace"))
         return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()][-count:]
 
+    def said(self) -> str:
+        """Return the last thing it said; the log's first line is the command itself."""
+        line = "".join(self.last_lines(1))
+        return "starting" if line.startswith("$ ") else line
+
 
 class Pool:
     """Runs steps in order of their needs.
@@ -88,7 +93,7 @@ class Pool:
         """
         self.logs.mkdir(parents=True, exist_ok=True)
         waiting, there = list(steps), set[str]()
-        live = Live(get_renderable=self._table, console=self.console, transient=True, refresh_per_second=5)
+        live = Live(get_renderable=self._status, console=self.console, transient=True, refresh_per_second=5)
         with live if self.console.is_terminal else nullcontext():
             try:
                 while waiting or self.running:
@@ -162,18 +167,16 @@ class Pool:
         if self.console.is_terminal or time.monotonic() - self._spoke < HEARTBEAT:
             return
         for one in self.running:
-            said = " ".join(one.last_lines(1))
-            self._line(one.planned.step.name, f"… {escape(said)}", f"{one.seconds:.0f} s")
+            self._line(one.planned.step.name, f"… {escape(one.said())}", f"{one.seconds:.0f} s")
 
-    def _table(self) -> Table:
-        table = Table.grid(padding=(0, 2))
-        table.add_column(min_width=22)
-        table.add_column(min_width=8, justify="right")
-        table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
+    def _status(self) -> Group:
+        lines = []
         for one in self.running:
-            said = " ".join(one.last_lines(1))
-            table.add_row(one.planned.step.name, f"{one.seconds:.0f} s", escape(said))
-        return table
+            line = Text(
+                f"{one.planned.step.name:<22} {f'{one.seconds:.0f} s':>10}  ", no_wrap=True, overflow="ellipsis"
+            )
+            lines.append(line.append(one.said(), style="dim"))
+        return Group(*lines)
 
 
 def environment(shared: bool, jobs: int, inherited: Mapping[str, str]) -> dict[str, str]:
