@@ -11,6 +11,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models.gemma import Model, ModelArgs
 from transformers import PreTrainedTokenizerFast
 
+from align_mlx import fastmath
 from align_mlx.adapters import Params
 from align_mlx.batching import bucket
 from align_mlx.progress import Meter
@@ -39,8 +40,7 @@ def gemma_config(config: BaseConfig, tokenizer: PreTrainedTokenizerFast) -> dict
         "rope_theta": 10000.0,
         "vocab_size": bucket(len(tokenizer), 64),
         "max_position_embeddings": 512,
-        "hidden_act": "gelu",
-        "hidden_activation": "gelu",
+        "hidden_act": "gelu_pytorch_tanh",
         "tie_word_embeddings": True,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": ends,
@@ -103,7 +103,7 @@ def next_token_loss(model: nn.Module, tokens_BL: mx.array, lengths_B: mx.array) 
     targets = tokens_BL[:, 1:]
     mask = (mx.arange(1, tokens_BL.shape[1]) < lengths_B[:, None]).astype(mx.float32)
     chosen = mx.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    return ((mx.logsumexp(logits, axis=-1) - chosen) * mask).sum() / mask.sum()
+    return ((fastmath.logsumexp(logits) - chosen) * mask).sum() / mask.sum()
 
 
 def pretrain(
@@ -127,6 +127,7 @@ def pretrain(
     """
     lines = [line_ids(tokenizer, text, config.max_length) for text in texts]
     stream = batches(lines, config.batch_tokens, mx.random.key(config.seed))
+    fastmath.speed_up(model)
     state = TrainState.start(dict(tree_flatten(model.parameters())), weight_decay=config.weight_decay)
 
     def loss(params: Params, tokens_BL: mx.array, lengths_B: mx.array) -> mx.array:

@@ -1,6 +1,8 @@
 """A model as files that `mlx_lm.load` reads: weights, config and tokenizer, declared to a draft artifact."""
 
+import contextlib
 import hashlib
+import io
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +45,8 @@ def store_form(model: nn.Module, config: JsonDict, bits: int, group_size: int) -
     stored["torch_dtype"] = "bfloat16"
     if bits == 0:
         return model, stored
-    model, stored = quantize_model(model, stored, group_size, bits)
+    with contextlib.redirect_stdout(io.StringIO()):  # mlx-lm reports the bits a weight here
+        model, stored = quantize_model(model, stored, group_size, bits)
     stored.pop("quantization_config", None)
     if not any(isinstance(m, nn.QuantizedLinear) for m in model.modules()):
         raise ConfigError(f"no matrix has rows that are multiples of {group_size}", do="choose a smaller group size")
