@@ -1,0 +1,106 @@
+"""What a careful reader should be told: a weak judge, verbosity, reward inflation, few seeds, a biased judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+Json = dict[str, Any]
+
+TIE_ALARM = 0.30
+"""Tie rate above which the judge does not tell the answers apart (the study's)."""
+VERBOSE = 2.0
+"""Length ratio at which equal win rates point to verbosity (the study's)."""
+
+
+def alarms(runs: Sequence[Json], effect: Json, aa: Json | None, pooled: Json) -> list[Json]:
+    """Collect the warnings of a report.
+
+    Args:
+        runs: Numbers of the runs.
+        effect: Effect sizes, of which the Welch interval of the win rate is used.
+        aa: Rates of the A/A row.
+        pooled: Rates of all runs together.
+
+    Returns:
+        [{code, runs, text}], in the order in which a reader needs them.
+    """
+    found = [_ties(runs), _inflation(runs), _verbosity(runs), _verbose_method(runs, effect), _gate(runs)]
+    found += [_biased(aa), _null(runs, pooled)]
+    return [one for one in found if one is not None]
+
+
+def _warning(code: str, runs: Sequence[Json], text: str) -> Json | None:
+    labels = [run["label"] for run in runs]
+    return {"code": code, "runs": labels, "text": text.format(runs=", ".join(labels))} if labels else None
+
+
+def _ties(runs: Sequence[Json]) -> Json | None:
+    high = [run for run in runs if run["tie_rate"] > TIE_ALARM]
+    text = f"Tie rate above {TIE_ALARM:.0%} in {{runs}}: the judge hardly tells the answers apart, read with care."
+    return _warning("ties", high, text)
+
+
+def _undecided(run: Json) -> bool:
+    """Whether the win rate is compatible with no difference, or worse."""
+    return run["wilson"] is None or run["wilson"][0] <= 0.5
+
+
+def _inflation(runs: Sequence[Json]) -> Json | None:
+    flat = [r for r in runs if r["reward_gain_interval"] and r["reward_gain_interval"][0] > 0 and _undecided(r)]
+    text = "Reward inflation in {runs}: the reward model likes the answers better than SFT's, the judge does not."
+    return _warning("reward_inflation", flat, text)
+
+
+def _verbosity(runs: Sequence[Json]) -> Json | None:
+    long = [r for r in runs if r["length_ratio"] is not None and r["length_ratio"] >= VERBOSE and _undecided(r)]
+    return _warning(
+        "verbosity", long, "Verbosity in {runs}: answers at least twice as long as SFT's without more wins."
+    )
+
+
+def _verbose_method(runs: Sequence[Json], effect: Json) -> Json | None:
+    """One method twice as long as the other while their win rates cannot be told apart."""
+    first, second, interval = effect["first"], effect["second"], effect["welch_interval"]
+    if first is None or interval is None or not interval[0] <= 0.0 <= interval[1]:
+        return None
+    lengths = {}
+    for method in (first, second):
+        values = [r["response_length_mean"] for r in runs if r["method"] == method]
+        lengths[method] = sum(values) / len(values)
+    short, long = sorted((first, second), key=lambda m: lengths[m])
+    if lengths[short] <= 0 or lengths[long] < VERBOSE * lengths[short]:
+        return None
+    culprits = [run for run in runs if run["method"] == long]
+    ratio = lengths[long] / lengths[short]
+    text = f"Verbosity: {long} answers {ratio:.1f} times as long as {short} at no higher win rate."
+    return _warning("verbosity_between_methods", culprits, text)
+
+
+def _gate(runs: Sequence[Json]) -> Json | None:
+    failed = [run for run in runs if run["gate_passed"] is False]
+    return _warning(
+        "kl_gate", failed, "No checkpoint passed the KL gate in {runs}: the one with the lowest KL is published."
+    )
+
+
+def _biased(aa: Json | None) -> Json | None:
+    if aa is None or aa["wilson"] is None or aa["wilson"][0] <= 0.5 <= aa["wilson"][1]:
+        return None
+    text = (
+        "The interval of the A/A row (SFT against SFT) leaves 50 % out. Luck does that once in twenty; if it stays "
+        "with other sampling keys, the judge favours a side."
+    )
+    return {"code": "judge_bias", "runs": ["A/A"], "text": text}
+
+
+def _null(runs: Sequence[Json], pooled: Json) -> Json | None:
+    controls = [run for run in runs if run["control"] == "null" or run["method"] == "null"]
+    if not controls:
+        return None
+    interval = pooled["by_prompt"]
+    holds = interval is None or interval[0] <= 0.5 <= interval[1]
+    verdict = "contains 50 %, as it must" if holds else "does not contain 50 %: something favours a side"
+    return _warning(
+        "null_control", controls, f"Null control in {{runs}}: nothing was learned; the pooled interval {verdict}."
+    )

@@ -1,0 +1,163 @@
+"""All numbers of the report in one JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from align_contracts import Artifact
+from align_eval.alarms import alarms
+from align_eval.convergence import convergence
+from align_eval.effects import band, effects, small_numbers
+from align_eval.ledger import Ledger
+from align_eval.study import Run, Study
+from align_eval.summaries import VOLATILE, across_seeds, means, metric, pooled, run_numbers
+from align_eval.tradeoffs import table_for
+
+Json = dict[str, Any]
+
+SCHEMA = "align.report/1"
+
+
+def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False) -> Json:
+    """Compute everything that the report says.
+
+    Args:
+        study: The runs.
+        ledger: Their ledger.
+        allow_mismatch: Whether the user chose to report in spite of mismatches.
+
+    Returns:
+        The content of report.json: `runs`, `methods`, `effect`, `pooled`, `aa`, `trade_offs`, `warnings`,
+        `small_numbers`, `reward_model`, `sft`, `judge`, `ledger`, `curves`, `inputs`.
+    """
+    judge = study.runs[0].judgments.details
+    validation = _validation(study.dataset)
+    reached = {run.label: convergence(run.policy, validation, judge.judge) for run in study.runs}
+    runs = [run_numbers(run, study, reached[run.label]) for run in study.runs]
+    methods = {method: [run for run in runs if run["method"] == method] for method in study.methods}
+    effect = effects(methods)
+    aa = _aa(study)
+    together = {"all": pooled(study.runs), **{method: pooled(study.of(method)) for method in study.methods}}
+    sizes = [len(found) for found in methods.values()]
+    return {
+        "schema": SCHEMA,
+        "judge": _judge(judge),
+        "runs": runs,
+        "methods": {
+            m: {"seeds": [run["seed"] for run in found], **across_seeds(found)} for m, found in methods.items()
+        },
+        "effect": {**effect, "band": band(effect["cohens_d"])},
+        "small_numbers": small_numbers(*sizes) if len(sizes) == 2 else None,
+        "pooled": together,
+        "aa": aa,
+        "trade_offs": table_for(methods),
+        "warnings": alarms(runs, effect, aa, together["all"]),
+        "reward_model": _reward_model(study.reward_model),
+        "sft": _sft(study),
+        "ledger": {**ledger.as_json(), "allow_mismatch": allow_mismatch},
+        "curves": {run.label: _curves(run, reached[run.label]) for run in study.runs},
+        "inputs": _inputs(study),
+    }
+
+
+def without_clock(report: Mapping[str, Any]) -> Json:
+    """The part of a report that equal reruns give again: no times, no memory, no manifest digests."""
+    cut: Json = _cut(report, {*VOLATILE, "manifest_digest"})
+    cut["trade_offs"] = [row for row in cut["trade_offs"] if not row["volatile"]]
+    return cut
+
+
+def _cut(value: Any, names: set[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _cut(item, names) for name, item in value.items() if name not in names}
+    if isinstance(value, (list, tuple)):
+        return [_cut(item, names) for item in value]
+    return value
+
+
+def _validation(dataset: Artifact) -> list[Json]:
+    has = any(record.role == "prompts_validation" for record in dataset.manifest.files)
+    return dataset.read_jsonl("prompts_validation") if has else []
+
+
+def _judge(details: Any) -> Json:
+    return {
+        "name": details.judge,
+        "model": details.model,
+        "prompt_digest": details.judge_prompt_digest,
+        "swapped": details.swapped,
+        "prompts": details.prompts,
+    }
+
+
+def _aa(study: Study) -> Json | None:
+    """The judge's own null: SFT against SFT with other sampling keys."""
+    return {**pooled(study.aa), "rows": len(study.aa)} if study.aa else None
+
+
+def _reward_model(artifact: Artifact) -> Json:
+    details = artifact.details
+    return {
+        "pairwise_accuracy": details.pairwise_accuracy,
+        "ece": details.ece_after,
+        "ece_before": details.ece_before,
+        "temperature": details.temperature,
+        "split": details.split,
+        "max_length": details.max_length,
+    }
+
+
+def _sft(study: Study) -> Json:
+    sft, merge = study.sft, study.sft.details.merge
+    reward, length = means(study.baseline_answers, "reward"), means(study.baseline_answers, "length")
+    return {
+        "perplexity_before": metric(sft, "perplexity_before"),
+        "perplexity_after": metric(sft, "perplexity_after"),
+        "form": sft.details.form,
+        "merge_kl": merge.kl if merge else None,
+        "reward_mean": reward["value"],
+        "reward_interval": reward["interval"],
+        "response_length_mean": length["value"],
+        "response_length_interval": length["interval"],
+    }
+
+
+def _curves(run: Run, reached: Mapping[str, Any]) -> Json:
+    config = run.policy.manifest.config
+    return {
+        "points": run.policy.read_jsonl("curve"),
+        "win_rate": reached["curve"],
+        "targets": kl_targets(config),
+    }
+
+
+def kl_targets(config: Mapping[str, Any]) -> list[list[float]]:
+    """The KL target as steps: [[first iteration, target], …]; empty if the config names none."""
+    targets, iterations = config.get("target_kl"), config.get("num_iterations")
+    if not targets or not iterations:
+        return []
+    steps = list(targets) if config.get("kl_schedule") == "phased" else [targets[0]]
+    return [[-(-i * iterations // len(steps)), float(target)] for i, target in enumerate(steps)]
+
+
+def _inputs(study: Study) -> list[Json]:
+    """Every artifact that a number of the report comes from, with its digests."""
+    found: list[tuple[str, Artifact]] = [
+        ("sft policy", study.sft),
+        ("reward model", study.reward_model),
+        ("dataset", study.dataset),
+        ("baseline responses", study.baseline),
+    ]
+    for run in (*study.runs, *study.aa):
+        found += [("policy", run.policy), ("responses", run.responses), ("judgments", run.judgments)]
+    rows = {
+        (role, artifact.name, artifact.content_digest): {
+            "role": role,
+            "name": artifact.name,
+            "content_digest": artifact.content_digest,
+            "manifest_digest": artifact.manifest_digest,
+        }
+        for role, artifact in found
+    }
+    return list(rows.values())
