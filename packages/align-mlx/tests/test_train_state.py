@@ -101,6 +101,22 @@ def test_restored_state_continues_bit_for_bit(tmp_path):
         assert all(mx.array_equal(other.params[k], v) for k, v in state.params.items())
 
 
+def test_the_norm_is_the_same_number_in_any_order_of_names(tmp_path):
+    rng = np.random.default_rng(4)
+    params = {f"p{i}": mx.array(rng.normal(size=(5, 7)), mx.float32) for i in rng.permutation(40)}
+    state = TrainState.start(params)
+    state.save(tmp_path / "state")
+    other = TrainState.start(dict(reversed(params.items())))
+    other.restore(tmp_path / "state")
+    for scale in np.geomspace(0.01, 100, 20).tolist():
+
+        def loss(p, scale=scale):
+            return scale * sum((v**2).sum() for v in p.values())
+
+        norms = [s.update(mx.grad(loss)(s.params), 0.01, 0.5) for s in (state, other)]
+        assert norms[0] == norms[1]
+
+
 def test_saving_again_replaces_and_leaves_nothing_else(tmp_path):
     state = TrainState.start(arrays(0))
     for iteration in (1, 2):

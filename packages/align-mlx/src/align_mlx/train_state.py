@@ -20,7 +20,8 @@ class TrainState:
     """What a run is made of at the start of an iteration.
 
     Attributes:
-        params: trainable arrays by name, fp32.
+        params: trainable arrays by name, fp32; always in the order of their names, because the gradient's norm is
+            summed in that order and a resumed run must find the same last bit.
         optimizer: AdamW with bias correction (Loshchilov & Hutter, arXiv 1711.05101) and its moments.
         iteration: iterations finished.
         memory: JSON values of everything else that lives on: controller, normaliser, best checkpoint, data cursor.
@@ -37,7 +38,7 @@ class TrainState:
         """Begin a run from these parameters with fresh moments."""
         optimizer = optim.AdamW(learning_rate=0.0, weight_decay=weight_decay, bias_correction=True)
         optimizer.init(params)
-        return cls(params, optimizer)
+        return cls(dict(sorted(params.items())), optimizer)
 
     def update(self, grads: Params, learning_rate: float | dict[str, float], max_grad_norm: float) -> float:
         """Take one optimizer step with gradients clipped by their joint norm.
@@ -100,7 +101,7 @@ class TrainState:
         if not (path / "state.json").exists():
             raise MissingError(f"no saved training state at {path}")
         record = json.loads((path / "state.json").read_text())
-        self.params = dict(mx.load(str(path / "params.safetensors")))
+        self.params = dict(sorted(mx.load(str(path / "params.safetensors")).items()))
         self.optimizer.state = _nested(mx.load(str(path / "optimizer.safetensors")))
         mx.eval(self.params, self.optimizer.state)
         self.iteration, self.memory = record["iteration"], record["memory"]
