@@ -59,3 +59,7 @@ def test_importing_a_stage_s_command_line_runs_nothing(stage):
 def test_the_fast_blas_is_loaded_before_mlx(stage):
     _, printed = loaded_by(f"import {stage}.cli, align_mlx; print(align_mlx.BLAS)")
     assert printed.strip() != "already imported"
+
+
+def test_the_fast_blas_does_not_stand_in_scipy_s_way():
+    loaded_by("import align_mlx, scipy.special, scipy.linalg")  # raises if a symbol is missing

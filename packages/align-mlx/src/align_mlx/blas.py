@@ -70,7 +70,7 @@ def scipy_openblas() -> Path:
     for runtime in sorted(folder.glob("libquadmath-*")) + sorted(folder.glob("libgfortran-*")):
         _load_global(str(runtime))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "align" / "blas"
-    target = cache / source.name.replace("libscipy_", "lib")
+    target = cache / source.name.replace("libscipy_", "libalign_")
     if not target.exists():
         _rename_symbols(source, target)
     return target
@@ -88,7 +88,9 @@ def _rename_symbols(source: Path, target: Path) -> None:
         copy, renames = Path(scratch, "lib.so"), Path(scratch, "names")
         shutil.copy(source, copy)
         renames.write_bytes(b"".join(b"%s %s\n" % (n, n.removeprefix(b"scipy_")) for n in sorted(names)))
-        subprocess.run([patchelf, "--rename-dynamic-symbols", str(renames), str(copy)], check=True)
+        # Under its old soname the linker would hand the copy to SciPy too, which needs the names with the prefix.
+        change = ["--set-soname", target.name, "--rename-dynamic-symbols", str(renames)]
+        subprocess.run([patchelf, *change, str(copy)], check=True)
         copy.replace(target)
 
 
