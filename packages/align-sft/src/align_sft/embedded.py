@@ -18,7 +18,7 @@ from align_mlx.progress import Meter
 from align_mlx.train_state import TrainState
 from align_sft.algorithms.schedule import learning_rate
 from align_sft.config import BaseConfig
-from align_sft.tokenizer import line_ids
+from align_sft.tokenizer import document_ids
 
 LOG_EVERY = 50
 """Steps between log rows."""
@@ -125,7 +125,7 @@ def pretrain(
     Returns:
         The loss over the last 50 steps, nats a token.
     """
-    lines = [line_ids(tokenizer, text, config.max_length) for text in texts]
+    lines = [document_ids(tokenizer, text, config.max_length) for text in texts]
     stream = batches(lines, config.batch_tokens, mx.random.key(config.seed))
     fastmath.speed_up(model)
     state = TrainState.start(dict(tree_flatten(model.parameters())), weight_decay=config.weight_decay)

@@ -75,7 +75,16 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     )
 
 
-def line_ids(tokenizer: PreTrainedTokenizerFast, text: str, max_length: int) -> list[int]:
-    """Give the ids of a line of the corpus between ``<bos>`` and ``<eos>``, at most `max_length` of them."""
+def document_ids(tokenizer: PreTrainedTokenizerFast, text: str, max_length: int) -> list[int]:
+    """Give the ids of a text of the corpus, at most `max_length` of them.
+
+    A dialogue (a prompt, a line break, an answer) is put in the chat template and ends with its end token; anything
+    else stands between ``<bos>`` and ``<eos>``.
+    """
+    prompt, _, response = text.partition("\n")
+    if response:
+        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+        ids = tokenizer.apply_chat_template(turns, return_dict=False)
+        return list(ids)[: min(max_length, len(ids) - 1)]  # without the line break behind the end token
     ids = tokenizer.encode(text, add_special_tokens=False)
     return [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id][:max_length]

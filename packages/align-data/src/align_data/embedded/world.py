@@ -122,18 +122,18 @@ def _messages(prompt: str, text: str) -> list[dict[str, str]]:
 
 
 def corpus(seed: int, exclude_prompts: Collection[str]) -> Iterator[str]:
-    """Yield the plain text lines that the embedded base model is trained on.
+    """Yield the texts that the embedded base model is trained on.
 
-    Two fifths of the lines are true facts, one fifth lists, scenes, tales, rhymes and wishes, and two fifths
-    are a prompt with an answer by any author, as plain prose: good and bad mixed, so that fine-tuning has work
-    to do.
+    Two fifths are true facts, one fifth lists, scenes, tales, rhymes and wishes, and two fifths are dialogues: a
+    prompt, a line break, and an answer by any author, good and bad mixed, so that fine-tuning has work to do. So
+    the base has seen turns before, as an instruction-tuned model has.
 
     Args:
         seed: the same seed and exclusions give the same lines.
         exclude_prompts: prompts (of the test split, say) that stand in no line, not even in a longer prompt.
 
     Yields:
-        ``CORPUS_LINES`` lines without a line break.
+        ``CORPUS_LINES`` texts; only dialogues hold a line break, between their two turns.
     """
     rng = Random(f"corpus/{seed}")
     excluded = sorted(set(exclude_prompts))
@@ -146,7 +146,7 @@ def corpus(seed: int, exclude_prompts: Collection[str]) -> Iterator[str]:
             yield f"{_prose(rng)}. {pick(rng, lexicon.CLOSINGS)}." if chance(rng, 0.3) else f"{_prose(rng)}."
         else:
             task = pick(rng, asked)
-            yield f"{task.prompt} {answer(rng, task, pick(rng, AUTHORS)).text}"
+            yield f"{task.prompt}\n{answer(rng, task, pick(rng, AUTHORS)).text}"
 
 
 def _fact(rng: Random) -> str:
