@@ -1,0 +1,307 @@
+import json
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from align_contracts.errors import DivergedError
+from align_mlx.rollout import Prompt
+from align_mlx.train_state import TrainState
+from align_rl.loop import (
+    accumulate,
+    mean_of,
+    minibatches,
+    penalty_start,
+    prompt_order,
+    rates,
+    require_finite,
+    train,
+    update,
+)
+from align_rl.methods.actor import surrogate
+
+METHODS = ["ppo", "grpo"]
+
+
+@pytest.mark.parametrize(("batch", "count"), [(4, 10), (3, 9), (16, 5), (1, 3)])
+def test_every_pass_covers_each_prompt_once(batch, count):
+    iterations = 3 * count
+    order = [p for i in range(iterations) for p in prompt_order(7, i, batch, count)]
+    assert len(order) == iterations * batch
+    passes = [order[s : s + count] for s in range(0, len(order), count)]
+    assert all(sorted(p) == list(range(count)) for p in passes if len(p) == count)
+    assert passes[0] != passes[1] or count < 3
+
+
+def test_prompt_order_depends_on_the_seed():
+    assert prompt_order(1, 0, 8, 50) == prompt_order(1, 0, 8, 50)
+    assert prompt_order(1, 0, 8, 50) != prompt_order(2, 0, 8, 50)
+
+
+@pytest.mark.parametrize(("method", "rows"), [("grpo", 3), ("ppo", 1)])
+def test_minibatches_are_split_by_prompt(configure, start, method, rows):
+    config = configure(method, batch_size=5, minibatches=2)
+    _, _, rollout = start(config)
+    for epoch in (0, 1):
+        parts = list(minibatches(rollout, config, iteration=3, epoch=epoch))
+        assert sorted(len(p) for p in parts) == [2 * rows, 3 * rows]
+        assert sorted(np.concatenate(parts).tolist()) == list(range(5 * rows))
+        for part in parts:
+            prompts, counts = np.unique(rollout.prompts[part], return_counts=True)
+            assert set(counts) == {rows}
+            assert len(prompts) * rows == len(part)
+
+
+def test_no_minibatch_is_empty(configure, start):
+    config = configure("ppo", batch_size=2, minibatches=4)
+    _, _, rollout = start(config)
+    assert [len(p) for p in minibatches(rollout, config, 0, 0)] == [1, 1]
+
+
+def test_minibatches_are_shuffled_anew(configure, start):
+    config = configure("ppo", batch_size=9, minibatches=3)
+    _, _, rollout = start(config)
+    seen = {
+        tuple(map(tuple, minibatches(rollout, config, iteration, epoch)))
+        for iteration in range(3)
+        for epoch in range(2)
+    }
+    assert len(seen) == 6
+
+
+def test_rates(configure):
+    assert rates(configure("grpo"), 0, 0.3) == {"actor.": 0.3, "": 0.3}
+    ppo = configure("ppo", critic_learning_rate=0.1, critic_warmup=2)
+    assert rates(ppo, 1, 0.3) == {"actor.": 0.0, "": 0.1}
+    assert rates(ppo, 2, 0.3) == {"actor.": 0.3, "": 0.1}
+    assert rates(configure("ppo", control="null", critic_learning_rate=0.1), 0, 0.3) == {"": 0.0}
+
+
+def test_penalty_start(configure):
+    assert penalty_start(configure("ppo", kl_coef=0.07)) == 0.0
+    assert penalty_start(configure("ppo", kl_coef=0.07, controller="reward_penalty")) == 0.07
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_require_finite_names_the_value(value):
+    require_finite(0, kl=1.0, reward=-1e30)
+    with pytest.raises(DivergedError, match="reward is not finite at iteration 5"):
+        require_finite(4, kl=1.0, reward=value)
+
+
+def test_mean_of_steps():
+    steps = [{"loss": 1.0, "ratio_error": 1e-6}, {"loss": 2.0, "ratio_error": 0.5}]
+    assert mean_of(steps) == {"loss": 1.5, "first_ratio_error": 1e-6}
+    assert mean_of([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [("ppo", {}), ("grpo", {}), ("grpo", {"loss_type": "dapo"}), ("grpo", {"loss_type": "gspo"})],
+)
+def test_micro_batches_do_not_change_the_gradient(configure, start, method, settings):
+    config = configure(method, **settings)
+    model, state, rollout = start(config)
+    experience = model.experience(rollout, state.params, 0.0)
+    index = np.arange(len(rollout.answers))
+    gradient = mx.value_and_grad(model.loss)
+    found = {}
+    for budget in (64, 100, 16384):
+        parts = config.model_copy(update={"token_budget": budget})
+        found[budget] = accumulate(gradient, state.params, experience, index, rollout, model, parts)
+    whole, facts = found[16384]
+    scale = max(mx.abs(g).max().item() for g in whole.values())
+    assert scale > 1e-3
+    for budget in (64, 100):
+        grads, other = found[budget]
+        for name, g in whole.items():
+            np.testing.assert_allclose(grads[name], g, atol=2e-5 * scale)
+        assert other == pytest.approx(facts, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_reward_sign_decides_the_direction(configure, start, method):
+    # The flipped reward model gives exactly −r, and so does its calibration: advantages change sign, the actor's
+    # gradient too. PPO's entropy term does not depend on rewards and is left out; its critic learns −V.
+    settings = {"entropy_coef": 0.0, "critic_init": "zero"} if method == "ppo" else {}
+    config = configure(method, minibatches=1, **settings)
+    steps = {}
+    for rm in ("rm", "rm-flipped"):
+        model, state, rollout = start(config, rm)
+        before = dict(state.params)
+        experience = model.experience(rollout, state.params, 0.0)
+        update(model, experience, rollout, config, state, 1e-2)
+        steps[rm] = np.concatenate(
+            [np.array(v - before[k]).ravel() for k, v in state.params.items() if k.startswith("actor.")]
+        )
+    there, back = steps["rm"], steps["rm-flipped"]
+    assert np.abs(there).max() == pytest.approx(1e-2, rel=0.05)  # Adam's first step
+    assert there @ back / (np.linalg.norm(there) * np.linalg.norm(back)) < -0.999
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_update_raises_what_was_good(configure, start, method):
+    # After a step on one rollout, log-probs weighted with their advantages have grown.
+    config = configure(method, minibatches=1, learning_rate=1e-3)
+    model, state, rollout = start(config)
+    experience = model.experience(rollout, state.params, 0.0)
+    weights = model.weights(experience)
+
+    def gain():
+        _, stats, _ = surrogate(model.resident, config, state.params, experience)
+        return (stats.logprobs_BT * experience.advantages_BT * weights).sum().item()
+
+    before = gain()
+    update(model, experience, rollout, config, state, 1e-3)
+    assert gain() > before + 1e-4
+
+
+@pytest.mark.parametrize(("method", "init"), [("grpo", None), ("ppo", "rm"), ("ppo", "zero")])
+def test_every_trainable_tensor_is_alive_within_three_updates(configure, start, method, init):
+    # A fresh LoRA has no gradient on A while B is 0, and behind a zero head for one update more.
+    config = configure(method, minibatches=1, **({"critic_init": init} if init else {}))
+    model, state, rollout = start(config, moved=False)
+    rows, alive = np.arange(len(rollout.answers)), set()
+    for _ in range(3):
+        experience = model.experience(rollout, state.params, 0.0)
+        gradient = mx.value_and_grad(model.loss)
+        grads, _ = accumulate(gradient, state.params, experience, rows, rollout, model, config)
+        alive |= {k for k, g in grads.items() if mx.any(g).item()}
+        state.update(grads, 1e-2, 0.5)
+    assert alive == set(state.params)
+
+
+def test_ppo_epochs_pass_over_the_rollout_again(configure, start):
+    config = configure("ppo", ppo_epochs=3, minibatches=2, learning_rate=3e-2)
+    model, state, rollout = start(config)
+    experience = model.experience(rollout, state.params, 0.0)
+    steps = update(model, experience, rollout, config, state, 3e-2)
+    assert len(steps) == 6
+    assert steps[0]["ratio_error"] < 1e-4
+    assert steps[-1]["ratio_error"] > 1e-2
+    assert steps[-1]["clip_fraction"] > 0
+
+
+PROMPTS = [Prompt((2, 4, 7, 6, 9 + i, 5, 6, 4, 8, 6), i) for i in range(6)]
+
+
+@pytest.fixture
+def training(start, resident, scorer):
+    """Train without artifacts: training(config, state) gives the state, the log and the evaluations asked for."""
+
+    def run(config, state=None):
+        method, begun, _ = start(config, moved=False)
+        if state is None:
+            state = begun
+        else:
+            method.recall(state.memory["method"])
+        log, points = [], []
+
+        def evaluate(at, target):
+            points.append((at.iteration, target))
+            return {"iteration": at.iteration}
+
+        train(method, resident, scorer, PROMPTS, config, state, evaluate=evaluate, log=log.append)
+        return state, log, points
+
+    return run
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_can_stop_and_go_on_without_a_trace(configure, training, tmp_path, method):
+    settings = {"kl_schedule": "constant", "target_kl": (0.001,), "warmup_iterations": 3}
+    whole, log, _ = training(configure(method, num_iterations=4, **settings))
+    half, first, _ = training(configure(method, num_iterations=2, **settings))
+    half.save(tmp_path / "state")
+    fresh = TrainState.start({k: mx.zeros(v.shape) for k, v in half.params.items()})
+    fresh.restore(tmp_path / "state")
+    rest, second, points = training(configure(method, num_iterations=4, **settings), fresh)
+    assert rest.iteration == whole.iteration == 4
+    assert points == [(4, 0.001)]
+    assert all(mx.array_equal(rest.params[k], v) for k, v in whole.params.items())
+    assert rest.memory == whole.memory
+    timed = ("seconds", "phases", "active_memory_bytes", "peak_memory_bytes")
+    bare = [[{k: v for k, v in r.items() if k not in (*timed, "eval")} for r in rows] for rows in (log, first + second)]
+    assert bare[0] == bare[1]
+
+
+def test_evaluation_comes_first_then_now_and_then_and_last(configure, training):
+    config = configure("grpo", num_iterations=5, eval_every=2, target_kl=(3.0, 2.0, 1.0))
+    _, log, points = training(config)
+    # Phases of 5 iterations and 3 targets: i·3 // 5 = 0 0 1 1 2; points after iterations 2, 4 and 5.
+    assert points == [(0, 3.0), (2, 3.0), (4, 2.0), (5, 1.0)]
+    assert [r["target_kl"] for r in log] == [3.0, 3.0, 2.0, 2.0, 1.0]
+    assert ["eval" in r for r in log] == [False, True, False, True, True]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_log_of_a_run(configure, training, method):
+    config = configure(method, warmup_iterations=2, learning_rate=0.01)
+    _, log, _ = training(config)
+    assert [r["iteration"] for r in log] == [1, 2, 3]
+    assert [r["updates"] for r in log] == [2, 2, 2]
+    assert log[0]["kl"] == 0.0  # the first rollout is the reference's own
+    assert log[0]["learning_rate"] == pytest.approx(0.005)
+    assert all(r["first_ratio_error"] < 1e-4 for r in log)
+    assert all(r["kl"] >= 0 for r in log)
+    json.dumps(log, allow_nan=False)
+    extra = {"value_loss", "entropy", "explained_variance"} if method == "ppo" else {"silent_groups", "normalizer_mean"}
+    assert extra <= log[0].keys()
+    assert {"rollout", "experience", "update"} <= log[0]["phases"].keys()
+
+
+def test_stop_skips_updates_while_kl_is_above(configure, training):
+    _, log, _ = training(configure("grpo", controller="stop", target_kl=(1e-9,)))
+    # The first iteration has KL 0 and updates; then KL is above for good.
+    assert [r["updates"] for r in log] == [2, 0, 0]
+    assert log[2]["controller_actions"] == 2
+
+
+def test_lr_is_lowered_while_kl_is_above(configure, training):
+    _, log, _ = training(configure("grpo", controller="lr", target_kl=(1e-9,)))
+    assert [r["learning_rate"] for r in log] == pytest.approx([0.01, 0.01 / 1.5, 0.01 / 2.25])
+
+
+def test_pullback_brings_kl_down(configure, training):
+    config = {"target_kl": (1e-3,), "learning_rate": 2e-3, "num_iterations": 6}
+    _, free, _ = training(configure("grpo", controller="none", **config))
+    _, held, _ = training(configure("grpo", controller="pullback", **config))
+    assert free[-1]["kl"] > 4e-3
+    assert held[-1]["kl"] < free[-1]["kl"] / 2
+    assert 0.5 <= min(r["shrink"] for r in held) < 1
+    assert held[-1]["controller_actions"] == sum(r["kl"] > 1e-3 for r in held)
+
+
+def test_reward_penalty_carries_its_coefficient(configure, training):
+    _, log, _ = training(configure("ppo", controller="reward_penalty", target_kl=(1e-9,), kl_coef=0.05))
+    # KL 0 at first: error −0.2, so 0.05·0.98; far above afterwards: ·1.02 each.
+    assert [r["kl_coef"] for r in log] == pytest.approx([0.05 * 0.98, 0.05 * 0.98 * 1.02, 0.05 * 0.98 * 1.02**2])
+
+
+def test_the_null_control_moves_nothing(configure, training, start):
+    config = configure("ppo", control="null")
+    _, before, _ = start(config, moved=False)
+    after, log, _ = training(config)
+    assert all(mx.array_equal(after.params[k], v) for k, v in before.params.items())
+    assert [r["kl"] for r in log] == [0.0, 0.0, 0.0]
+    assert [r["updates"] for r in log] == [2, 2, 2]
+
+
+def test_a_critic_learns_while_the_actor_waits(configure, training, start):
+    config = configure("ppo", num_iterations=1, critic_warmup=1)
+    _, before, _ = start(config, moved=False)
+    after, _, _ = training(config)
+    moved = {k.split(".")[0] for k, v in before.params.items() if not mx.array_equal(after.params[k], v)}
+    assert moved == {"critic", "head"}
+
+
+def test_a_reward_that_is_not_finite_ends_the_run(configure, start, resident, scorer):
+    config = configure("grpo")
+    method, state, _ = start(config, moved=False)
+    broken = replace(scorer, head={**scorer.head, "bias": mx.array([mx.nan])})
+    before = dict(state.params)
+    with pytest.raises(DivergedError, match="reward is not finite at iteration 1"):
+        train(method, resident, broken, PROMPTS, config, state, evaluate=lambda s, t: {}, log=lambda r: None)
+    assert state.iteration == 0
+    assert all(mx.array_equal(state.params[k], v) for k, v in before.items())
