@@ -1,0 +1,147 @@
+"""`align-sft merge`: one set of weights instead of base and adapters, published only if little is lost.
+
+Requantizing a merge to 4 bits can round a small adapter away (mlx-lm issue 1172), so the merged model is compared with
+base + adapters on held-out answers: exact KL(merged ‖ base + adapters) a token, and perplexity before and after.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_unflatten
+
+from align_contracts import Artifact, open_artifact, publish
+from align_contracts.errors import ConfigError, KindError, VerificationError
+from align_mlx.adapters import AdaptedLinear
+from align_mlx.batching import Batch, by_length, gather, pad
+from align_mlx.compute import Compute, choose
+from align_mlx.logprobs import select_logprobs
+from align_mlx.resident import Resident, load_base, load_policy, policy_adapters
+from align_sft.algorithms.completion import perplexity
+from align_sft.algorithms.divergence import kl_divergence
+from align_sft.config import MergeConfig
+from align_sft.model_files import quantization_record, store_form, write_model, write_tokenizer
+from align_sft.rows import encode_rows, read_rows
+
+BLOCK = 512
+"""Positions whose logits exist at the same time, twice."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a merge cost, on held-out answers.
+
+    Attributes:
+        kl: KL(merged ‖ base + adapters), nats a token.
+        before: perplexity of base + adapters.
+        after: perplexity of the merged model.
+        tokens: response tokens compared.
+    """
+
+    kl: float
+    before: float
+    after: float
+    tokens: int
+
+
+def run(config: MergeConfig) -> int:
+    """Merge a policy, measure the loss and publish, or refuse."""
+    policy = open_artifact(config.policy, kind="policy")
+    if policy.details.form == "merged":
+        raise KindError(f"{policy.name} is merged already", expected="a residual policy", got="form merged")
+    base = policy.input("base")
+    data = open_artifact(config.data, kind="dataset") if config.data else policy.input("dataset")
+    compute = choose(config.compute_form, config.compute_dtype)
+    with publish(
+        config.out,
+        "policy",
+        producer="align-sft",
+        config=config,
+        inputs={"base": base, "policy": policy, "dataset": data},
+        overwrite=config.overwrite,
+    ) as draft:
+        model, model_config, tokenizer = merged_model(policy, base)
+        model, stored = store_form(model, model_config, config.bits, config.group_size)
+        write_model(draft, model, stored)
+        write_tokenizer(draft, tokenizer)
+        del model
+        merged, exact = load_base(draft.dir, compute), load_policy(policy, compute)
+        rows = read_rows(data, policy.details.format, "validation")[: config.max_rows]
+        batches = encode_rows(rows, exact, config.max_seq_length).tokens
+        if not batches:
+            raise ConfigError("no validation row fits", expected=f"at most {config.max_seq_length} tokens")
+        loss = compare(merged, exact, [pad([batches[i] for i in group]) for group in by_length(batches, 4096)])
+        print(
+            f"KL(merged || base + adapters) {loss.kl:.5f} nats a token, perplexity "
+            f"{loss.before:.3f} → {loss.after:.3f}",
+            file=sys.stderr,
+        )
+        if loss.kl > config.max_kl and not config.force:
+            raise VerificationError(
+                "the merge loses too much",
+                expected=f"at most {config.max_kl} nats a token (--max-kl)",
+                got=f"{loss.kl:.5f}",
+                do="Use --bits 8 or --bits 0, or --force to publish it all the same",
+            )
+        draft.details = {
+            "method": policy.details.method,
+            "form": "merged",
+            "format": policy.details.format,
+            "adapters": [],
+            "seed": policy.details.seed,
+            "selection": policy.details.selection,
+            "merge": {
+                "bits": config.bits,
+                "kl": max(0.0, loss.kl),
+                "perplexity_before": loss.before,
+                "perplexity_after": loss.after,
+            },
+            "control": policy.details.control,
+        }
+        draft.seeds = list(policy.manifest.seeds)
+        draft.quantization = quantization_record(stored)
+        draft.metric("kl", max(0.0, loss.kl), n=loss.tokens)
+        draft.metric("perplexity_before", loss.before, n=loss.tokens)
+        draft.metric("perplexity_after", loss.after, n=loss.tokens)
+    return 0
+
+
+def merged_model(policy: Artifact, base: Artifact) -> tuple[nn.Module, dict[str, Any], Any]:
+    """Give the dense fp32 model W + scale · A B, its config without quantization, and its tokenizer."""
+    resident = load_base(base.path, Compute(mx.float32, dense=True))
+    for adapter in policy_adapters(policy):
+        resident.fold(adapter)
+    unwrap(resident.model, resident.maps)
+    config = {k: v for k, v in resident.config.items() if k not in ("quantization", "quantization_config")}
+    return resident.model, config, resident.tokenizer
+
+
+def unwrap(model: nn.Module, maps: Mapping[str, AdaptedLinear]) -> None:
+    """Put the linear maps back in place of the `AdaptedLinear` around them, in place."""
+    model.update_modules(tree_unflatten([(name, module.base) for name, module in maps.items()]))
+
+
+def compare(merged: Resident, exact: Resident, batches: list[Batch]) -> Loss:
+    """Measure KL and both perplexities over the response tokens of batches."""
+    kl = before = after = 0.0
+    tokens = 0
+    for batch in batches:
+        mask_N = batch.mask_BT.reshape(-1)
+        states = [r.hidden(batch.tokens_BL) for r in (merged, exact)]
+        new_ND, old_ND = (gather(h, batch.positions_BT).reshape(-1, h.shape[-1]) for h in states)
+        targets_N = batch.targets_BT.reshape(-1)
+        for start in range(0, mask_N.size, BLOCK):
+            cut = slice(start, start + BLOCK)
+            new_NV, old_NV = merged.logits(new_ND[cut]), exact.logits(old_ND[cut])
+            parts = (
+                kl_divergence(new_NV, old_NV),
+                -select_logprobs(old_NV, targets_N[cut])[0],
+                -select_logprobs(new_NV, targets_N[cut])[0],
+            )
+            sums = [float(mx.where(mask_N[cut] > 0, part, 0.0).sum().item()) for part in parts]
+            kl, before, after = kl + sums[0], before + sums[1], after + sums[2]
+        tokens += int(mask_N.sum().item())
+    return Loss(kl / tokens, perplexity(before, tokens), perplexity(after, tokens), tokens)
