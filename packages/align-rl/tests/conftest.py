@@ -180,22 +180,31 @@ def publish_data(path: Path, train: int = 10):
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
-    """Artifacts base, sft, rm, data; and rm-flipped, rm-base, sft-other, rm-other, sft-genrm, rm-genrm, tiny-data."""
+    """Artifacts base, sft, rm, data; and wrong ones: policies and reward models -other, -genrm, -merged, …"""
     folder = tmp_path_factory.mktemp("store")
     base = publish_base(folder / "base")
     maps = load_base(base.path).maps
     sft = publish_policy(folder / "sft", base, random_adapter(maps, 1))
     other = publish_policy(folder / "sft-other", base, random_adapter(maps, 4))
     genrm = publish_policy(folder / "sft-genrm", base, random_adapter(maps, 5), format="genrm")
+    merge = {"bits": 0, "kl": 0.0, "perplexity_before": 2.0, "perplexity_after": 2.0}
+    merged = publish_policy(folder / "sft-merged", base, random_adapter(maps, 1), form="merged", merge=merge)
     ranker = random_adapter(maps, 2)
     publish_rm(folder / "rm", base, sft, ranker)
     publish_rm(folder / "rm-flipped", base, sft, ranker, sign=-1.0)
     publish_rm(folder / "rm-base", base, sft, ranker, backbone="base")
     publish_rm(folder / "rm-other", base, other, ranker)
     publish_rm(folder / "rm-genrm", base, genrm, ranker)
+    publish_rm(folder / "rm-merged", base, merged, ranker)
     publish_data(folder / "data")
     publish_data(folder / "tiny-data", train=1)
     return folder
+
+
+@pytest.fixture(scope="session")
+def settings():
+    """The settings of a small run."""
+    return SETTINGS
 
 
 @pytest.fixture

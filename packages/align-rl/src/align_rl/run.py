@@ -36,7 +36,7 @@ def run(config: RLConfig) -> int:
     require_lengths(config)
     sft, rm = open_artifact(config.sft, kind="policy"), open_artifact(config.rm, kind="reward_model")
     data = open_artifact(config.data, kind="dataset")
-    require_inputs(sft, rm)
+    require_inputs(config, sft, rm)
     with publish(
         config.out,
         "policy",
@@ -47,8 +47,9 @@ def run(config: RLConfig) -> int:
     ) as draft:
         mx.reset_peak_memory()
         start = time.perf_counter()
-        resident = load_policy(sft, choose(config.compute_form, config.compute_dtype))
-        scorer = load_scorer(rm, resident)
+        compute = choose(config.compute_form, config.compute_dtype)
+        resident = load_policy(sft, compute)
+        scorer = load_scorer(rm, resident if rm.details.backbone == "policy" else None, compute)
         method = make_method(config, resident, scorer)
         rows = rl_data.load(data, resident, config)
         state = TrainState.start(method.params(mx.random.key(config.seed)))
@@ -161,8 +162,14 @@ def require_lengths(config: RLConfig) -> None:
         )
 
 
-def require_inputs(sft: Artifact, rm: Artifact) -> None:
+def require_inputs(config: RLConfig, sft: Artifact, rm: Artifact) -> None:
     """Raise ConfigError where the policy or the reward model cannot take part in a run."""
+    if sft.details.form != "residual":
+        raise ConfigError(
+            f"{sft.name} is a merged policy: what is trained here is published as adapters on its base",
+            expected="a residual policy",
+            do="pass the policy that it was merged from",
+        )
     if sft.details.format != "chosen":
         raise ConfigError(
             f"{sft.name} was trained on the genrm format",
@@ -175,4 +182,10 @@ def require_inputs(sft: Artifact, rm: Artifact) -> None:
             expected=sft.content_digest,
             got=rm.input("policy").content_digest,
             do="train the reward model on this policy, or pass the policy it was trained on",
+        )
+    if isinstance(config, PPOConfig) and config.critic_init == "rm" and rm.details.backbone != "policy":
+        raise ConfigError(
+            f"the reward model {rm.name} stands on the bare base, so the critic cannot start as it",
+            expected="a reward model with the policy as backbone",
+            do="set --critic-init zero",
         )

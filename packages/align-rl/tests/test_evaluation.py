@@ -1,0 +1,117 @@
+import json
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from align_contracts import open_artifact
+from align_mlx import adapters as lora
+from align_mlx.perplexity import perplexity
+from align_mlx.rollout import Draw
+from align_rl import data as rl_data
+from align_rl.evaluation import EVALUATION_DRAW, Evaluator
+from align_rl.methods.actor import actor_adapter
+from align_rl.rollout import collect
+
+
+@pytest.fixture
+def evaluator(store, resident, scorer, start, tmp_path):
+    """Make an evaluator and the state that it measures."""
+
+    def make(config, *, moved=True):
+        method, state, _ = start(config, moved=moved)
+        rows = rl_data.load(open_artifact(store / "data"), resident, config)
+        found = Evaluator(
+            method, resident, scorer, rows.validation, rows.validation_ids, rows.chosen, config, tmp_path / "eval"
+        )
+        return found, state
+
+    return make
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_reference_measures_itself(evaluator, configure):
+    measure, state = evaluator(configure("grpo"), moved=False)
+    record = measure(state, 0.05)
+    assert (record["iteration"], record["target_kl"]) == (0, 0.05)
+    assert record["kl"] == record["kl_k1"] == 0.0
+    assert record["responses"] == 5
+    assert measure.best is None  # the start itself is never published
+
+
+def test_a_record_is_what_a_measurement_by_hand_gives(evaluator, configure, resident, scorer):
+    config = configure("ppo")
+    measure, state = evaluator(config)
+    state.iteration = 2
+    record = measure(state, 0.05)
+    actor = actor_adapter(state.params, config)
+    rollout = collect(
+        resident, actor, scorer, measure.prompts, config, draw=Draw(config.seed, EVALUATION_DRAW), answers=1
+    )
+    rows = read(measure.folder / "0002.jsonl")
+    assert [r["prompt_id"] for r in rows] == ["v0", "v1", "v2", "v3", "v4"]
+    assert [r["tokens"] for r in rows] == [list(a.tokens.response) for a in rollout.answers]
+    assert record["reward_mean"] == pytest.approx(rollout.scores_B.mean())
+    assert record["perplexity"] == pytest.approx(perplexity(resident, (actor,), measure.chosen))
+    # KL as k3 over all response tokens, from the kept log-probs.
+    d = np.concatenate([np.array(r["ref_logprobs"]) - np.array(r["logprobs"]) for r in rows])
+    assert record["kl"] == pytest.approx((np.exp(d) - d - 1).mean(), abs=1e-5)
+    for i, row in enumerate(rows):
+        n = len(row["tokens"])
+        assert {len(row[k]) for k in ("logprobs", "ref_logprobs", "values", "advantages")} == {n}
+        np.testing.assert_allclose(row["logprobs"], rollout.logprobs_BT[i, :n], atol=1e-6)
+        assert row["reward"] == pytest.approx(rollout.scores_B[i], abs=1e-6)
+        assert row["truncated"] == (row["tokens"][-1] not in (1, 5))
+        words = [t for t in row["tokens"] if t not in (1, 5)]
+        if all(t >= 9 for t in words):
+            assert row["response"] == " ".join(f"w{t - 9}" for t in words)
+
+
+def test_the_same_draws_at_every_point(evaluator, configure):
+    measure, state = evaluator(configure("grpo"), moved=False)
+    for iteration in (0, 7):
+        state.iteration = iteration
+        measure(state, 0.05)
+    tokens = [[r["tokens"] for r in read(measure.folder / f"{name}.jsonl")] for name in ("0000", "0007")]
+    assert tokens[0] == tokens[1]
+
+
+def test_the_kept_adapter_is_the_actor_in_bf16(evaluator, configure):
+    config = configure("grpo")
+    measure, state = evaluator(config)
+    measure(state, 0.05)
+    found, _ = lora.load(measure.folder / "0000.safetensors")
+    actor = actor_adapter(state.params, config)
+    assert found.scale == actor.scale
+    for name, value in actor.params.items():
+        np.testing.assert_allclose(found.params[name], value, rtol=2**-8, atol=1e-30)
+
+
+def test_the_best_point_keeps_its_parameters(evaluator, configure):
+    # By reward: whatever is measured first passes the wide gate; the reference then scores otherwise.
+    config = configure("grpo", selection="reward")
+    measure, state = evaluator(config)
+    state.iteration = 1
+    first, moved = measure(state, 1e9)["reward_mean"], state.params
+    state.params = {k: v * 0.0 if k.endswith("lora_b") else v for k, v in moved.items()}
+    state.iteration = 2
+    second, still = measure(state, 1e9)["reward_mean"], state.params
+    point, params = measure.best
+    assert point.reward == max(first, second)
+    expected = moved if first > second else still
+    assert all(params[k] is v or mx.array_equal(params[k], v) for k, v in expected.items())
+
+
+def test_pullback_meets_the_target_before_a_point_counts(evaluator, configure):
+    measure, state = evaluator(configure("grpo", controller="pullback"))
+    state.iteration = 1
+    before = actor_adapter(state.params, measure.config)
+    target = measure(state, 1e9)["kl"] / 3
+    record = measure(state, target)
+    assert record["kl"] <= target
+    name = next(k for k in before.params if k.endswith("lora_b"))
+    after = actor_adapter(state.params, measure.config).params[name]
+    assert mx.linalg.norm(after).item() < 0.9 * mx.linalg.norm(before.params[name]).item()
