@@ -81,9 +81,9 @@ def make_model() -> Model:
     return model
 
 
-def publish_base(path: Path, bits: int = 0, template: str | None = TEMPLATE):
+def publish_base(path: Path, bits: int = 0, template: str | None = TEMPLATE, **settings):
     """Publish the model as a base artifact, quantized in groups of 32 if `bits` is not 0."""
-    model, config = make_model(), dict(CONFIG)
+    model, config = make_model(), {**CONFIG, **settings}
     if bits:
         model.set_dtype(mx.bfloat16)
         model, config = quantize_model(model, config, 32, bits)

@@ -1,7 +1,7 @@
 import pytest
 
 from align_contracts.errors import ConfigError
-from align_mlx.chat import Tokens, decode_response, encode_prompt, encode_turn
+from align_mlx.chat import Tokens, decode_response, encode_prompt, encode_turn, turn_end
 
 # Ids by hand: bos 2, start_of_turn 4, end_of_turn 5, line break 6, user 7, model 8, w0 9, w1 10, …
 ENDS = frozenset({1, 5})
@@ -46,6 +46,14 @@ def test_a_template_that_rewrites_the_prompt_is_refused(tokenizer_of):
     )
     with pytest.raises(ConfigError, match="rewrites the prompt"):
         encode_turn(rewriting, "w0", "w1", ENDS)
+
+
+@pytest.mark.parametrize(
+    ("behind", "end"), [("<end_of_turn>\n", 5), ("<eos>", 1), (" <eos>", 1), ("", None), (" w3 <eos>", None)]
+)
+def test_turn_end_is_the_special_token_right_behind_an_answer(tokenizer_of, behind, end):
+    template = "{% for m in messages %}<start_of_turn>{{ m['content'] }}" + behind + "{% endfor %}"
+    assert turn_end(tokenizer_of(template)) == end
 
 
 def test_decode_drops_the_end_token_only(tokenizer):

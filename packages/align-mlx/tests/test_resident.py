@@ -6,6 +6,7 @@ from mlx_lm.utils import load_model
 
 from align_contracts import open_artifact, publish
 from align_contracts.errors import ConfigError
+from align_mlx.chat import encode_turn
 from align_mlx.resident import load_base, load_policy, policy_adapters
 
 TOKENS = [[2, 4, 7, 9, 33, 12, 60, 21], [2, 4, 7, 50, 10, 10, 44, 9]]
@@ -107,6 +108,13 @@ def test_load_policy_of_a_merged_model_loads_that_model(store, tmp_path, make_ba
     model.set_dtype(mx.float32)
     found = logits(load_policy(open_artifact(tmp_path / "merged")))
     np.testing.assert_allclose(found, np.array(model(mx.array(TOKENS))), atol=1e-5)
+
+
+def test_the_templates_end_of_turn_ends_a_response_even_if_the_config_does_not_say_so(tmp_path, make_base):
+    # Gemma 1's config lists <eos> (1) alone; its template ends a turn with <end_of_turn> (here 5).
+    resident = load_base(make_base(tmp_path / "base", eos_token_id=1).path)
+    assert resident.end_tokens == {1, 5}
+    assert encode_turn(resident.tokenizer, "w0", "w2 w3", resident.end_tokens).response == (11, 12, 5)
 
 
 def test_a_base_without_chat_template_is_refused(tmp_path, make_base):

@@ -55,6 +55,18 @@ def encode_turn(tokenizer: Any, prompt: str, response: str, end_tokens: frozense
     return Tokens(start, answer[: end + 1])
 
 
+def turn_end(tokenizer: Any) -> int | None:
+    """Give the token with which the chat template ends an answer (Gemma's ``<end_of_turn>``); None if it has none.
+
+    A model's config need not list it among the tokens that end a text: Gemma 1 lists ``<eos>`` alone.
+    """
+    answer = "ANSWER"
+    turns = [{"role": "user", "content": "QUESTION"}, {"role": "assistant", "content": answer}]
+    text = str(tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False))
+    behind = tokenizer.encode(text.rpartition(answer)[2], add_special_tokens=False)
+    return next((int(token) for token in behind[:1] if token in tokenizer.added_tokens_decoder), None)
+
+
 def decode_response(tokenizer: Any, ids: list[int], end_tokens: frozenset[int]) -> str:
     """Give the text of sampled response ids without the end token and surrounding space."""
     if ids and ids[-1] in end_tokens:

@@ -19,6 +19,7 @@ from align_contracts.errors import ConfigError
 from align_mlx import adapters as lora
 from align_mlx import fastmath
 from align_mlx.adapters import AdaptedLinear, Adapter
+from align_mlx.chat import turn_end
 from align_mlx.compute import Compute, choose
 
 
@@ -32,7 +33,7 @@ class Resident:
         maps: the adaptable linear maps by name.
         compute: number format and weight form in use.
         shared: frozen adapters under every role, in order.
-        end_tokens: ids that end a response.
+        end_tokens: ids that end a response: those of the model's config, and the chat template's end of a turn.
     """
 
     model: nn.Module
@@ -115,8 +116,7 @@ def load_base(path: Path, compute: Compute | None = None) -> Resident:
     """
     compute = compute or choose()
     model, config = load_model(path)
-    ends = config.get("eos_token_id")
-    tokenizer = load_tokenizer(path, eos_token_ids=ends)
+    tokenizer = load_tokenizer(path, eos_token_ids=config.get("eos_token_id"))
     require_chat_template(tokenizer, path)
     if compute.dense and any(isinstance(m, nn.QuantizedLinear) for m in model.modules()):
         model.set_dtype(mx.float32)  # so that scale · code + bias is exact, and rounded at most once
@@ -126,7 +126,10 @@ def load_base(path: Path, compute: Compute | None = None) -> Resident:
     fastmath.speed_up(model)
     maps = lora.wrap(model)
     mx.eval(model.parameters())
-    return Resident(model, tokenizer, maps, compute, frozenset(map(int, tokenizer.eos_token_ids)), config=config)
+    ends = set(map(int, tokenizer.eos_token_ids))
+    if (end := turn_end(tokenizer)) is not None:
+        ends.add(end)
+    return Resident(model, tokenizer, maps, compute, frozenset(ends), config=config)
 
 
 def require_chat_template(tokenizer: Any, path: Path) -> None:
