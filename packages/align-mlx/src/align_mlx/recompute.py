@@ -1,0 +1,60 @@
+"""Gradient checkpointing: keep a block's input and compute the rest again in the backward pass.
+
+Memory for activations falls from everything in every block to one hidden state a block and the inside of one; the
+forward pass is computed twice. Source: Chen et al., arXiv 1604.06174.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import mlx.core as mx
+from mlx import nn
+
+from align_mlx.adapters import AdaptedLinear
+
+Worn = Sequence[tuple[mx.array, mx.array, float]]
+
+
+def recompute_blocks(model: nn.Module) -> None:
+    """Checkpoint every block of a model whose linear maps are `AdaptedLinear`, in place.
+
+    Gradients flow to the block's input and to the adapters that its maps wear; base weights are frozen. With a
+    key-value cache (sampling) a block runs as before.
+    """
+    for block in model.layers:
+        block.__class__ = _recomputing(type(block))
+
+
+@cache
+def _recomputing(kind: type[nn.Module]) -> type[nn.Module]:
+    """Give a subclass of a block's class that checkpoints its call."""
+
+    class Recomputing(kind):  # type: ignore[misc, valid-type]
+        """A block that keeps its input only."""
+
+        def __call__(self, x: mx.array, mask: Any = None, cache: Any = None) -> mx.array:
+            if cache is not None:
+                return kind.__call__(self, x, mask, cache)
+            maps = [module for module in self.modules() if isinstance(module, AdaptedLinear)]
+            worn = [module._worn for module in maps]
+            scales = [[scale for _, _, scale in stack] for stack in worn]
+
+            def inner(x: mx.array, pairs: list[list[tuple[mx.array, mx.array]]]) -> mx.array:
+                # Called again by the backward pass, when nothing is worn any more: so the adapters are arguments.
+                before = [module._worn for module in maps]
+                _wear(maps, [[(*p, s) for p, s in zip(*z, strict=True)] for z in zip(pairs, scales, strict=True)])
+                try:
+                    return kind.__call__(self, x, mask, None)
+                finally:
+                    _wear(maps, before)
+
+            return mx.checkpoint(inner)(x, [[(a, b) for a, b, _ in stack] for stack in worn])
+
+    Recomputing.__name__ = kind.__name__
+    return Recomputing
+
+
+def _wear(maps: Sequence[AdaptedLinear], worn: Sequence[Worn]) -> None:
+    for module, stack in zip(maps, worn, strict=True):
+        module._worn = stack
