@@ -120,6 +120,30 @@ def test_micro_batches_do_not_change_the_gradient(configure, start, method, sett
         assert other == pytest.approx(facts, abs=1e-5)
 
 
+@pytest.mark.parametrize("budget", [64, 128])
+def test_no_micro_batch_exceeds_the_token_budget(configure, start, monkeypatch, budget):
+    # Prompts of 10–14 tokens and answers of 1–40: rows of 16 to 64 padded tokens in one rollout.
+    config = configure("grpo", token_budget=budget, max_seq_length=60, max_response_length=40)
+    model, state, rollout = start(config)
+    experience = model.experience(rollout, state.params, 0.0)
+    shapes = []
+
+    def loss(params, part, weights_BT):
+        shapes.append(part.batch.tokens_BL.shape)
+        assert part.advantages_BT.shape == part.batch.mask_BT.shape == weights_BT.shape
+        return weights_BT.sum(), {}
+
+    monkeypatch.setattr(model, "loss", loss)
+    widths = {-(-len(a.tokens) // 16) * 16 for a in rollout.answers}
+    assert len(widths) > 1
+    gradient = mx.value_and_grad(model.loss)
+    _, facts = accumulate(gradient, state.params, experience, np.arange(12), rollout, model, config)
+    assert facts["loss"] == pytest.approx(1.0)  # all real tokens are still there
+    assert sum(rows for rows, _ in shapes) == 12
+    assert all(rows * width <= budget or rows == 1 for rows, width in shapes)
+    assert {width for _, width in shapes} <= widths
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_reward_sign_decides_the_direction(configure, start, method):
     # The flipped reward model gives exactly −r, and so does its calibration: advantages change sign, the actor's

@@ -195,3 +195,14 @@ def test_rows_of_an_experience_are_its_rows(configure, start):
         np.testing.assert_array_equal(getattr(part, name), np.array(getattr(whole, name))[[2, 0]])
     np.testing.assert_array_equal(part.batch.tokens_BL, np.array(whole.batch.tokens_BL)[[2, 0]])
     assert part.batch.starts_B.tolist() == [whole.batch.starts_B[2].item(), whole.batch.starts_B[0].item()]
+
+
+def test_rows_can_be_padded_less(configure, start):
+    method, state, rollout = start(configure("grpo", max_seq_length=60, max_response_length=40))
+    whole = method.experience(rollout, state.params, 0.0)
+    width, steps = (a.shape[1] - 16 for a in (whole.batch.tokens_BL, whole.batch.mask_BT))
+    assert steps > 0
+    part = whole.rows(mx.array([1, 3]), width, steps)
+    assert part.batch.tokens_BL.shape == (2, width)
+    assert part.batch.mask_BT.shape == part.advantages_BT.shape == part.returns_BT.shape == (2, steps)
+    np.testing.assert_array_equal(part.old_logprobs_BT, np.array(whole.old_logprobs_BT)[[1, 3], :steps])

@@ -9,7 +9,7 @@ import numpy as np
 
 from align_contracts.errors import DivergedError
 from align_mlx.adapters import Params
-from align_mlx.batching import by_length
+from align_mlx.batching import bucket, by_length
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt
@@ -124,8 +124,10 @@ def accumulate(
     grads: Params = {}
     facts: dict[str, float] = {}
     for group in by_length(rows, config.token_budget):
+        width = bucket(max(len(rows[i]) for i in group))
+        steps = bucket(max(len(rows[i].response) for i in group))
         part = mx.array(group)
-        (loss, parts), grad = gradient(params, minibatch.rows(part), weights_BT[part])
+        (loss, parts), grad = gradient(params, minibatch.rows(part, width, steps), weights_BT[part, :steps])
         grads = {k: grads[k] + g for k, g in grad.items()} if grads else grad
         mx.eval(grads, loss, parts)
         for name, value in {"loss": loss, **parts}.items():

@@ -32,16 +32,16 @@ class Experience:
     old_values_BT: mx.array
     facts: dict[str, float]
 
-    def rows(self, index: mx.array) -> "Experience":
-        """Give the experience of some rows only."""
-        batch = Batch(self.batch.tokens_BL[index], self.batch.starts_B[index], self.batch.mask_BT[index])
+    def rows(self, index: mx.array, width: int | None = None, steps: int | None = None) -> "Experience":
+        """Give the experience of some rows only, padded to `width` tokens and `steps` response tokens (None: as is)."""
+        tokens_BL, mask_BT = self.batch.tokens_BL[index, :width], self.batch.mask_BT[index, :steps]
         return Experience(
-            batch,
-            self.old_logprobs_BT[index],
-            self.ref_logprobs_BT[index],
-            self.advantages_BT[index],
-            self.returns_BT[index],
-            self.old_values_BT[index],
+            Batch(tokens_BL, self.batch.starts_B[index], mask_BT),
+            self.old_logprobs_BT[index, :steps],
+            self.ref_logprobs_BT[index, :steps],
+            self.advantages_BT[index, :steps],
+            self.returns_BT[index, :steps],
+            self.old_values_BT[index, :steps],
             self.facts,
         )
 
