@@ -37,7 +37,9 @@ def _warning(code: str, runs: Sequence[Json], text: str) -> Json | None:
 
 def _ties(runs: Sequence[Json]) -> Json | None:
     high = [run for run in runs if run["tie_rate"] > TIE_ALARM]
-    text = f"Tie rate above {TIE_ALARM:.0%} in {{runs}}: the judge hardly tells the answers apart, read with care."
+    text = (
+        f"Tie rate above {100 * TIE_ALARM:.0f} % in {{runs}}: the judge hardly tells the answers apart, read with care."
+    )
     return _warning("ties", high, text)
 
 

@@ -42,7 +42,7 @@ def convergence(policy: Artifact, prompts: Sequence[Mapping[str, Any]], judge: s
     if 0 not in points:
         return _nothing("the run kept no answers of iteration 0")
     answers = {step: policy.read_jsonl(role) for step, role in sorted(points.items())}
-    baseline = {row["prompt_id"]: row["response"] for row in answers.pop(0)}
+    baseline = {row["prompt_id"]: row["response"] for row in answers.pop(0) if row["prompt_id"] in checks}
     curve = win_curve(answers, baseline, lambda prompt_id, text: score_answer(text, checks[prompt_id]))
     return reached(curve)
 
@@ -92,7 +92,7 @@ def reached(curve: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         share = row["win_rate_decided"]
         if share is not None and share >= REACHED:
             return {"iteration": row["iteration"], "reason": None, "curve": list(curve)}
-    reason = f"no evaluation point reached {REACHED:.0%} of decided pairs"
+    reason = f"no evaluation point reached {100 * REACHED:.0f} % of decided pairs"
     return {"iteration": None, "reason": reason, "curve": list(curve)}
 
 

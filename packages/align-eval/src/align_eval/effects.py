@@ -29,20 +29,25 @@ def effects(runs: Mapping[str, Sequence[Json]]) -> Json:
     """Effect sizes of the first method minus the second.
 
     Args:
-        runs: Numbers of the runs by method; with other than two methods nothing is computed.
+        runs: Numbers of the runs by method; with one method nothing is computed.
 
     Returns:
         cohens_d, hedges_g, welch_p and interval (of d) for the primary number, the rest beside them, and
         the same for other numbers under `metrics`. What does not exist is null, `reason` says why.
     """
-    methods = list(runs)
+    methods = compared(list(runs))
     if len(methods) != 2:
         nothing = effect([], [])
-        reason = f"needs two methods, got {' and '.join(methods) or 'none'}"
+        reason = f"needs two methods, got {' and '.join(methods)}"
         return {"metric": PRIMARY, "first": None, "second": None, **_flat(nothing), "reason": reason, "metrics": {}}
     first, second = methods
     found = {name: _flat(effect(_values(runs[first], name), _values(runs[second], name))) for name in METRICS}
     return {"metric": PRIMARY, "first": first, "second": second, **found[PRIMARY], "metrics": found}
+
+
+def compared(methods: Sequence[str]) -> list[str]:
+    """The two methods of a comparison: PPO and GRPO where both are there, else whatever there is."""
+    return [m for m in methods if m in ("ppo", "grpo")] if {"ppo", "grpo"} <= set(methods) else list(methods)
 
 
 def band(d: float | None) -> tuple[str, str] | None:
@@ -77,11 +82,11 @@ def small_numbers(n1: int, n2: int) -> Json:
     chance, found, needed = chance_of_large_d(n1, n2), power(0.8, n1, n2), detectable_d(n1, n2)
     ten = detectable_d(10, 10)
     text = (
-        f"With {n1} + {n2} seeds Cohen's d is noisy. If the methods did not differ at all, |d| would still exceed "
-        f"0.8 in {chance:.0%} of studies like this one. A true d of 0.8 is found by a t-test at the 5 % level in "
-        f"{found:.0%} of them, and it takes a true d of {needed:.1f} to be found in 80 %. A |d| below 0.2 therefore "
-        "does not show that the methods are equal, and one above 0.8 does not show that they differ: read the "
-        "interval. Five to ten seeds a method make the study worth more: with 10 + 10, a true d of "
+        f"With {n1} + {n2} seeds Cohen's d is noisy. If the methods did not differ at all, |d| would still exceed 0.8 "
+        f"in {100 * chance:.0f} % of studies like this one. A true d of 0.8 is found by a t-test at the 5 % level in "
+        f"{100 * found:.0f} % of them, and it takes a true d of {needed:.1f} to be found in 80 %. A |d| below 0.2 "
+        "therefore does not show that the methods are equal, and one above 0.8 does not show that they differ: read "
+        "the interval. Five to ten seeds a method make the study worth more: with 10 + 10, a true d of "
         f"{ten:.1f} is found in 80 %."
     )
     return {

@@ -11,10 +11,9 @@ from align_contracts.canonical import digest
 from align_contracts.errors import VerificationError
 from align_eval.study import Run, Study
 
-COMPUTE = frozenset({"compute_form", "compute_dtype", "rollout_rows", "token_budget"})
+FREE = frozenset({"compute_form", "compute_dtype", "rollout_rows", "token_budget"})
 """Settings of how a run computes; they are shown, not held equal."""
 
-VARIED = frozenset({"seed"}) | COMPUTE
 ABSENT = "—"
 
 
@@ -33,13 +32,20 @@ class Entry:
     ok: bool
 
     def text(self) -> str:
-        """``value`` if all runs agree, else each value with its runs."""
+        """``value`` if all runs agree, else each value with its runs; a method stands for all its runs."""
         groups: dict[str, list[str]] = {}
         for label, value in self.values.items():
             groups.setdefault(value, []).append(label)
         if len(groups) == 1:
             return next(iter(groups))
-        return "; ".join(f"{value} ({', '.join(labels)})" for value, labels in groups.items())
+        return "; ".join(f"{value} ({', '.join(self._short(labels))})" for value, labels in groups.items())
+
+    def _short(self, labels: Sequence[str]) -> list[str]:
+        of: dict[str, list[str]] = {}
+        for label in self.values:
+            of.setdefault(label.rpartition("-")[0], []).append(label)
+        whole = [method for method, runs in of.items() if method and set(runs) <= set(labels)]
+        return whole + [label for label in labels if label.rpartition("-")[0] not in whole]
 
 
 @dataclass(frozen=True)
@@ -130,13 +136,13 @@ def compare_settings(
             if method in has
         }
         entry = Entry(name, values, len(set(values.values())) == 1)
-        if name in VARIED:
+        if name in FREE:
             varied.append(entry)
+        if name in FREE or name == "seed":
             continue
         controlled.append(entry)
         if has != methods:
-            shown = {label: values.get(label, ABSENT) for label in flat}
-            varied.append(Entry(name, shown, True))
+            varied.append(Entry(name, {label: values.get(label, ABSENT) for label in flat}, True))
     # A method's own settings are listed as varied; they count as controlled only where its runs disagree.
     own = {entry.name for entry in varied}
     return tuple(e for e in controlled if e.name not in own or not e.ok), tuple(varied)
@@ -153,7 +159,7 @@ def _input_digest(artifact: Artifact, role: str) -> str:
 
 def _answering(responses: Artifact) -> str:
     """How answers were generated, the sampler's seed and the computing aside."""
-    free = COMPUTE | {"sampling_seed"}
+    free = FREE | {"sampling_seed"}
     return _text({k: v for k, v in responses.manifest.config.items() if k not in free})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from align_contracts import Artifact
 from align_eval.alarms import alarms
 from align_eval.convergence import convergence
-from align_eval.effects import band, effects, small_numbers
+from align_eval.effects import band, compared, effects, small_numbers
 from align_eval.ledger import Ledger
 from align_eval.study import Run, Study
 from align_eval.summaries import VOLATILE, across_seeds, means, metric, pooled, run_numbers
@@ -39,7 +39,7 @@ def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False) -> Json
     effect = effects(methods)
     aa = _aa(study)
     together = {"all": pooled(study.runs), **{method: pooled(study.of(method)) for method in study.methods}}
-    sizes = [len(found) for found in methods.values()]
+    sizes = [len(methods[method]) for method in compared(study.methods)]
     return {
         "schema": SCHEMA,
         "judge": _judge(judge),
@@ -52,7 +52,7 @@ def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False) -> Json
         "pooled": together,
         "aa": aa,
         "trade_offs": table_for(methods),
-        "warnings": alarms(runs, effect, aa, together["all"]),
+        "warnings": [*_uncontrolled(ledger), *alarms(runs, effect, aa, together["all"])],
         "reward_model": _reward_model(study.reward_model),
         "sft": _sft(study),
         "ledger": {**ledger.as_json(), "allow_mismatch": allow_mismatch},
@@ -74,6 +74,15 @@ def _cut(value: Any, names: set[str]) -> Any:
     if isinstance(value, (list, tuple)):
         return [_cut(item, names) for item in value]
     return value
+
+
+def _uncontrolled(ledger: Ledger) -> list[Json]:
+    """The first warning of a report that was made in spite of mismatches."""
+    names = [entry.name for entry in ledger.mismatches]
+    if not names:
+        return []
+    text = f"This comparison is not controlled: the runs differ in {', '.join(names)} (see the ledger)."
+    return [{"code": "not_controlled", "runs": [], "text": text}]
 
 
 def _validation(dataset: Artifact) -> list[Json]:

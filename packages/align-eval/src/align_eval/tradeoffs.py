@@ -63,7 +63,7 @@ TABLE: tuple[Expectation, ...] = (
     ),
     Expectation(
         "Training stability: KL", "high: GAE, value clip", "medium: hangs on group size", "ppo",
-        lambda run: run["stability"]["kl_sd"], "sd over iterations",
+        lambda run: run["stability"]["kl_sd"], "sd over iterations, 10⁻³ nats", 1000.0,
     ),
     Expectation(
         "Controller actions", "few", "few", "open", _field("controller_actions"), "a run",

@@ -72,7 +72,7 @@ def _forest(ax: Axes, rows: Sequence[tuple[str, str, Json, bool]], *, values: bo
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlim(max(0.0, low), min(1.0, high))
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     ax.grid(axis="y", visible=False)
     ax.spines["left"].set_visible(False)
 
@@ -98,7 +98,7 @@ def outcomes(panel: Panel, report: Json) -> None:
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlim(0, 1)
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     ax.set_xlabel("share of all pairs: win (colour), tie (light), loss (grey), invalid (yellow)")
     ax.grid(axis="y", visible=False)
     ax.spines["left"].set_visible(False)
@@ -182,7 +182,7 @@ def frontier(panel: Panel, report: Json) -> None:
     right.axhline(0.5, color=style.MUTED, linewidth=0.8, linestyle=":")
     right.set_xlabel("iteration")
     right.set_ylabel("share of decided pairs, validation prompts")
-    right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     right.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     right.set_xlim(left=0)
     if not any(report["curves"][run["label"]]["win_rate"] for run in report["runs"]):

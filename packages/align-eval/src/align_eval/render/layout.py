@@ -15,6 +15,7 @@ from matplotlib.textpath import text_to_path
 from align_eval.render import style
 from align_eval.render.panel import Panel
 from align_eval.render.tables import Table
+from align_eval.render.text import NAMES
 
 WIDTH, HEIGHT = style.A4[0] * 72, style.A4[1] * 72
 """Page size in points; all lengths here are in points."""
@@ -34,7 +35,7 @@ def wrap(text: str, width: float, size: float, weight: str = "normal") -> list[s
     """Break a text into lines of at most a width; a word that is wider alone is cut."""
     lines: list[str] = []
     line = ""
-    for word in text.split():
+    for word in text.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0").split(" "):
         longer = f"{line} {word}".strip()
         if text_width(longer, size, weight) <= width:
             line = longer
@@ -181,10 +182,10 @@ class Pages:
         for i, (cell, width) in enumerate(zip(cells, widths, strict=True)):
             right = i in numbers
             place = x + width - CELL_GAP if right else x + CELL_GAP
-            strong = "bold" if weight == "bold" or cell == "DIFFERS" else "normal"
+            ink = style.ink(cell) if weight != "bold" or cell in NAMES.values() else style.INK
             for n, line in enumerate(wrap(cell, width - 2 * CELL_GAP, size, weight)):
                 y = self.y + CELL_PAD + (n + 1) * size * LEADING - 0.30 * size
-                self._put(place, y, line, size, style.INK, weight=strong, align="right" if right else "left")
+                self._put(place, y, line, size, ink, weight=weight, align="right" if right else "left")
             x += width
         self.y += height
         if weight == "bold":

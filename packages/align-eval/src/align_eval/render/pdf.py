@@ -30,7 +30,7 @@ def draw_pdf(report: Json, path: Path) -> None:
         pages = Pages(pdf, f"align · {title(report)} · {subtitle(report)}")
         _summary(pages, report)
         pages.new_page()
-        pages.table(tables.trade_offs(report))
+        pages.table(tables.trade_offs(report), 8.6)
         _charts(pages, report)
         _numbers(pages, report)
         pages.close()
@@ -72,9 +72,9 @@ def _charts(pages: Pages, report: Json) -> None:
     pages.chart("Wins, ties and losses", 200, lambda panel: charts.outcomes(panel, report))
     pages.chart("Won of decided pairs by category", 200, lambda panel: charts.categories(panel, report))
     pages.new_page()
-    pages.chart("Training", 440, lambda panel: charts.training(panel, report))
+    pages.chart("Training", 455, lambda panel: charts.training(panel, report))
     pages.new_page()
-    pages.chart("Frontier and convergence", 330, lambda panel: charts.frontier(panel, report))
+    pages.chart("Frontier and convergence", 390, lambda panel: charts.frontier(panel, report))
     pages.paragraph(
         "Left: a point is an evaluation point, a line a run; the star is the checkpoint that was published. Higher at "
         "the same KL is better. Right: the stored answers of each evaluation point against those of iteration 0, the "
@@ -92,5 +92,5 @@ def _numbers(pages: Pages, report: Json) -> None:
     if report["small_numbers"]:
         pages.heading("How much so few seeds can show")
         pages.paragraph(report["small_numbers"]["text"], 8.5)
-    for table in (tables.categories, tables.stages, tables.ledger, tables.varied, tables.inputs):
+    for table in (tables.stages, tables.categories, tables.ledger, tables.varied, tables.inputs):
         pages.table(table(report))

@@ -44,6 +44,14 @@ RC: dict[Any, Any] = {
 """matplotlib settings. Font type 3: type 42 would write the time of writing into the file."""
 
 
+def ink(cell: str) -> str:
+    """A table cell's colour: the method's where it begins with a method's name, red for a difference."""
+    if cell == "DIFFERS":
+        return "#B91C1C"
+    first = cell.replace(",", " ").split(" ")[0]
+    return {"PPO": COLOURS["ppo"], "GRPO": COLOURS["grpo"], "Null": COLOURS["null"]}.get(first, INK)
+
+
 def colour(method: str) -> str:
     """A method's colour."""
     return COLOURS.get(method, INK)

@@ -19,6 +19,7 @@ from align_eval.render.text import (
     share,
     size,
     span,
+    with_sd,
 )
 
 Json = Mapping[str, Any]
@@ -131,14 +132,14 @@ _EFFECTS = {
     "reward_gain": ("reward gain over SFT", 1.0, 2),
     "kl": ("KL, nats a token", 1.0, 4),
     "perplexity": ("perplexity", 1.0, 3),
-    "response_length_mean": ("response length, tokens", 1.0, 1),
+    "response_length_mean": ("response length, tokens", 1.0, 2),
 }
 """How each number is called, its factor and its decimals."""
 
 
 def effects(report: Json) -> Table:
     """Effect sizes between the methods, a number a row."""
-    names = list(report["methods"])
+    names = [report["effect"]["first"], report["effect"]["second"]] if report["effect"]["metrics"] else []
     heads = [method(name) for name in names]
     rows = []
     for name, found in report["effect"]["metrics"].items():
@@ -178,24 +179,20 @@ def trade_offs(report: Json) -> Table:
                 row["expected_ppo"],
                 row["expected_grpo"],
                 expected,
-                _measured(row["measured_ppo"], row["sd_ppo"]),
-                _measured(row["measured_grpo"], row["sd_grpo"]),
+                with_sd(row["measured_ppo"], row["sd_ppo"]),
+                with_sd(row["measured_grpo"], row["sd_grpo"]),
                 "; ".join(part for part in (verdict, agrees) if part),
             )
         )
     return Table(
         "Expected trade-offs and what was measured",
-        ("", "expected of PPO", "expected of GRPO", "advantage", "PPO", "GRPO", "verdict"),
+        ("", "expected of PPO", "expected of GRPO", "expected ahead", "PPO", "GRPO", "verdict"),
         rows,
-        (2.6, 1.9, 1.9, 0.9, 1.3, 1.3, 2.1),
+        (2.5, 1.9, 1.9, 0.95, 1.45, 1.45, 2.0),
         frozenset({4, 5}),
         "Measured: mean ± sd over seeds. A method counts as ahead when Welch's t-test over seeds (for the variance: "
         "the F-test) gives p < 0.05, or when no seed differs within a method.",
     )
-
-
-def _measured(value: float | None, sd: float | None) -> str:
-    return number(value) if value is None or not sd else f"{number(value)} ± {number(sd, 2)}"
 
 
 def stages(report: Json) -> Table:
@@ -223,9 +220,9 @@ def ledger(report: Json) -> Table:
 
 
 def varied(report: Json) -> Table:
-    """What varies by design."""
+    """What varies by design, or does not matter."""
     rows = [(entry["name"], entry["value"]) for entry in report["ledger"]["varied"]]
-    return Table("Ledger: varies by design, or belongs to one method", ("variable", "value"), rows, (1.6, 5.0))
+    return Table("Ledger: belongs to one method, or left free", ("variable", "value"), rows, (1.6, 5.0))
 
 
 def inputs(report: Json) -> Table:

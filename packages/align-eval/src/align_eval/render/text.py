@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 MISSING = "–"
@@ -60,6 +61,15 @@ def plus_minus(value: float | None, sd: float | None, digits: int = 1) -> str:
     if value is None:
         return MISSING
     return fixed(value, digits) if sd is None else f"{fixed(value, digits)} ± {fixed(sd, digits)}"
+
+
+def with_sd(value: float | None, sd: float | None) -> str:
+    """Mean ± sd with the decimals that the sd calls for, at most four significant digits of the mean."""
+    if value is None or not sd:
+        return number(value)
+    by_sd = 1 - math.floor(math.log10(sd))
+    by_value = 3 - math.floor(math.log10(abs(value))) if value else by_sd
+    return plus_minus(value, sd, max(0, min(by_sd, by_value)))
 
 
 def duration(seconds: float | None) -> str:

@@ -1,0 +1,50 @@
+import pytest
+
+from align_eval.alarms import alarms
+
+RUN = {
+    "label": "ppo-1", "method": "ppo", "control": "none", "tie_rate": 0.1, "wilson": [0.55, 0.7], "length_ratio": 1.1,
+    "reward_gain_interval": [0.1, 0.2], "response_length_mean": 10.0, "gate_passed": True,
+}  # fmt: skip
+NO_EFFECT = {"first": "ppo", "second": "grpo", "welch_interval": None}
+POOLED = {"by_prompt": [0.45, 0.55]}
+
+
+def codes(*runs, effect=NO_EFFECT, aa=None, pooled=POOLED):
+    return [one["code"] for one in alarms(runs, effect, aa, pooled)]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, []),
+        ({"tie_rate": 0.30}, []),
+        ({"tie_rate": 0.301}, ["ties"]),
+        ({"wilson": [0.49, 0.6]}, ["reward_inflation"]),
+        ({"wilson": None}, ["reward_inflation"]),
+        ({"wilson": [0.3, 0.4], "reward_gain_interval": [-0.1, 0.2]}, []),
+        ({"wilson": [0.49, 0.6], "reward_gain_interval": None}, []),
+        ({"length_ratio": 2.5}, []),  # longer, but better too
+        ({"length_ratio": 2.0, "wilson": [0.49, 0.6], "reward_gain_interval": None}, ["verbosity"]),
+        ({"gate_passed": False}, ["kl_gate"]),
+        ({"control": "null"}, ["null_control"]),
+    ],
+)
+def test_each_alarm(change, expected):
+    assert codes({**RUN, **change}) == expected
+
+
+def test_a_method_twice_as_long_at_equal_win_rate():
+    long = {**RUN, "label": "grpo-1", "method": "grpo", "response_length_mean": 20.0}
+    equal, apart = {**NO_EFFECT, "welch_interval": [-1, 1]}, {**NO_EFFECT, "welch_interval": [0.1, 1]}
+    assert codes(RUN, long, effect=equal) == ["verbosity_between_methods"]
+    assert codes(RUN, long, effect=apart) == []
+    assert codes(RUN, {**long, "response_length_mean": 19.0}, effect=equal) == []
+
+
+def test_the_judges_own_null():
+    assert codes(RUN, aa={"wilson": [0.51, 0.6]}) == ["judge_bias"]
+    assert codes(RUN, aa={"wilson": [0.45, 0.6]}) == []
+    assert codes(RUN, aa={"wilson": None}) == []
+    (warning,) = alarms([{**RUN, "control": "null"}], NO_EFFECT, None, {"by_prompt": [0.55, 0.6]})
+    assert "does not contain 50 %" in warning["text"]

@@ -1,0 +1,128 @@
+import json
+import shutil
+
+import pytest
+from fake_study import SEEDS, FakeStudy
+
+from align_contracts import open_artifact
+from align_contracts.errors import ConfigError, VerificationError
+from align_eval import compare, judge
+from align_eval.config import CompareConfig, JudgeConfig
+
+RUN_FIELDS = {
+    "method", "seed", "win_rate", "loss_rate", "tie_rate", "win_rate_decided", "wilson", "kl", "perplexity",
+    "reward_mean", "response_length_mean", "training_seconds", "peak_memory_bytes", "convergence_iteration",
+}  # fmt: skip
+
+
+def test_the_report_holds_what_the_study_asks_for(compared):
+    artifact = open_artifact(compared / "report", "report", deep=True)
+    report = artifact.read_json("report")
+    assert [(run["method"], run["seed"]) for run in report["runs"]] == [
+        (m, s) for m in ("ppo", "grpo") for s in sorted(SEEDS)
+    ]
+    for run in report["runs"]:
+        assert set(run) >= RUN_FIELDS
+        assert run["win_rate"] + run["loss_rate"] + run["tie_rate"] + run["invalid_rate"] == pytest.approx(1.0)
+        judged = open_artifact(compared / f"judgments-{run['label']}").details
+        assert run["win_rate"] == judged.wins / 60
+        assert run["win_rate_decided"] == judged.wins / (judged.wins + judged.losses)
+        policy = open_artifact(compared / run["label"])
+        assert (run["kl"], run["perplexity"]) == (policy.metric("kl"), policy.metric("perplexity"))
+        answers = open_artifact(compared / f"responses-{run['label']}").read_jsonl("responses")
+        assert run["reward_mean"] == pytest.approx(sum(a["reward"] for a in answers) / 60)
+        assert run["response_length_mean"] == pytest.approx(sum(a["length"] for a in answers) / 60)
+        assert run["convergence_iteration"] in (None, 50, 100, 150, 200)
+    assert (
+        report["reward_model"] | {"pairwise_accuracy": 0.861, "ece": 0.031, "temperature": 1.42}
+        == report["reward_model"]
+    )
+    expected = {"perplexity_before": 9.31, "perplexity_after": 4.87, "form": "residual", "merge_kl": None}
+    assert report["sft"] | expected == report["sft"]
+    assert all(isinstance(report["effect"][name], float) for name in ("cohens_d", "hedges_g", "welch_p"))
+    assert len(report["effect"]["interval"]) == 2
+    assert report["aa"]["n"] == 60
+    assert report["ledger"]["ok"]
+    assert artifact.details.methods == {"ppo": tuple(sorted(SEEDS)), "grpo": tuple(sorted(SEEDS))}
+
+
+def test_every_input_stands_in_the_report_with_its_digest(compared):
+    artifact = open_artifact(compared / "report")
+    listed = {row["name"]: row["content_digest"] for row in artifact.read_json("report")["inputs"]}
+    for path in compared.iterdir():
+        if path.is_dir() and path.name not in ("report", "base"):
+            assert listed[path.name] == open_artifact(path).content_digest
+    roles = {record.role for record in artifact.manifest.inputs}
+    assert roles == {"judgments", "policy", "reward_model", "sft", "dataset"}
+
+
+def test_results_hold_no_clock(compared):
+    artifact = open_artifact(compared / "report")
+    text = json.dumps(artifact.read_json("results"))
+    assert not any(word in text for word in ("seconds", "bytes", "manifest_digest", "Peak memory", "per iteration"))
+    volatile = {record.role: record.volatile for record in artifact.manifest.files}
+    assert volatile.pop("results") is False
+    assert all(volatile.values())
+
+
+def _judge_all(study, names, baseline):
+    for name in names:
+        out = study.root / f"judgments-{name}"
+        judge.run(JudgeConfig(candidate=study.root / f"responses-{name}", baseline=baseline.path, out=out, quiet=True))
+    return tuple(study.root / f"judgments-{name}" for name in names)
+
+
+def test_equal_reruns_give_equal_results_whatever_the_clock_says(tmp_path):
+    digests = set()
+    for name, seconds in (("one", 10.0), ("two", 99.0)):
+        study = FakeStudy(tmp_path / name, prompts=12, validation=6)
+        base = study.make_responses(study.sft, skill=0.4)
+        for method in ("ppo", "grpo"):
+            study.make_responses(study.make_policy(method, 42, seconds=seconds), skill=0.6)
+        paths = _judge_all(study, ["ppo-42", "grpo-42"], base)
+        compare.run(CompareConfig(judgments=paths, out=study.root / "report", quiet=True))
+        digests.add(open_artifact(study.root / "report").content_digest)
+    assert len(digests) == 1
+
+
+def test_null_control_runs_are_comparable(tmp_path, capsys):
+    study = FakeStudy(tmp_path, prompts=30, validation=6)
+    base = study.make_responses(study.sft, skill=0.5)
+    names = []
+    for method in ("ppo", "grpo"):
+        policy = study.make_policy(method, 42, gain=0.0, config={"control": "null"}, control="null")
+        study.make_responses(policy, skill=0.5)
+        names.append(policy.name)
+    paths = _judge_all(study, names, base)
+    compare.run(CompareConfig(judgments=paths, out=tmp_path / "report"))
+    report = open_artifact(tmp_path / "report").read_json("report")
+    assert {run["control"] for run in report["runs"]} == {"null"}
+    assert [one["code"] for one in report["warnings"] if one["code"] == "null_control"] == ["null_control"]
+    low, high = report["pooled"]["all"]["by_prompt"]
+    said = capsys.readouterr().out
+    assert "together they win" in said
+    assert f"{100 * low:.1f}, {100 * high:.1f}]" in said
+    # One seed a method: no effect size, and the reason is said.
+    assert report["effect"]["cohens_d"] is None
+    assert "two seeds" in report["effect"]["reason"]
+
+
+def test_a_run_given_twice_or_no_run_at_all(compared, tmp_path):
+    shutil.copytree(compared / "judgments-ppo-42", tmp_path / "again")
+    with pytest.raises(VerificationError, match="is not there"):
+        compare.run(CompareConfig(judgments=(tmp_path / "again",), out=tmp_path / "r"))
+    twice = (compared / "judgments-ppo-42", compared / "judgments-ppo-42")
+    with pytest.raises(ConfigError, match="ppo-42 are given twice"):
+        compare.run(CompareConfig(judgments=twice, out=tmp_path / "r"))
+    with pytest.raises(ConfigError, match="no judgments of a trained run"):
+        compare.run(CompareConfig(judgments=(compared / "judgments-sft-aa",), out=tmp_path / "r"))
+
+
+def test_one_method_alone_is_reported(compared, tmp_path):
+    paths = tuple(compared / f"judgments-ppo-{seed}" for seed in SEEDS)
+    compare.run(CompareConfig(judgments=paths, out=compared / "report-ppo", quiet=True))
+    report = open_artifact(compared / "report-ppo").read_json("report")
+    shutil.rmtree(compared / "report-ppo")
+    assert "needs two methods" in report["effect"]["reason"]
+    assert report["small_numbers"] is None
+    assert report["aa"] is None
