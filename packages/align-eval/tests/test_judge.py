@@ -1,6 +1,8 @@
 import json
+import re
 
 import pytest
+from chat_server import completion, verdict
 from fake_study import FakeStudy, answer
 
 from align_contracts import open_artifact
@@ -9,6 +11,7 @@ from align_eval import judge
 from align_eval.algorithms.swap import Tally
 from align_eval.config import JudgeConfig
 from align_eval.judges.base import JudgeFacts, Opinion
+from align_eval.judges.prompt import load_template
 
 
 @pytest.fixture
@@ -156,3 +159,32 @@ def test_the_helper_answers_vary():
     import numpy as np
 
     assert answer(np.random.default_rng(0), 0.5) != answer(np.random.default_rng(1), 0.5)
+
+
+def test_an_api_judge_from_end_to_end(study, serve, monkeypatch, tmp_path):
+    """Replies are unusable at first: exit 5 and nothing published; asked again, the judging is whole."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+    def reply(text, before):
+        answers = re.findall(r"<answer_[AB]>\n(.*?)\n</answer_[AB]>", text, flags=re.DOTALL)
+        letter = "A" if len(answers[0]) > len(answers[1]) else "B" if len(answers[0]) < len(answers[1]) else "tie"
+        return completion("no idea") if before == 0 else verdict(letter)
+
+    server = serve(reply)
+    base = study.make_responses(study.sft, skill=0.3)
+    other = study.make_responses(study.sft, skill=0.9, seed=1, name="responses-aa")
+    settings = {"judge": "openai:m", "base_url": server.url, "cache": tmp_path / "replies.sqlite3"}
+    with pytest.raises(IncompleteError, match="--retry-invalid"):
+        judge.run(config(study, other, base, **settings))
+    judge.run(config(study, other, base, retry_invalid=True, **settings))
+    published = open_artifact(study.root / "j", deep=True)
+    gaps = [
+        len(a["response"]) - len(b["response"])
+        for a, b in zip(other.read_jsonl("responses"), base.read_jsonl("responses"), strict=True)
+    ]
+    expected = ["win" if gap > 0 else "loss" if gap < 0 else "tie" for gap in gaps]
+    assert [row["outcome"] for row in published.read_jsonl("verdicts")] == expected
+    assert (published.details.judge, published.details.model) == ("openai:m", "m")
+    assert published.details.judge_prompt_digest == load_template().digest
+    assert set(server.asked.values()) == {2}
