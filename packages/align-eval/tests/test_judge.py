@@ -5,7 +5,7 @@ import pytest
 from chat_server import completion, verdict
 from fake_study import FakeStudy, answer
 
-from align_contracts import open_artifact
+from align_contracts import console, open_artifact
 from align_contracts.errors import IncompleteError, PreflightError, VerificationError
 from align_eval import judge
 from align_eval.algorithms.swap import Tally
@@ -146,6 +146,9 @@ def test_the_path_of_a_reward_model_is_no_part_of_the_result(study, monkeypatch)
     published = open_artifact(study.root / "j")
     assert published.details.judge == "reward-model:train"
     assert str(study.root) not in json.dumps(published.raw["config"])
+    # What a rerun would ask for is what stands in the manifest, so a finished step is recognised.
+    again = config(study, other, base, judge=f"reward-model:{study.rm.path}")
+    assert console.deterministic(again) == published.manifest.config
     assert published.input("reward_model").content_digest == study.rm.content_digest
     for row, mine, theirs in zip(
         published.read_jsonl("verdicts"), other.read_jsonl("responses"), base.read_jsonl("responses"), strict=True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from align_contracts.console import runtime
 
@@ -58,6 +58,7 @@ class JudgeConfig(BaseModel):
     data: Path | None = _path("dataset artifact, if it does not lie beside the responses", required=False)
     out: Path = _path("where to publish the judgments artifact", "--output")
     judge: str = _field("judge", "reference", "reference, reward-model:PATH or openai:MODEL")
+    reward_model: Path | None = _path("reward model that judges; the PATH of reward-model:PATH", required=False)
     base_url: str = _field("openai", OPENAI_URL, "endpoint that speaks OpenAI's chat completions")
     response_format: Literal["json_schema", "json_object", "text"] = _field(
         "openai", "json_schema", "how the reply's form is asked for; text where the endpoint knows neither"
@@ -75,14 +76,22 @@ class JudgeConfig(BaseModel):
     quiet: bool = runtime(False, "show no progress")
     overwrite: bool = runtime(False, "replace an existing artifact at --out")
 
-    @field_validator("judge")
+    @model_validator(mode="before")
     @classmethod
-    def _known(cls, value: str) -> str:
-        kind, colon, argument = value.partition(":")
-        wrong = kind not in ("reference", "reward-model", "openai") or (kind == "reference") == bool(colon)
-        if wrong or bool(colon) != bool(argument):
-            raise ValueError("expected reference, reward-model:PATH or openai:MODEL")
-        return value
+    def _split(cls, values: Any) -> Any:
+        """Take the path out of ``reward-model:PATH``: a path must not enter the identity of the result."""
+        kind, colon, path = str(values.get("judge", "")).partition(":") if isinstance(values, dict) else ("", "", "")
+        if kind != "reward-model" or not colon:
+            return values
+        return {**values, "judge": kind, **({"reward_model": Path(path)} if path else {})}
+
+    @model_validator(mode="after")
+    def _known(self) -> JudgeConfig:
+        kind, colon, model = self.judge.partition(":")
+        plain = kind == "reference" or (kind == "reward-model" and self.reward_model is not None)
+        if not (plain and not colon) and not (kind == "openai" and model):
+            raise ValueError(f"expected --judge reference, reward-model:PATH or openai:MODEL, got {self.judge!r}")
+        return self
 
 
 class CompareConfig(BaseModel):

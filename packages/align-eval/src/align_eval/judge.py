@@ -85,8 +85,6 @@ def run(config: JudgeConfig) -> int:
     pairs = pair_up(candidate, baseline, dataset)
     judge = make_judge(config)
     facts = judge.facts
-    # The path of a reward model must not enter the identity of the result: its digest is an input.
-    config = config.model_copy(update={"judge": facts.name})
     inputs = {"candidate": candidate, "baseline": baseline, "dataset": dataset, **facts.inputs}
     with publish(
         config.out, "judgments", producer="align-eval", config=config, inputs=inputs, overwrite=config.overwrite

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from align_eval.config import JudgeConfig
 from align_eval.judges.base import Judge
 from align_eval.judges.reference import ReferenceJudge
@@ -21,13 +19,13 @@ def make_judge(config: JudgeConfig) -> Judge:
     Raises:
         AlignError: The reward model cannot be opened, or the endpoint's settings are wrong.
     """
-    kind, _, argument = config.judge.partition(":")
-    if kind == "reward-model":
+    kind, _, model = config.judge.partition(":")
+    if config.reward_model is not None and kind == "reward-model":
         from align_eval.judges.reward_model import RewardModelJudge
 
-        return RewardModelJudge(Path(argument))
+        return RewardModelJudge(config.reward_model)
     if kind == "openai":
         from align_eval.judges.openai import OpenAIJudge
 
-        return OpenAIJudge(argument, config)
+        return OpenAIJudge(model, config)
     return ReferenceJudge()

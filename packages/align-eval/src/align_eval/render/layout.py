@@ -90,7 +90,7 @@ class Pages:
     def close(self) -> None:
         """Write the page begun last."""
         if self._figure is not None:
-            self._pdf.savefig(self._figure)  # type: ignore[no-untyped-call]
+            self._pdf.savefig(self._figure)
             self._figure = None
 
     def title(self, text: str, below: str = "") -> None:
