@@ -94,12 +94,15 @@ def outcomes(panel: Panel, report: Json) -> None:
             if share >= 0.045:
                 ax.text(left + share / 2, y, f"{100 * share:.0f}", ha="center", va="center", color=ink, fontsize=8.5)
             left += share
+        # The interval lies low in the bar, clear of the numbers in its middle.
+        ends = row["win_rate_wilson"]
+        ax.plot(ends, [y + 0.24] * 2, "-", color=style.INK, linewidth=1.2, marker="|", markersize=4.5)
     ax.set_yticks(range(len(rows)), [text for text, *_ in rows])
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlim(0, 1)
     ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-    ax.set_xlabel("share of all pairs: win (colour), tie (light), loss (grey), invalid (yellow)")
+    ax.set_xlabel("share of all pairs: win (colour, with 95 % interval), tie (light), loss (grey), invalid (yellow)")
     ax.grid(axis="y", visible=False)
     ax.spines["left"].set_visible(False)
 
@@ -114,7 +117,7 @@ def categories(panel: Panel, report: Json) -> None:
         _forest(ax, rows, values=False, names=ax is axes[0])
         ax.set_title(name)
         ax.set_xlim(0.0, 1.0)
-        ax.set_xticks([0.0, 0.25, 0.5, 0.75, 1.0])
+        ax.set_xticks([0.25, 0.5, 0.75])
 
 
 def training(panel: Panel, report: Json) -> None:
