@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 from mlx_lm.models.gemma import Model, ModelArgs
+from mlx_lm.utils import quantize_model
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -75,7 +76,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=TEMPLATE, **named)
 
 
-def publish_base(path: Path):
+def publish_base(path: Path, bits: int = 0):
     """A random Gemma, drawn wide so that its answers differ and end by themselves now and then."""
     model = Model(ModelArgs.from_dict(GEMMA))
     rng = np.random.default_rng(7)
@@ -87,9 +88,15 @@ def publish_base(path: Path):
         if name == "model.embed_tokens.weight":
             drawn[[1, 5]] *= 1.7
         weights[name] = mx.array(drawn, mx.float32)
+    config = dict(GEMMA)
+    if bits:
+        model.load_weights(list(weights.items()))
+        model, config = quantize_model(model, config, 32, bits)
+        config.pop("quantization_config", None)
+        weights = dict(tree_flatten(model.parameters()))
     with publish(path, "base_model", producer="align-sft", config={}) as draft:
         mx.save_safetensors(str(draft.file("model.safetensors", role="weights")), weights, metadata={"format": "mlx"})
-        draft.write_json("config.json", GEMMA, role="config")
+        draft.write_json("config.json", config, role="config")
         make_tokenizer().save_pretrained(path.parent / ".tokenizer")
         for found in sorted((path.parent / ".tokenizer").iterdir()):
             draft.file(found.name, role=f"tokenizer_{found.name}").write_bytes(found.read_bytes())
@@ -99,7 +106,7 @@ def publish_base(path: Path):
             "num_layers": 2,
             "vocab_size": 64,
             "parameters": 1,
-            "quantization": None,
+            "quantization": {"bits": bits, "group_size": 32} if bits else None,
             "source": "test",
             "embedded": False,
         }
@@ -180,7 +187,7 @@ def publish_data(path: Path, train: int = 10):
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
-    """Artifacts base, sft, rm, data; and wrong ones: policies and reward models -other, -genrm, -merged, …"""
+    """Artifacts base, sft, rm, data; base4, sft4, rm4 on 4 bits; and wrong ones: -other, -genrm, -merged, …"""
     folder = tmp_path_factory.mktemp("store")
     base = publish_base(folder / "base")
     maps = load_base(base.path).maps
@@ -196,6 +203,8 @@ def store(tmp_path_factory):
     publish_rm(folder / "rm-other", base, other, ranker)
     publish_rm(folder / "rm-genrm", base, genrm, ranker)
     publish_rm(folder / "rm-merged", base, merged, ranker)
+    small = publish_base(folder / "base4", bits=4)
+    publish_rm(folder / "rm4", small, publish_policy(folder / "sft4", small, random_adapter(maps, 1)), ranker)
     publish_data(folder / "data")
     publish_data(folder / "tiny-data", train=1)
     return folder

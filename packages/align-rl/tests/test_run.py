@@ -153,6 +153,20 @@ def test_rewards_come_from_the_reward_models_own_backbone(configure, store, resi
     np.testing.assert_allclose([r["reward"] for r in rows], expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.05)])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_on_4_bits_with_the_sft_adapter_in_the_stack(configure, store, method, dtype, tolerance):
+    # The compute form of Metal: gradients pass through quantized products, the reference is base + SFT adapter.
+    paths = {"sft": store / "sft4", "rm": store / "rm4"}
+    config = configure(method, **paths, compute_form="quantized", compute_dtype=dtype, num_iterations=2)
+    run(config)
+    art = open_artifact(config.out)
+    log = art.read_jsonl("log")
+    assert log[0]["kl"] == pytest.approx(0.0, abs=tolerance)
+    assert log[1]["kl"] > 1e-4
+    assert all(r["first_ratio_error"] < tolerance for r in log)
+
+
 def other(store, tmp_path, name, change):
     shutil.copytree(store / name, tmp_path / "copy")
     change(tmp_path / "copy")

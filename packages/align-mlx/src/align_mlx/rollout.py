@@ -65,7 +65,8 @@ def sample(
         answers: K, answers a prompt.
         max_new_tokens: most tokens of an answer, its end token included.
         temperature: 0 is greedy.
-        max_rows: most rows decoded at the same time; changes memory and speed, never the draws.
+        max_rows: most rows decoded at the same time (but at least the K answers of one prompt); changes memory and
+            speed, never the draws.
         tick: called with the number of prompts done after each group.
 
     Returns:
