@@ -37,6 +37,8 @@ class TrainConfig(Settings):
     data: Path = runtime(..., "Dataset artifact.")
     out: Path = runtime(..., "Directory of the new reward_model artifact.")
     overwrite: bool = runtime(False, "Replace an existing artifact.")
+    save_every: int = runtime(50, "Steps between saved states of an unfinished run.", ge=1)
+    resume: bool = runtime(True, "Continue an interrupted run of the same settings.")
 
     backbone: Literal["policy", "base"] = setting("policy", "What the adapter sits on.", "adapter")
     lora_rank: int = setting(8, "LoRA rank r.", "adapter", ge=1)

@@ -76,6 +76,8 @@ class TrainConfig(Computing):
     data: Path = runtime(..., "Dataset artifact.")
     out: Path = runtime(..., "Directory of the new policy artifact.")
     overwrite: bool = runtime(False, "Replace an existing artifact.")
+    save_every: int = runtime(50, "Steps between saved states of an unfinished run.", ge=1)
+    resume: bool = runtime(True, "Continue an interrupted run of the same settings.")
 
     format: Literal["chosen", "genrm"] = setting("chosen", "Learn chosen answers, or to write a score.", "data")
     max_seq_length: int = setting(512, "Longer rows are dropped and counted, in tokens.", "data", ge=8)

@@ -15,8 +15,8 @@ from align_mlx import fastmath
 from align_mlx.adapters import Params
 from align_mlx.batching import bucket
 from align_mlx.progress import Meter
+from align_mlx.steps import learning_rate
 from align_mlx.train_state import TrainState
-from align_sft.algorithms.schedule import learning_rate
 from align_sft.config import BaseConfig
 from align_sft.tokenizer import document_ids
 

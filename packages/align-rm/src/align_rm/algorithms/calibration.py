@@ -5,6 +5,8 @@ the two probabilities, σ(|m| / T), and it is right where m > 0. Source: Guo et 
 Networks, arXiv 1706.04599 (equations 3 and 9 for two classes).
 """
 
+import math
+
 import numpy as np
 
 BINS = 15
@@ -44,15 +46,15 @@ def fit_temperature(margins_N: np.ndarray, steps: int = 100) -> float:
     a = 1.0
     for _ in range(steps):
         wrong = np.exp(-np.logaddexp(0.0, a * margins))
-        slope = -np.mean(margins * wrong)
+        slope = -float(np.mean(margins * wrong))
         low, high = (a, high) if slope < 0 else (low, a)
-        curvature = np.mean(margins**2 * wrong * (1.0 - wrong))
-        step = a - slope / curvature if curvature > 0 else np.inf
+        curvature = float(np.mean(margins**2 * wrong * (1.0 - wrong)))
+        step = a - slope / curvature if curvature > 0 else math.inf
         following = step if low < step < high else 0.5 * (low + high)
         if abs(following - a) < 1e-12 * a:
             break
         a = following
-    return float(1.0 / a)
+    return 1.0 / a
 
 
 def expected_calibration_error(margins_N: np.ndarray, temperature: float = 1.0, bins: int = BINS) -> float:
