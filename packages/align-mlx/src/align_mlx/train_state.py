@@ -79,7 +79,7 @@ class TrainState:
         mx.save_safetensors(str(partial / "params.safetensors"), self.params)
         mx.save_safetensors(str(partial / "optimizer.safetensors"), moments)
         record = {"iteration": self.iteration, "memory": self.memory}
-        (partial / "state.json").write_text(json.dumps(record, sort_keys=True, allow_nan=False))
+        (partial / "state.json").write_text(json.dumps(record, allow_nan=False))
         for file in partial.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
