@@ -1,0 +1,112 @@
+import json
+import shutil
+
+import mlx.core as mx
+import mlx_lm
+import numpy as np
+import pytest
+
+from align_contracts import open_artifact
+from align_contracts.errors import ConfigError, MissingError
+from align_sft import base
+from align_sft.config import BaseConfig
+
+
+def test_the_embedded_base_is_a_whole_model(store, base_config):
+    art = open_artifact(store / "base", kind="base_model", deep=True)
+    assert art.details.embedded
+    assert art.details.source == "embedded"
+    assert (art.details.quantization.bits, art.details.quantization.group_size) == (4, 32)
+    assert (art.details.hidden_size, art.details.num_layers) == (32, 2)
+    assert art.input("dataset").name == "data"
+    assert art.manifest.tokenizer_digest is not None
+    assert art.manifest.chat_template_digest is not None
+    assert art.read_jsonl("log")[-1]["step"] == base_config["steps"]
+    model, tokenizer = mlx_lm.load(str(art.path))
+    ids = tokenizer.apply_chat_template([{"role": "user", "content": "the fox"}], add_generation_prompt=True)
+    assert mx.isfinite(model(mx.array([ids]))).all().item()
+
+
+def plain_directory(store, path, **changes):
+    """The toy base as somebody's model directory: no manifest, other names in the config."""
+    base.run(BaseConfig(model=str(store / "base"), bits=0, out=path.parent / "dense", overwrite=True))
+    shutil.copytree(path.parent / "dense", path, ignore=shutil.ignore_patterns("manifest.*"))
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "_name_or_path": "/home/me/secret", **changes}))
+    return path
+
+
+def test_import_keeps_the_numbers(store, tmp_path):
+    folder = plain_directory(store, tmp_path / "mine")
+    base.run(BaseConfig(model=str(folder), bits=0, out=tmp_path / "again"))
+    art = open_artifact(tmp_path / "again", deep=True)
+    assert (art.details.source, art.details.embedded, art.details.quantization) == ("local:mine", False, None)
+    assert "secret" not in art.file("config").read_text()
+    before, after = (mx.load(str(path / "model.safetensors")) for path in (folder, art.path))
+    assert all(mx.array_equal(after[name], value) for name, value in before.items())
+    base.run(BaseConfig(model=str(folder), bits=8, group_size=32, out=tmp_path / "eight"))
+    models = [mlx_lm.load(str(tmp_path / name)) for name in ("again", "eight")]
+    assert models[0][1].encode("the fox") == models[1][1].encode("the fox")
+    logits = [np.array(model(mx.array([[2, 7, 8]])).astype(mx.float32)) for model, _ in models]
+    np.testing.assert_allclose(logits[0], logits[1], atol=0.1 * np.abs(logits[0]).max())
+
+
+def test_a_model_without_chat_template_is_refused(store, tmp_path):
+    folder = plain_directory(store, tmp_path / "mine")
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ConfigError, match="chat template"):
+        base.run(BaseConfig(model=str(folder), out=tmp_path / "again", group_size=32))
+    assert not (tmp_path / "again").exists()
+
+
+def test_float16_is_stored_as_bf16_with_a_note(store, tmp_path, capsys):
+    folder = plain_directory(store, tmp_path / "mine", torch_dtype="float16")
+    base.run(BaseConfig(model=str(folder), bits=0, out=tmp_path / "again"))
+    assert "bfloat16" in capsys.readouterr().err
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["torch_dtype"] == "bfloat16"
+
+
+def test_what_is_no_model_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingError, match="holds no model"):
+        base.run(BaseConfig(model=str(tmp_path / "empty"), out=tmp_path / "o"))
+    with pytest.raises(ConfigError, match="revision"):
+        base.run(BaseConfig(model=str(tmp_path / "empty"), revision="main", out=tmp_path / "o"))
+
+    def offline(*args, **kw):
+        raise OSError("cannot reach the hub\nlong story")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    with pytest.raises(MissingError, match="cannot reach the hub") as error:
+        base.run(BaseConfig(model="google/no-such", out=tmp_path / "o"))
+    assert "long story" not in str(error.value)
+
+
+def test_a_hub_model_is_named_with_its_revision(store, tmp_path, monkeypatch):
+    folder, asked = plain_directory(store, tmp_path / "mine"), {}
+    (folder / "README.md").write_text("---\ntags: [a]\nlicense: gemma\n---\n# Model\n")
+
+    def download(name, revision, allow_patterns):
+        asked.update(name=name, revision=revision)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    base.run(BaseConfig(model="maker/model", revision="abc", bits=0, out=tmp_path / "o"))
+    art = open_artifact(tmp_path / "o")
+    assert asked == {"name": "maker/model", "revision": "abc"}
+    assert (art.details.source, art.details.license) == ("hf:maker/model", "gemma")
+
+
+@pytest.mark.parametrize(
+    ("text", "licence"),
+    [
+        ("---\nlicense: 'apache-2.0'\n---\n", "apache-2.0"),
+        ("---\ntags: x\n---\nlicense: mit\n", None),
+        ("license: mit\n", None),
+        ("---\nlicense:\n---\n", None),
+        ("", None),
+    ],
+)
+def test_licence_of_the_card(tmp_path, text, licence):
+    (tmp_path / "README.md").write_text(text)
+    assert base.card_licence(tmp_path) == licence

@@ -1,0 +1,54 @@
+import mlx.core as mx
+import mlx_lm
+import numpy as np
+import pytest
+
+from align_contracts import open_artifact
+from align_contracts.errors import KindError, VerificationError
+from align_mlx.resident import load_policy
+from align_sft import merge
+from align_sft.config import MergeConfig
+
+
+def test_a_dense_merge_is_the_policy(store):
+    merge.run(MergeConfig(policy=store / "sft", bits=0, out=store / "merged0"))
+    art = open_artifact(store / "merged0", kind="policy", deep=True)
+    assert (art.details.form, art.details.adapters, art.details.merge.bits) == ("merged", (), 0)
+    assert art.details.merge.kl < 1e-3  # bf16 rounding
+    assert art.details.merge.perplexity_after == pytest.approx(art.details.merge.perplexity_before, rel=1e-2)
+    ids = mx.array([[2, 7, 8, 9]])
+    policy = load_policy(open_artifact(store / "sft"))
+    model, _ = mlx_lm.load(str(art.path))
+    expected = np.array(policy.logits(policy.hidden(ids)))
+    np.testing.assert_allclose(np.array(model(ids).astype(mx.float32)), expected, atol=0.05 * np.abs(expected).max())
+    with pytest.raises(KindError, match="merged already"):
+        merge.run(MergeConfig(policy=store / "merged0", out=store / "twice"))
+
+
+def test_the_measured_kl_is_that_of_the_two_models(store):
+    """Independently: float64 softmax of mlx-lm's merged model against the policy's own logits."""
+    merge.run(MergeConfig(policy=store / "sft", bits=4, group_size=32, out=store / "merged4", max_kl=99.0, max_rows=1))
+    art, policy = open_artifact(store / "merged4"), load_policy(open_artifact(store / "sft"))
+    assert art.manifest.quantization.bits == 4
+    row = open_artifact(store / "data").read_jsonl("sft_validation")[0]
+    turn = merge.encode_rows([row], policy, 512).tokens[0]
+    model, _ = mlx_lm.load(str(art.path))
+    model.set_dtype(mx.float32)
+    ids, states = mx.array([turn.ids]), slice(len(turn.prompt) - 1, len(turn) - 1)
+    p, q = (
+        np.array(x, np.float64)[0, states] for x in (model(ids).astype(mx.float32), policy.logits(policy.hidden(ids)))
+    )
+    p, q = (x - np.log(np.exp(x).sum(axis=-1, keepdims=True)) for x in (p, q))
+    kl = (np.exp(p) * (p - q)).sum(axis=-1).mean()
+    assert art.details.merge.kl == pytest.approx(kl, rel=1e-2)
+    assert kl > 1e-6
+
+
+def test_a_lossy_merge_is_refused_unless_forced(store):
+    config = MergeConfig(policy=store / "sft", bits=4, group_size=32, out=store / "lossy", max_kl=0.0)
+    with pytest.raises(VerificationError, match="loses too much") as error:
+        merge.run(config)
+    assert error.value.exit_code == 3
+    assert not config.out.exists()
+    merge.run(config.model_copy(update={"force": True}))
+    assert open_artifact(config.out).details.merge.kl > 0.0

@@ -1,0 +1,195 @@
+import math
+import os
+import signal
+
+import mlx.core as mx
+import mlx_lm
+import numpy as np
+import pytest
+
+from align_contracts import open_artifact
+from align_contracts.errors import ConfigError, DivergedError, InterruptedRun
+from align_mlx import adapters as lora
+from align_mlx.adapters import Adapter, LoraSpec
+from align_mlx.chat import Tokens
+from align_mlx.resident import load_base, load_policy
+from align_mlx.train_state import TrainState
+from align_sft import train
+from align_sft.perplexity import likelihood
+from align_sft.rows import encode_rows, read_rows
+
+SPEC = LoraSpec(rank=4, alpha=8.0, layers=2)
+
+
+@pytest.fixture(scope="module")
+def tokens(resident, make_rows):
+    return encode_rows(make_rows(10, 9), resident, 512).tokens
+
+
+@pytest.fixture(scope="module")
+def started(resident):
+    """An adapter that already changes something, and the gradient function."""
+    fresh = lora.fresh(resident.maps, SPEC, mx.random.key(0))
+    params = {
+        k: v if k.endswith("lora_a") else 0.1 * mx.random.normal(v.shape, key=mx.random.key(i))
+        for i, (k, v) in enumerate(fresh.params.items())
+    }
+    return params, train.make_gradient(resident, fresh.scale, compiled=False), fresh.scale
+
+
+def test_loss_is_the_mean_surprise_of_the_answers(store, resident, tokens):
+    """Without an adapter: mlx-lm's own model, one row at a time, log-softmax in float64."""
+    gradient = train.make_gradient(resident, 2.0, compiled=False)
+    params = lora.fresh(resident.maps, SPEC, mx.random.key(0)).params  # B = 0: nothing changes
+    loss, _, count = train.accumulate(gradient, params, tokens, 4)
+    model, _ = mlx_lm.load(str(store / "base"))
+    model.set_dtype(mx.float32)
+    total = 0.0
+    for row in tokens:
+        logits = np.array(model(mx.array([row.ids]))[0], np.float64)
+        for t in range(len(row.prompt), len(row)):
+            total += math.log(np.exp(logits[t - 1]).sum()) - logits[t - 1, row.ids[t]]
+    assert count == sum(len(row.response) for row in tokens)
+    assert loss == pytest.approx(total / count, rel=1e-4)
+    assert likelihood(resident, (), tokens).perplexity == pytest.approx(math.exp(total / count), rel=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4])
+def test_accumulation_does_not_change_the_gradient(started, tokens, batch_size):
+    params, gradient, _ = started
+    whole = train.accumulate(gradient, params, tokens, 10)
+    parts = train.accumulate(gradient, params, tokens[::-1], batch_size)
+    assert parts[0] == pytest.approx(whole[0], rel=1e-5)
+    for name, grad in whole[1].items():
+        np.testing.assert_allclose(np.array(parts[1][name]), np.array(grad), rtol=1e-3, atol=2e-6)
+
+
+def test_compile_does_not_change_the_gradient(resident, started, tokens):
+    params, gradient, scale = started
+    compiled = train.make_gradient(resident, scale, compiled=True)
+    plain, fused = (train.accumulate(g, params, tokens, 4) for g in (gradient, compiled))
+    assert fused[0] == pytest.approx(plain[0], rel=1e-5)
+    for name, grad in plain[1].items():
+        np.testing.assert_allclose(np.array(fused[1][name]), np.array(grad), rtol=1e-3, atol=2e-6)
+
+
+def test_gradient_equals_a_finite_difference(started, tokens):
+    params, gradient, _ = started
+    _, grads, _ = train.accumulate(gradient, params, tokens, 10)
+    direction = {k: mx.random.normal(v.shape, key=mx.random.key(i)) for i, (k, v) in enumerate(params.items())}
+    slope = sum((grads[k] * direction[k]).sum().item() for k in params)
+    step = 2e-3
+
+    def loss(sign):
+        moved = {k: params[k] + sign * step * direction[k] for k in params}
+        return train.accumulate(gradient, moved, tokens, 10)[0]
+
+    assert (loss(1) - loss(-1)) / (2 * step) == pytest.approx(slope, rel=0.02)
+
+
+def test_every_array_is_alive_within_three_updates(resident, tokens):
+    state = TrainState.start(lora.fresh(resident.maps, SPEC, mx.random.key(0)).params)
+    gradient = train.make_gradient(resident, SPEC.scale, compiled=False)
+    alive = set()
+    for _ in range(3):
+        _, grads, _ = train.accumulate(gradient, state.params, tokens, 10)
+        alive |= {k for k, g in grads.items() if mx.abs(g).max().item() > 0}
+        state.update(grads, 1e-3, 1.0)
+    assert alive == set(state.params)
+
+
+def test_the_published_policy(store):
+    art = open_artifact(store / "sft", kind="policy", deep=True)
+    assert (art.details.method, art.details.form, art.details.format) == ("sft", "residual", "chosen")
+    entry = art.details.adapters[0]
+    assert (entry.rank, entry.alpha, entry.layers) == (4, 8.0, 2)
+    assert {"q_proj", "down_proj"} <= set(entry.targets)
+    assert art.metric("perplexity_after") < art.metric("perplexity_before")
+    assert [row["epoch"] for row in art.read_jsonl("curve")] == [0, 1, 2]
+    assert [row["step"] for row in art.read_jsonl("log")] == [1, 2, 3, 4]  # 24 rows in batches of 16: 2 steps an epoch
+    assert art.manifest.tokenizer_digest == art.input("base").manifest.tokenizer_digest
+    rows = encode_rows(read_rows(art.input("dataset"), "chosen", "validation"), load_policy(art), 512)
+    found = likelihood(load_policy(art), (), rows.tokens)
+    assert found.perplexity == pytest.approx(art.metric("perplexity_after"), rel=1e-4)
+
+
+def test_the_same_settings_give_the_same_bytes(store, tmp_path, make_config):
+    digests = set()
+    for name, more in (("a", {}), ("b", {"gradient_checkpointing": False}), ("c", {"seed": 7})):
+        config = make_config(store / name, max_steps=1, **more)
+        train.run(config)
+        digests.add((store / name / "adapter.safetensors").read_bytes())
+        if name == "a":
+            train.run(config.model_copy(update={"out": store / "a2"}))
+            first, second = (open_artifact(store / n) for n in ("a", "a2"))
+            assert first.content_digest == second.content_digest
+    assert len(digests) >= 2
+
+
+def test_an_interrupted_run_continues_to_the_same_bytes(store, make_config, monkeypatch):
+    whole = make_config(store / "whole", epochs=3)
+    train.run(whole)
+    config = whole.model_copy(update={"out": store / "stopped"})
+    update = TrainState.update
+
+    def interrupt(self, *args):
+        if self.iteration == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return update(self, *args)
+
+    monkeypatch.setattr(TrainState, "update", interrupt)
+    with pytest.raises(InterruptedRun, match="stopped after 4"):
+        train.run(config)
+    assert not config.out.exists()
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match="settings learning_rate"):
+        train.run(config.model_copy(update={"learning_rate": 1e-4}))
+    train.run(config)
+    assert open_artifact(config.out).content_digest == open_artifact(whole.out).content_digest
+    assert not list(store.glob(".stopped*"))
+
+
+def test_rows_that_do_not_fit_are_counted(resident, make_rows):
+    rows = [*make_rows(3, 1), {"prompt_id": "e", "messages": [{"content": "hi"}, {"content": " "}]}]
+    lengths = sorted(len(t) for t in encode_rows(rows, resident, 512).tokens)
+    encoded = encode_rows(rows, resident, lengths[-1] - 1)
+    assert (encoded.too_long + len(encoded.tokens), encoded.empty) == (3, 1)
+    assert encoded.too_long == lengths.count(lengths[-1])
+    assert len(encoded.ids) == len(encoded.tokens)
+
+
+def test_no_row_at_all_is_an_error(make_config, tmp_path):
+    with pytest.raises(ConfigError, match="no training row fits"):
+        train.run(make_config(tmp_path / "o", max_seq_length=8))
+
+
+def test_a_divergence_names_the_rows(store, make_config, monkeypatch):
+    nan = lambda *args: (float("nan"), {"a": mx.array([math.nan])}, 1)  # noqa: E731
+    monkeypatch.setattr(train, "accumulate", lambda g, params, *args: nan())
+    with pytest.raises(DivergedError, match=r"step 1.*rows p\d+"):
+        train.run(make_config(store / "diverged"))
+    assert not (store / "diverged").exists()
+
+
+def test_genrm_policies(store, make_config):
+    train.run(make_config(store / "genrm", format="genrm", max_steps=1))
+    assert open_artifact(store / "genrm").details.format == "genrm"
+
+
+def test_prompts_are_not_learned(started, resident):
+    """The gradient of a row does not depend on how surprising its prompt is, only the answer's tokens count."""
+    params, gradient, scale = started
+    row = Tokens((2, 4, 9, 9, 5), (10, 11, 5))
+    loss, _, count = train.accumulate(gradient, params, [row], 1)
+    assert count == 3
+    assert loss == pytest.approx(likelihood(resident, (Adapter(params, scale),), [row]).nll / 3, rel=1e-5)
+
+
+def test_the_base_itself_is_never_changed(store):
+    """Training leaves base weights as they are: only adapters are arguments of the gradient."""
+    before, after = load_base(store / "base"), load_policy(open_artifact(store / "sft"))
+    name = "model.layers.0.self_attn.q_proj"
+    adapter, _ = lora.load(store / "sft" / "adapter.safetensors")
+    a, b = adapter.pair(name)
+    difference = after.maps[name].base.weight - before.maps[name].base.weight
+    np.testing.assert_allclose(np.array(difference), np.array(2.0 * (a @ b).T), atol=1e-6)
