@@ -193,3 +193,16 @@ def test_the_base_itself_is_never_changed(store):
     a, b = adapter.pair(name)
     difference = after.maps[name].base.weight - before.maps[name].base.weight
     np.testing.assert_allclose(np.array(difference), np.array(2.0 * (a @ b).T), atol=1e-6)
+
+
+def test_quantized_compute_trains_the_same_adapter(store, make_config):
+    """QLoRA proper: gradients through the 4-bit product (Metal's form) are those through the dense weights."""
+    found = []
+    for form in ("dense", "quantized"):
+        train.run(make_config(store / form, compute_form=form, compute_dtype="float32", max_steps=2))
+        found.append(open_artifact(store / form).metric("perplexity_after"))
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+    adapters = [lora.load(store / form / "adapter.safetensors")[0].params for form in ("dense", "quantized")]
+    for name in (k for k in adapters[0] if k.endswith("lora_b")):
+        first, second = (np.array(a[name]) for a in adapters)
+        assert np.mean(np.abs(first - second)) < 0.1 * np.mean(np.abs(first))

@@ -1,0 +1,112 @@
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from align_contracts import open_artifact
+from align_contracts.errors import ConfigError, InterruptedRun, KindError
+from align_mlx.chat import encode_prompt
+from align_mlx.reward import load_scorer
+from align_mlx.rollout import Draw, Prompt, sample
+from align_mlx.train_state import TrainState
+from align_rm import train
+from align_rm.calibrate import prompt_number
+from align_rm.config import TrainConfig
+from align_rm.pairs import Pairs, encode_pairs
+
+
+def test_defaults_are_the_study():
+    config = TrainConfig(sft="s", data="d", out="o")
+    assert (config.lora_rank, config.lora_alpha, config.learning_rate) == (8, 16.0, 1e-4)
+    assert (config.batch_size, config.epochs, config.max_seq_length) == (8, 2, 1024)
+    assert (config.margin, config.centering, config.split, config.backbone) == (0.0, 0.0, "train", "policy")
+
+
+def test_the_published_model_ranks_what_it_was_taught(store):
+    rm = open_artifact(store / "rm", kind="reward_model", deep=True)
+    assert rm.details.pairwise_accuracy >= 0.95
+    assert rm.metric("pairwise_accuracy", step=12) == rm.details.pairwise_accuracy
+    assert [row["step"] for row in rm.read_jsonl("curve")] == [4, 8, 12]  # 64 pairs in batches of 16, 3 epochs
+    assert (rm.details.adapter.rank, rm.details.adapter.layers, rm.details.max_length) == (8, 2, 64)
+    assert {record.role for record in rm.manifest.inputs} == {"base", "policy", "dataset"}
+    scorer = load_scorer(rm)
+    kind, rude = scorer.score_texts(["w0 w1", "w0 w1"], ["w3 kind w2", "rude w3"])
+    assert kind > rude
+
+
+def test_a_fifth_of_wrong_labels_asks_for_a_temperature(store):
+    """Calibration pairs are 20 % wrong, validation pairs are not: T grows with the margins, accuracy does not move."""
+    rm = open_artifact(store / "rm")
+    assert rm.details.temperature > 1.0
+    assert 0.0 <= rm.details.ece_before <= 0.5
+
+
+def test_the_reward_scale_is_that_of_sampled_answers(store, make_config):
+    """Recomputed: the policy answers the calibration prompts at temperature 1, the published model scores them."""
+    rm = open_artifact(store / "rm")
+    scorer = load_scorer(rm)
+    rows = open_artifact(store / "data").read_jsonl("prompts_calibration")
+    prompts = [
+        Prompt(encode_prompt(scorer.resident.tokenizer, r["prompt"]), prompt_number(r["prompt_id"])) for r in rows
+    ]
+    answers = sample(scorer.resident, (), prompts, draw=Draw(42), max_new_tokens=6)
+    scores = scorer.score([answer.tokens for answer in answers])
+    assert rm.details.calibration.n == len(rows) == 40
+    assert rm.details.calibration.mean == pytest.approx(np.mean(scores), abs=1e-4)
+    assert rm.details.calibration.std == pytest.approx(np.std(scores), abs=1e-4)
+    assert rm.manifest.extensions["chosen_answers"]["n"] == 40
+
+
+def test_a_policy_that_writes_scores_is_refused(make_config, store):
+    with pytest.raises(KindError, match="genrm") as error:
+        train.run(make_config(store / "no", sft=store / "sft-genrm"))
+    assert error.value.exit_code == 3
+
+
+def test_the_gold_split_and_the_base_as_backbone(make_config, store):
+    train.run(make_config(store / "gold", split="gold", backbone="base", max_steps=2))
+    rm = open_artifact(store / "gold")
+    assert (rm.details.split, rm.details.backbone) == ("gold", "base")
+    assert load_scorer(rm).resident.shared == ()
+
+
+def test_max_pairs_are_drawn_by_the_seed(resident, make_config, make_pairs, tmp_path):
+    pairs = encode_pairs(make_pairs(20, 1), resident, 64)
+    few = [train.chosen_pairs(make_config(tmp_path, max_pairs=5, seed=s), pairs) for s in (1, 1, 2)]
+    assert [len(f) for f in few] == [5, 5, 5]
+    assert few[0] == few[1] != few[2]
+    assert train.chosen_pairs(make_config(tmp_path, max_pairs=50), pairs) == pairs.kept
+    assert isinstance(pairs, Pairs)
+
+
+def test_no_pair_fits(make_config, store):
+    with pytest.raises(ConfigError, match="no train pair fits"):
+        train.run(make_config(store / "no", max_seq_length=8))
+
+
+def test_an_interrupted_run_continues_to_the_same_bytes(store, make_config, monkeypatch):
+    config = make_config(store / "again")
+    update = TrainState.update
+
+    def interrupt(self, *args):
+        if self.iteration == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return update(self, *args)
+
+    monkeypatch.setattr(TrainState, "update", interrupt)
+    with pytest.raises(InterruptedRun, match="stopped after 6") as error:
+        train.run(config)
+    assert error.value.exit_code == 130
+    monkeypatch.undo()
+    train.run(config)
+    assert open_artifact(config.out).content_digest == open_artifact(store / "rm").content_digest
+
+
+def test_checkpointing_and_compile_give_the_same_model(store, make_config):
+    arrays = []
+    for name, more in (("plain", {"compile": False}), ("less", {"gradient_checkpointing": True})):
+        train.run(make_config(store / name, max_steps=3, **more))
+        scorer = load_scorer(open_artifact(store / name))
+        arrays.append(scorer.head["weight"])
+    np.testing.assert_allclose(np.array(arrays[0]), np.array(arrays[1]), rtol=1e-3, atol=1e-5)
