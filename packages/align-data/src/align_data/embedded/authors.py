@@ -61,9 +61,19 @@ class Answer:
 
 def answer(rng: Random, task: Task, author: Author) -> Answer:
     """Let ``author`` answer ``task``, with the flaws that this draw brings."""
-    mood = pick(rng, author.moods)
-    flaws = frozenset(flaw for flaw in FLAWS if chance(rng, mood * author.habits.get(flaw, 0.0)))
+    flaws = _flaws(rng, author)
     return Answer(compose(rng, task, flaws), author.name, tuple(flaw for flaw in FLAWS if flaw in flaws))
+
+
+def style_flaws(rng: Random, author: Author) -> frozenset[str]:
+    """Draw the flaws of an answer that ``author`` writes knowing what is right: of style, none of content."""
+    return _flaws(rng, author) - {"wrong"}
+
+
+def _flaws(rng: Random, author: Author) -> frozenset[str]:
+    """Draw the flaws of one answer, in a mood drawn first."""
+    mood = pick(rng, author.moods)
+    return frozenset(flaw for flaw in FLAWS if chance(rng, mood * author.habits.get(flaw, 0.0)))
 
 
 def compose(rng: Random, task: Task, flaws: frozenset[str] | set[str]) -> str:

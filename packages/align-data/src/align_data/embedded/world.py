@@ -11,7 +11,7 @@ from typing import Any
 from align_contracts.checks import score_answer
 from align_contracts.errors import ConfigError
 from align_data.embedded import creative, factual, instruction, lexicon
-from align_data.embedded.authors import AUTHORS, Answer, answer, compose
+from align_data.embedded.authors import AUTHORS, Answer, answer, compose, style_flaws
 from align_data.embedded.draw import bell, chance, pick, several, shuffled
 from align_data.embedded.facts import RELATIONS
 from align_data.embedded.task import Task
@@ -124,9 +124,9 @@ def _messages(prompt: str, text: str) -> list[dict[str, str]]:
 def corpus(seed: int, exclude_prompts: Collection[str]) -> Iterator[str]:
     """Yield the texts that the embedded base model is trained on.
 
-    Two fifths are true facts, one fifth lists, scenes, tales, rhymes and wishes, and two fifths are dialogues: a
-    prompt, a line break, and an answer by any author, good and bad mixed, so that fine-tuning has work to do. So
-    the base has seen turns before, as an instruction-tuned model has.
+    A quarter are true facts, a tenth lists, scenes, tales, rhymes and wishes, and the rest are dialogues: a prompt, a
+    line break, and an answer that is right in content and has any author's flaws of style. So the base has seen turns
+    and knows its world, as an instruction-tuned model does, and what is left to learn is how to say it.
 
     Args:
         seed: the same seed and exclusions give the same lines.
@@ -140,13 +140,13 @@ def corpus(seed: int, exclude_prompts: Collection[str]) -> Iterator[str]:
     asked = [task for task in tasks(seed) if not any(prompt in task.prompt for prompt in excluded)]
     for _ in range(CORPUS_LINES):
         kind = rng.random()
-        if kind < 0.4:
+        if kind < 0.25:
             yield f"{_fact(rng)}. {_fact(rng)}."
-        elif kind < 0.6:
+        elif kind < 0.35:
             yield f"{_prose(rng)}. {pick(rng, lexicon.CLOSINGS)}." if chance(rng, 0.3) else f"{_prose(rng)}."
         else:
             task = pick(rng, asked)
-            yield f"{task.prompt}\n{answer(rng, task, pick(rng, AUTHORS)).text}"
+            yield f"{task.prompt}\n{compose(rng, task, style_flaws(rng, pick(rng, AUTHORS)))}"
 
 
 def _fact(rng: Random) -> str:
