@@ -23,14 +23,15 @@ def recompute_blocks(model: nn.Module) -> None:
     key-value cache (sampling) a block runs as before.
     """
     for block in model.layers:
-        block.__class__ = _recomputing(type(block))
+        kind: Any = type(block)
+        block.__class__ = _recomputing(kind)
 
 
 @cache
-def _recomputing(kind: type[nn.Module]) -> type[nn.Module]:
+def _recomputing(kind: Any) -> Any:
     """Give a subclass of a block's class that checkpoints its call."""
 
-    class Recomputing(kind):  # type: ignore[misc, valid-type]
+    class Recomputing(kind):
         """A block that keeps its input only."""
 
         def __call__(self, x: mx.array, mask: Any = None, cache: Any = None) -> mx.array:

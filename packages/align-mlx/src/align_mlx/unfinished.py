@@ -138,7 +138,7 @@ def _signals(run: Run) -> Iterator[None]:
 
     def note(signum: int, frame: FrameType | None) -> None:
         run.signum = signum
-        signal.signal(signum, before[signum])
+        signal.signal(signum, before[signal.Signals(signum)])
         print("stopping; the state is being saved", file=sys.stderr)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
