@@ -8,12 +8,12 @@ from align_contracts import open_artifact
 from align_contracts.errors import ConfigError
 from align_mlx.chat import decode_response, encode_prompt
 from align_mlx.compute import choose
+from align_mlx.perplexity import perplexity
 from align_mlx.progress import Meter
 from align_mlx.resident import Resident, load_policy
 from align_mlx.rollout import Draw, Prompt, sample
 from align_sft.algorithms.genrm import mean_absolute_error, parse_score, spearman
 from align_sft.config import EvalConfig
-from align_sft.perplexity import likelihood
 from align_sft.rows import encode_rows, read_rows
 
 
@@ -27,14 +27,15 @@ def run(config: EvalConfig) -> int:
     encoded = encode_rows(rows, resident, config.max_seq_length)
     if not encoded.tokens:
         raise ConfigError(f"no {config.split} row fits", expected=f"at most {config.max_seq_length} tokens")
-    found = likelihood(resident, (), encoded.tokens)
+    found = perplexity(resident, (), encoded.tokens)
+    tokens = sum(len(row.response) for row in encoded.tokens)
     figures: dict[str, Any] = {
         "split": config.split,
         "format": form,
         "n": len(encoded.tokens),
         "dropped": encoded.too_long + encoded.empty,
-        "tokens": found.tokens,
-        "perplexity": found.perplexity,
+        "tokens": tokens,
+        "perplexity": found,
     }
     if form == "genrm":
         figures |= written_scores(config, resident, rows)
@@ -42,7 +43,7 @@ def run(config: EvalConfig) -> int:
         print(json.dumps(figures))
         return 0
     print(f"{policy.name} on {config.split}: {figures['n']} rows, {figures['dropped']} dropped")
-    print(f"  perplexity           {found.perplexity:.3f} over {found.tokens} tokens")
+    print(f"  perplexity           {found:.3f} over {tokens} tokens")
     if form == "genrm":
         print(f"  scores that parse    {figures['parse_rate']:.1%}")
         print(f"  mean absolute error  {_shown(figures['mae'])} points")

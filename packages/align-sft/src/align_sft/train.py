@@ -17,6 +17,7 @@ from align_mlx.batching import Batch, pad
 from align_mlx.chat import Tokens
 from align_mlx.compute import choose
 from align_mlx.logprobs import policy_stats
+from align_mlx.perplexity import perplexity
 from align_mlx.progress import Meter
 from align_mlx.recompute import recompute_blocks
 from align_mlx.resident import Resident, load_base
@@ -24,7 +25,6 @@ from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run
 from align_sft.algorithms.completion import negative_log_likelihood
 from align_sft.config import TrainConfig
-from align_sft.perplexity import likelihood
 from align_sft.rows import Encoded, encode_rows, read_rows
 
 Gradient = Callable[[Params, mx.array, mx.array, mx.array], tuple[mx.array, Params]]
@@ -118,9 +118,8 @@ def fit(
     per_epoch = stepping.steps_of(len(train.tokens), size, 1)
 
     def measure(epoch: int) -> None:
-        found = likelihood(resident, (Adapter(state.params, fresh.scale),), validation.tokens)
-        row = {"step": state.iteration, "epoch": epoch, "perplexity": found.perplexity, "tokens": found.tokens}
-        state.memory["curve"].append(row)
+        found = perplexity(resident, (Adapter(state.params, fresh.scale),), validation.tokens)
+        state.memory["curve"].append({"step": state.iteration, "epoch": epoch, "perplexity": found})
 
     mx.reset_peak_memory()
     if not unfinished_run.begin(state, resume=config.resume):
