@@ -2,11 +2,12 @@ import mlx.core as mx
 import mlx_lm
 import numpy as np
 import pytest
+from mlx import nn
 
 from align_contracts import open_artifact
 from align_contracts.errors import KindError, VerificationError
 from align_mlx.resident import load_policy
-from align_sft import merge
+from align_sft import merge, train
 from align_sft.config import MergeConfig
 
 
@@ -25,10 +26,13 @@ def test_a_dense_merge_is_the_policy(store):
         merge.run(MergeConfig(policy=store / "merged0", out=store / "twice"))
 
 
-def test_the_measured_kl_is_that_of_the_two_models(store):
+def test_the_measured_kl_is_that_of_the_two_models(store, make_config):
     """Independently: float64 softmax of mlx-lm's merged model against the policy's own logits."""
-    merge.run(MergeConfig(policy=store / "sft", bits=4, group_size=32, out=store / "merged4", max_kl=99.0, max_rows=1))
-    art, policy = open_artifact(store / "merged4"), load_policy(open_artifact(store / "sft"))
+    train.run(make_config(store / "strong", learning_rate=0.1, max_steps=2))
+    merge.run(
+        MergeConfig(policy=store / "strong", bits=4, group_size=32, out=store / "merged4", max_kl=99.0, max_rows=1)
+    )
+    art, policy = open_artifact(store / "merged4"), load_policy(open_artifact(store / "strong"))
     assert art.manifest.quantization.bits == 4
     row = open_artifact(store / "data").read_jsonl("sft_validation")[0]
     turn = merge.encode_rows([row], policy, 512).tokens[0]
@@ -41,7 +45,7 @@ def test_the_measured_kl_is_that_of_the_two_models(store):
     p, q = (x - np.log(np.exp(x).sum(axis=-1, keepdims=True)) for x in (p, q))
     kl = (np.exp(p) * (p - q)).sum(axis=-1).mean()
     assert art.details.merge.kl == pytest.approx(kl, rel=1e-2)
-    assert kl > 1e-6
+    assert kl > 1e-4
 
 
 def test_a_lossy_merge_is_refused_unless_forced(store):
@@ -52,3 +56,21 @@ def test_a_lossy_merge_is_refused_unless_forced(store):
     assert not config.out.exists()
     merge.run(config.model_copy(update={"force": True}))
     assert open_artifact(config.out).details.merge.kl > 0.0
+
+
+def test_matrices_without_an_adapter_keep_their_codes(store, make_config):
+    train.run(make_config(store / "few", targets=("q_proj",), layers=1, max_steps=2))
+    merge.run(MergeConfig(policy=store / "few", bits=4, group_size=32, out=store / "few4", max_kl=99.0))
+    base, merged = (mx.load(str(store / name / "model.safetensors")) for name in ("base", "few4"))
+    changed = {name for name, value in base.items() if not mx.array_equal(value, merged[name])}
+    assert changed <= {f"model.layers.1.self_attn.q_proj.{part}" for part in ("weight", "scales", "biases")}
+    assert set(base) == set(merged)
+
+
+def test_fold_by_hand():
+    linear = nn.Linear(2, 1, bias=True)
+    linear.weight, linear.bias = mx.array([[1.0, 2.0]]), mx.array([0.5])
+    # W + 2 · (A B)ᵀ with A = (1, 3)ᵀ, B = (0.25): (1 + 0.5, 2 + 1.5)
+    merged = merge.fold(linear, [(mx.array([[1.0], [3.0]]), mx.array([[0.25]]), 2.0)])
+    assert merged.weight.tolist() == [[1.5, 3.5]]
+    assert merged.bias.tolist() == [0.5]

@@ -5,7 +5,7 @@ base + adapters on held-out answers: exact KL(merged ‖ base + adapters) a toke
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +63,7 @@ def run(config: MergeConfig) -> int:
         inputs={"base": base, "policy": policy, "dataset": data},
         overwrite=config.overwrite,
     ) as draft:
-        model, model_config, tokenizer = merged_model(policy, base)
-        model, stored = store_form(model, model_config, config.bits, config.group_size)
+        model, stored, tokenizer = merged_model(policy, base, config.bits, config.group_size)
         write_model(draft, model, stored)
         write_tokenizer(draft, tokenizer)
         del model
@@ -109,14 +108,42 @@ def run(config: MergeConfig) -> int:
     return 0
 
 
-def merged_model(policy: Artifact, base: Artifact) -> tuple[nn.Module, dict[str, Any], Any]:
-    """Give the dense fp32 model W + scale · A B, its config without quantization, and its tokenizer."""
-    resident = load_base(base.path, Compute(mx.float32, dense=True))
-    for adapter in policy_adapters(policy):
-        resident.fold(adapter)
+def merged_model(policy: Artifact, base: Artifact, bits: int, group_size: int) -> tuple[nn.Module, dict[str, Any], Any]:
+    """Give the model W + Σ scale · (A B)ᵀ in its storage form, its config, and its tokenizer.
+
+    One matrix at a time is made dense in fp32. Matrices without an adapter keep their codes where the base is already
+    stored as asked.
+    """
+    resident = load_base(base.path, Compute(mx.bfloat16, dense=False))
+    same = quantization_record(resident.config) == {"bits": bits, "group_size": group_size}
+    adapters = policy_adapters(policy)
+    for name, module in resident.maps.items():
+        worn = [(*pair, a.scale) for a in adapters if (pair := a.pair(name)) is not None]
+        if worn:
+            linear = fold(module.base, worn)
+            fits = linear.weight.shape[-1] % group_size == 0
+            module.base = linear.to_quantized(group_size, bits) if same and fits else linear
+            mx.eval(module.base.parameters())
     unwrap(resident.model, resident.maps)
-    config = {k: v for k, v in resident.config.items() if k not in ("quantization", "quantization_config")}
-    return resident.model, config, resident.tokenizer
+    model, config = store_form(resident.model, resident.config, bits, group_size)
+    return model, config, resident.tokenizer
+
+
+def fold(linear: nn.Module, worn: Sequence[tuple[mx.array, mx.array, float]]) -> nn.Linear:
+    """Give a dense bf16 map whose weight has the adapters (A [in, r], B [r, out], scale) in it, added in fp32."""
+    weight = linear.weight
+    if isinstance(linear, nn.QuantizedLinear):
+        scales, biases = (linear[part].astype(mx.float32) for part in ("scales", "biases"))
+        weight = mx.dequantize(weight, scales, biases, linear.group_size, linear.bits)
+    weight = weight.astype(mx.float32)
+    for a, b, scale in worn:
+        weight = weight + scale * (a @ b).T
+    bias = linear.get("bias")
+    dense = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    dense.weight = weight.astype(mx.bfloat16)
+    if bias is not None:
+        dense.bias = bias
+    return dense
 
 
 def unwrap(model: nn.Module, maps: Mapping[str, AdaptedLinear]) -> None:

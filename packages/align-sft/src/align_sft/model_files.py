@@ -40,6 +40,7 @@ def store_form(model: nn.Module, config: JsonDict, bits: int, group_size: int) -
         was = config.get("quantization") or {}
         if (was.get("bits"), was.get("group_size"), was.get("mode", "affine")) == (bits, group_size, "affine"):
             return model, {**stored, "quantization": config["quantization"]}
+        model.set_dtype(mx.float32)  # so that scale · code + bias is exact, and rounded once
         model = dequantize_model(model)
     model.set_dtype(mx.bfloat16)
     stored["torch_dtype"] = "bfloat16"
