@@ -69,13 +69,16 @@ class Scorer:
         return self.score([encode_turn(base.tokenizer, p, r, base.end_tokens) for p, r in turns]).tolist()
 
 
-def load_scorer(rm: Artifact, resident: Resident | None = None, compute: Compute | None = None) -> Scorer:
+def load_scorer(
+    rm: Artifact, resident: Resident | None = None, compute: Compute | None = None, *, token_budget: int = 8192
+) -> Scorer:
     """Load a reward model, over a base already in memory if it is the one the model was trained on.
 
     Args:
         rm: a reward_model artifact.
         resident: the base with the reward model's backbone (for backbone ``policy``: the SFT policy) loaded.
         compute: the compute form if the base has to be loaded.
+        token_budget: padded tokens of one forward pass.
     """
     details = rm.details
     if resident is None:
@@ -83,4 +86,5 @@ def load_scorer(rm: Artifact, resident: Resident | None = None, compute: Compute
         resident = load_policy(rm.input("policy"), compute) if policy else load_base(rm.input("base").path, compute)
     adapter, _ = lora.load(rm.file("adapter"))
     head = {k: v.astype(mx.float32) for k, v in mx.load(str(rm.file("head"))).items()}
-    return Scorer(resident, adapter, head, Calibration(details.calibration.mean, details.calibration.std))
+    calibration = Calibration(details.calibration.mean, details.calibration.std)
+    return Scorer(resident, adapter, head, calibration, token_budget)

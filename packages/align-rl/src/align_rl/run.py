@@ -49,7 +49,8 @@ def run(config: RLConfig) -> int:
         start = time.perf_counter()
         compute = choose(config.compute_form, config.compute_dtype)
         resident = load_policy(sft, compute)
-        scorer = load_scorer(rm, resident if rm.details.backbone == "policy" else None, compute)
+        shared = resident if rm.details.backbone == "policy" else None
+        scorer = load_scorer(rm, shared, compute, token_budget=config.token_budget)
         method = make_method(config, resident, scorer)
         rows = rl_data.load(data, resident, config)
         state = TrainState.start(method.params(mx.random.key(config.seed)))
