@@ -8,6 +8,7 @@ mlx-lm's names (``model.layers.3.self_attn.q_proj.lora_a``). The map becomes ``y
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 from mlx import nn
@@ -106,7 +107,7 @@ def block_index(name: str) -> int:
     return int(parts[parts.index("layers") + 1])
 
 
-def _tree(flat: Mapping[str, nn.Module]) -> dict:
+def _tree(flat: Mapping[str, nn.Module]) -> dict[str, Any]:
     from mlx.utils import tree_unflatten
 
     return tree_unflatten(list(flat.items()))

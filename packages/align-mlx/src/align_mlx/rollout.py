@@ -112,8 +112,8 @@ def _decode(
     for t in range(steps):
         tokens = inverse_cdf(logits, mx.array(draws_BT[alive, t]), temperature)
         seen = np.array(tokens)
-        for row, token in zip(alive, seen, strict=True):
-            sampled[row].append(int(token))
+        for place, token in zip(alive, seen, strict=True):
+            sampled[place].append(int(token))
         going = ~np.isin(seen, ends)
         if t == steps - 1 or not going.any():
             break

@@ -34,8 +34,8 @@ def uniforms(seed: int, iteration: int, prompts_B: np.ndarray, answers_B: np.nda
         fp32 [B, T] in [0, 1), with 24 random bits each.
     """
     with np.errstate(over="ignore"):
-        state = _mix(np.uint64(seed) + _GOLDEN)
-        state = _mix(state + np.uint64(iteration) * _GOLDEN + _GOLDEN)
+        state = _mix(np.array(seed, np.uint64) + _GOLDEN)
+        state = _mix(state + np.array(iteration, np.uint64) * _GOLDEN + _GOLDEN)
         rows = _mix(state + np.asarray(prompts_B).astype(np.uint64) * _GOLDEN + _GOLDEN)
         rows = _mix(rows + np.asarray(answers_B).astype(np.uint64) * _GOLDEN + _GOLDEN)
         cells = _mix(rows[:, None] + (np.arange(steps, dtype=np.uint64) + np.uint64(1)) * _GOLDEN)

@@ -59,7 +59,9 @@ def load(data: Artifact, resident: Resident, config: RLConfig) -> RLData:
 def _prompts(
     data: Artifact, split: str, resident: Resident, config: RLConfig, most: int | None = None
 ) -> tuple[list[Prompt], list[str], int]:
-    kept, ids, dropped = [], [], 0
+    kept: list[Prompt] = []
+    ids: list[str] = []
+    dropped = 0
     for row in data.read_jsonl(f"prompts_{split}"):
         tokens = encode_prompt(resident.tokenizer, row["prompt"])
         if len(tokens) > config.max_prompt_length:

@@ -1,7 +1,7 @@
 """Evaluation points: the policy measured on fixed validation prompts, and what is kept of it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 from align_mlx import adapters as lora
+from align_mlx.adapters import Params
 from align_mlx.chat import Tokens, decode_response
 from align_mlx.perplexity import perplexity
 from align_mlx.resident import Resident
@@ -50,7 +51,7 @@ class Evaluator:
     config: RLConfig
     folder: Path
     points: list[dict[str, Any]] = field(default_factory=list)
-    best: tuple[Point, Mapping[str, mx.array]] | None = None
+    best: tuple[Point, Params] | None = None
 
     def __call__(self, state: TrainState, target: float) -> dict[str, Any]:
         """Measure the state's policy, keep its adapter and responses, and remember it if it is the best."""

@@ -73,7 +73,7 @@ def train(
             pull_back(state, decision.shrink)
         state.iteration = iteration + 1
         state.memory |= {"control": asdict(decision), "method": method.memory()}
-        record = {"iteration": state.iteration, **facts, **experience.facts, **mean_of(updates)}
+        record: Record = {"iteration": state.iteration, **facts, **experience.facts, **mean_of(updates)}
         record |= {"target_kl": target, "learning_rate": learning_rate, "updates": len(updates)}
         record |= {
             "controller_actions": decision.actions,

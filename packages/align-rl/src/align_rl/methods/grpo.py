@@ -85,4 +85,5 @@ class GRPO:
 
     def recall(self, memory: dict[str, Any]) -> None:
         """Take the running mean and std back."""
-        self.normalizer = ScoreNormalizer(*memory["normalizer"], alpha=self.config.normalizer_alpha)
+        mean, std = memory["normalizer"]
+        self.normalizer = ScoreNormalizer(mean, std, self.config.normalizer_alpha)

@@ -89,7 +89,7 @@ class PPO:
         config = self.config
         true_entropy = config.entropy == "true"
         loss_BT, stats, facts = surrogate(self.resident, config, params, part, entropy=true_entropy)
-        entropy_BT = stats.entropy_BT if true_entropy else sampled_entropy(stats.logprobs_BT)
+        entropy_BT = sampled_entropy(stats.logprobs_BT) if stats.entropy_BT is None else stats.entropy_BT
         values_BT = self.values(params, part.batch)
         value_BT = value_loss(values_BT, part.returns_BT, part.old_values_BT, value_clip=config.value_clip)
         total_BT = loss_BT + config.value_coef * value_BT - config.entropy_coef * entropy_BT
