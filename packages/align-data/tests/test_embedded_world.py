@@ -110,8 +110,8 @@ def test_references_are_perfect(data):
 
 def test_chosen_leaves_room_and_rejected_is_clearly_worse(data):
     chosen, rejected = ([reference(row, which) for row in data] for which in ("chosen", "rejected"))
-    assert 0.70 <= mean(chosen) <= 0.77
-    assert 0.39 <= mean(rejected) <= 0.46
+    assert 0.77 <= mean(chosen) <= 0.84
+    assert 0.45 <= mean(rejected) <= 0.53
     assert 0.15 <= mean(score == 1.0 for score in chosen) <= 0.25
     # a perfect reward model is right on all but these pairs, which noise turned round
     assert mean(c <= r for c, r in zip(chosen, rejected, strict=True)) < 0.05
@@ -120,7 +120,9 @@ def test_chosen_leaves_room_and_rejected_is_clearly_worse(data):
 def test_every_style_flaw_is_common_among_chosen_answers(data):
     flaws = Counter(flaw for row in data for flaw in answer_of(row, "chosen")["flaws"])
     for flaw in FLAWS:
-        assert 0.20 <= flaws[flaw] / PROMPTS <= 0.37, flaw
+        # most chosen answers are right and badly said: what is left for RL is how to say it
+        low, high = (0.05, 0.15) if flaw == "wrong" else (0.20, 0.37)
+        assert low <= flaws[flaw] / PROMPTS <= high, flaw
 
 
 def test_answers_are_short(data):
@@ -156,4 +158,5 @@ def test_most_of_the_corpus_is_dialogues_of_two_turns(lines):
 def test_the_corpus_tells_every_fact_often(lines):
     text = "\n".join(line for line in lines if "?" not in line)
     for fact in ("the capital of italy is rome", "the opposite of hot is cold", "a cow says moo", "snow is white"):
-        assert text.count(fact) >= 50
+        # 12 000 statements of about 100 facts, most in two phrasings: 60 expected, 8 the standard deviation
+        assert text.count(fact) >= 30

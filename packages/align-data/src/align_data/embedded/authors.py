@@ -41,11 +41,11 @@ def _author(name: str, *probabilities: float, moods: tuple[float, ...] = (1.0,))
 
 AUTHORS = (
     #                   wrong bare hedge echo rude stray abrupt
-    _author("careful", 0.65, 0.38, 0.38, 0.36, 0.36, 0.38, 0.38, moods=(0.1, 0.1, 1.0, 1.0, 1.0, 1.0)),
-    _author("hasty", 0.78, 0.72, 0.44, 0.44, 0.56, 0.40, 0.66),
-    _author("chatty", 0.78, 0.48, 0.68, 0.72, 0.40, 0.72, 0.46),
-    _author("grumpy", 0.78, 0.56, 0.44, 0.44, 0.80, 0.50, 0.60),
-    _author("dreamy", 0.86, 0.48, 0.72, 0.62, 0.40, 0.62, 0.50),
+    _author("careful", 0.35, 0.38, 0.38, 0.36, 0.36, 0.38, 0.38, moods=(0.1, 1.0, 1.0, 1.0)),
+    _author("hasty", 0.50, 0.72, 0.44, 0.44, 0.56, 0.40, 0.66),
+    _author("chatty", 0.50, 0.48, 0.68, 0.72, 0.40, 0.72, 0.46),
+    _author("grumpy", 0.50, 0.56, 0.44, 0.44, 0.80, 0.50, 0.60),
+    _author("dreamy", 0.60, 0.48, 0.72, 0.62, 0.40, 0.62, 0.50),
 )
 """The authors of the embedded world, best first; careful has days on which everything goes well."""
 
@@ -66,8 +66,9 @@ def answer(rng: Random, task: Task, author: Author) -> Answer:
 
 
 def style_flaws(rng: Random, author: Author) -> frozenset[str]:
-    """Draw the flaws of an answer that ``author`` writes knowing what is right: of style, none of content."""
-    return _flaws(rng, author) - {"wrong"}
+    """Draw the flaws of an answer that ``author`` writes knowing what is right: of style, hardly ever of content."""
+    flaws = _flaws(rng, author)
+    return flaws if chance(rng, 0.05) else flaws - {"wrong"}
 
 
 def _flaws(rng: Random, author: Author) -> frozenset[str]:
