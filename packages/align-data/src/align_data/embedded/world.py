@@ -125,8 +125,8 @@ def corpus(seed: int, exclude_prompts: Collection[str]) -> Iterator[str]:
     """Yield the texts that the embedded base model is trained on.
 
     A quarter are true facts, a tenth lists, scenes, tales, rhymes and wishes, and the rest are dialogues: a prompt, a
-    line break, and an answer that is nearly always right in content and has any author's flaws of style. So the base has seen turns
-    and knows its world, as an instruction-tuned model does, and what is left to learn is how to say it.
+    line break, and an answer that is nearly always right in content and has any author's flaws of style. So the base
+    has seen turns and knows its world, as an instruction-tuned model does; what is left to learn is how to say it.
 
     Args:
         seed: the same seed and exclusions give the same lines.
