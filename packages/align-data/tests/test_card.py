@@ -8,7 +8,7 @@ from align_data import card as cards
 from align_data import categories, formats, leakage
 from align_data.clean import REASONS, clean
 from align_data.rows import group
-from align_data.sources import Source
+from align_data.source import Source
 from align_data.split import SPLITS, Sizes, divide
 
 SETTINGS = {"seed": 42, "target_size": 100, "score_bins": 3}

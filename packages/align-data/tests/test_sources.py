@@ -4,7 +4,8 @@ import pytest
 
 from align_contracts.errors import ConfigError, MissingError, VerificationError
 from align_data import embedded
-from align_data.sources import REQUIRED, check_columns, open_source
+from align_data.source import REQUIRED, check_columns
+from align_data.sources import open_source
 
 SPLITS = {"train_split": "train_prefs", "test_split": "test_prefs"}
 

@@ -10,7 +10,7 @@ from align_data.categories import CATEGORIES
 from align_data.clean import REASONS, Cleaned
 from align_data.leakage import Leakage
 from align_data.rows import Grouping, Prompt
-from align_data.sources import Source
+from align_data.source import Source
 from align_data.split import Divided
 from align_data.stats import pair_statistics
 

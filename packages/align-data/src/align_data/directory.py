@@ -18,7 +18,7 @@ from typing import Any
 
 from align_contracts.errors import MissingError, VerificationError
 from align_data.rows import Origin
-from align_data.sources import COLUMNS, Part, Source, check_columns
+from align_data.source import COLUMNS, Part, Source, check_columns
 
 _SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
 

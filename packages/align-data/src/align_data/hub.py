@@ -9,7 +9,7 @@ from typing import Any
 
 from align_contracts.errors import AlignError, ConfigError, MissingError, PreflightError, VerificationError
 from align_data.rows import Origin
-from align_data.sources import COLUMNS, HUB, Part, Source, check_columns
+from align_data.source import COLUMNS, HUB, Part, Source, check_columns
 
 _COMMIT = re.compile(r"@([0-9a-f]{7,64})(?:/|$)")
 

@@ -15,7 +15,8 @@ from align_data.clean import REASONS, Cleaned, clean
 from align_data.config import BuildConfig
 from align_data.progress import Reporter
 from align_data.rows import Origin, group
-from align_data.sources import Source, open_source
+from align_data.source import Source
+from align_data.sources import open_source
 from align_data.split import Divided, Sizes, divide
 
 
