@@ -20,6 +20,7 @@ from align_rl.loop import (
     update,
 )
 from align_rl.methods.actor import surrogate
+from align_rl.rollout import collect
 
 METHODS = ["ppo", "grpo"]
 
@@ -318,6 +319,37 @@ def test_a_critic_learns_while_the_actor_waits(configure, training, start):
     after, _, _ = training(config)
     moved = {k.split(".")[0] for k, v in before.params.items() if not mx.array_equal(after.params[k], v)}
     assert moved == {"critic", "head"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rollout_and_update_must_score_alike(configure, training, monkeypatch, method):
+    def skewed(*arguments, **named):
+        rollout = collect(*arguments, **named)
+        return replace(rollout, logprobs_BT=rollout.logprobs_BT - 2e-4)
+
+    monkeypatch.setattr("align_rl.loop.collect", skewed)
+    with pytest.raises(DivergedError, match="first minibatch of iteration 1"):
+        training(configure(method))
+
+
+def test_a_tensor_that_the_loss_does_not_reach_ends_the_run(configure, start, monkeypatch):
+    config = configure("grpo", minibatches=1)
+    model, state, rollout = start(config)
+    state = TrainState.start({**state.params, "actor.stray": mx.ones(1)})
+    experience = model.experience(rollout, state.params, 0.0)
+    for _ in range(2):  # at a rate so small that the ratio stays 1
+        update(model, experience, rollout, config, state, 1e-9)
+    assert state.memory["proof"]["waiting"] == {"actor.stray": 2}
+    with pytest.raises(DivergedError, match=r"29 trainable tensors.*none for actor\.stray"):
+        update(model, experience, rollout, config, state, 1e-9)
+
+
+def test_updates_without_reward_variance_prove_nothing(configure, start):
+    config = configure("grpo", minibatches=1)
+    model, state, rollout = start(config)
+    rollout = replace(rollout, scores_B=np.full_like(rollout.scores_B, 2.0))
+    update(model, model.experience(rollout, state.params, 0.0), rollout, config, state, 1e-3)
+    assert state.memory["proof"]["live_updates"] == state.memory["proof"]["alive"] == 0
 
 
 def test_a_reward_that_is_not_finite_ends_the_run(configure, start, resident, scorer):

@@ -12,6 +12,7 @@ from align_mlx.chat import Tokens, encode_prompt
 from align_mlx.compute import Compute
 from align_mlx.resident import load_policy, policy_adapters
 from align_mlx.reward import load_scorer
+from align_rl.code_size import method_lines
 from align_rl.run import run
 
 
@@ -54,6 +55,11 @@ def test_a_run_publishes_a_whole_policy(published, method):
     } <= measured  # fmt: skip
     assert art.metric("iterations") == 3
     assert art.metric("prompts_dropped") == 1
+    assert art.metric("first_ratio_error") == max(r["first_ratio_error"] for r in art.read_jsonl("log")) < 1e-4
+    # 2 blocks of 7 linear maps with A and B; PPO has as many again, and its head's weight and bias.
+    liveness = {"live_updates": 6, "alive": {"grpo": 28, "ppo": 58}[method], "waiting": {}}
+    assert art.manifest.extensions["gradient_liveness"] == liveness
+    assert art.manifest.extensions["lines_of_code"] == method_lines(method)
 
 
 @pytest.mark.parametrize("method", METHODS)

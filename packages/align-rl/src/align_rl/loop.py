@@ -15,9 +15,10 @@ from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt
 from align_mlx.train_state import TrainState, warmup
 from align_rl.algorithms.controller import Control, control, phased_target
+from align_rl.algorithms.proofs import RATIO_TOLERANCE, Proof
 from align_rl.config import RLConfig
 from align_rl.measures import Clock, rollout_facts
-from align_rl.methods.actor import ACTOR, actor_adapter, pull_back
+from align_rl.methods.actor import ACTOR, RATIO_ERROR, actor_adapter, pull_back
 from align_rl.methods.base import Experience, Method
 from align_rl.rollout import Rollout, collect
 
@@ -96,15 +97,20 @@ def update(
 ) -> list[dict[str, float]]:
     """Take the iteration's optimizer steps; give each step's facts."""
     gradient = mx.value_and_grad(method.loss)
-    steps = []
+    rate = rates(config, state.iteration, learning_rate)
+    proof = Proof(**state.memory.get("proof", {}))
+    steps: list[dict[str, float]] = []
     for epoch in range(config.ppo_epochs):
         for index in minibatches(rollout, config, state.iteration, epoch):
             grads, facts = accumulate(gradient, state.params, experience, index, rollout, method, config)
             require_finite(state.iteration, loss=facts["loss"])
-            facts["grad_norm"] = state.update(
-                grads, rates(config, state.iteration, learning_rate), config.max_grad_norm
-            )
+            if not steps:  # the policy is still the one that sampled
+                proof = proof.ratio(facts[RATIO_ERROR], RATIO_TOLERANCE[method.resident.compute.dtype], state.iteration)
+            if np.ptp(rollout.scores_B) > 0 and mx.any(experience.advantages_BT[mx.array(index)] != 0).item():
+                proof = proof.gradients(grads, rate)
+            facts["grad_norm"] = state.update(grads, rate, config.max_grad_norm)
             steps.append(facts)
+    state.memory["proof"] = asdict(proof)
     return steps
 
 
@@ -131,7 +137,8 @@ def accumulate(
         grads = {k: grads[k] + g for k, g in grad.items()} if grads else grad
         mx.eval(grads, loss, parts)
         for name, value in {"loss": loss, **parts}.items():
-            facts[name] = facts.get(name, 0.0) + value.item()
+            seen = facts.get(name, 0.0)
+            facts[name] = max(seen, value.item()) if name == RATIO_ERROR else seen + value.item()
     return grads, facts
 
 
@@ -183,5 +190,5 @@ def mean_of(steps: list[dict[str, float]]) -> dict[str, float]:
     """Average the steps' facts by name; the first step's ratio error is kept apart (it must be about 0)."""
     if not steps:
         return {}
-    means = {k: float(np.mean([s[k] for s in steps])) for k in steps[0] if k != "ratio_error"}
-    return {**means, "first_ratio_error": steps[0]["ratio_error"]}
+    means = {k: float(np.mean([s[k] for s in steps])) for k in steps[0] if k != RATIO_ERROR}
+    return {**means, "first_ratio_error": steps[0][RATIO_ERROR]}

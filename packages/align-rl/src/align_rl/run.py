@@ -17,6 +17,7 @@ from align_mlx.resident import Resident, load_policy
 from align_mlx.reward import Scorer, load_scorer
 from align_mlx.train_state import TrainState
 from align_rl import data as rl_data
+from align_rl.code_size import method_lines
 from align_rl.config import GRPOConfig, PPOConfig, RLConfig
 from align_rl.evaluation import Evaluator
 from align_rl.loop import Record, train
@@ -114,6 +115,11 @@ def write(draft: Any, sft: Artifact, evaluator: Evaluator, method: Method, state
         draft.metric(name, chosen[name], step=point.iteration, n=len(evaluator.prompts))
     draft.metric("iterations", state.iteration)
     draft.metric("controller_actions", state.memory["control"]["actions"])
+    proof = state.memory.get("proof")
+    if proof is not None:
+        draft.metric("first_ratio_error", proof["first_ratio_error"])
+        draft.extensions["gradient_liveness"] = {k: proof[k] for k in ("live_updates", "alive", "waiting")}
+    draft.extensions["lines_of_code"] = method_lines(method.name)
     draft.seeds = [config.seed]
     draft.details = {
         "method": method.name,

@@ -1,5 +1,7 @@
 """The half that both methods share: the actor's log-probs and its clipped surrogate on a minibatch."""
 
+from collections.abc import Mapping
+
 import mlx.core as mx
 
 from align_mlx.adapters import Adapter, Params
@@ -11,6 +13,8 @@ from align_rl.config import RLConfig
 from align_rl.methods.base import Experience
 
 ACTOR = "actor."
+RATIO_ERROR = "ratio_error"
+"""The one fact that is a maximum over tokens (it is 0 on padding) and over micro-batches; the others add up."""
 
 
 def part_of(params: Params, prefix: str) -> Params:
@@ -58,6 +62,11 @@ def surrogate(
         "policy_loss": loss_BT,
         "clip_fraction": clipped_BT,
         "approx_kl": mx.exp(log_ratio_BT) - 1.0 - log_ratio_BT,
-        "ratio_error": mx.abs(ratio_BT - 1.0),
+        RATIO_ERROR: mx.abs(ratio_BT - 1.0),
     }
     return loss_BT, stats, facts
+
+
+def weigh(facts_BT: Mapping[str, mx.array], weights_BT: mx.array) -> dict[str, mx.array]:
+    """Give Σ w·fact of each per-token fact, but the largest ratio error of a real token."""
+    return {k: v_BT.max() if k == RATIO_ERROR else (v_BT * weights_BT).sum() for k, v_BT in facts_BT.items()}

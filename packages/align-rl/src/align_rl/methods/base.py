@@ -7,6 +7,7 @@ import mlx.core as mx
 
 from align_mlx.adapters import Params
 from align_mlx.batching import Batch
+from align_mlx.resident import Resident
 from align_rl.rollout import Rollout
 
 
@@ -50,6 +51,7 @@ class Method(Protocol):
     """PPO or GRPO."""
 
     name: str
+    resident: Resident
     answers: int
     """Answers a prompt."""
 

@@ -13,7 +13,7 @@ from align_rl.algorithms.kl import k1
 from align_rl.algorithms.normalizer import ScoreNormalizer
 from align_rl.algorithms.surrogate import token_weights
 from align_rl.config import GRPOConfig
-from align_rl.methods.actor import ACTOR, surrogate
+from align_rl.methods.actor import ACTOR, surrogate, weigh
 from align_rl.methods.base import Experience
 from align_rl.rollout import Rollout
 
@@ -73,7 +73,7 @@ class GRPO:
         """L_CLIP: the clipped surrogate alone; KL is held from outside."""
         sequence = self.config.loss_type == "gspo"
         loss_BT, _, facts = surrogate(self.resident, self.config, params, part, sequence=sequence)
-        return (loss_BT * weights_BT).sum(), {k: (v * weights_BT).sum() for k, v in facts.items()}
+        return (loss_BT * weights_BT).sum(), weigh(facts, weights_BT)
 
     def diagnose(self, rollout: Rollout, params: Params) -> dict[str, mx.array]:
         """Nothing: a single answer has no group."""

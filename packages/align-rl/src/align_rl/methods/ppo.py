@@ -15,7 +15,7 @@ from align_rl.algorithms.masked import masked_whiten
 from align_rl.algorithms.ppo import explained_variance, sampled_entropy, value_loss
 from align_rl.algorithms.surrogate import token_weights
 from align_rl.config import PPOConfig
-from align_rl.methods.actor import ACTOR, part_of, surrogate
+from align_rl.methods.actor import ACTOR, part_of, surrogate, weigh
 from align_rl.methods.base import Experience
 from align_rl.rollout import Rollout, by_budget
 
@@ -94,7 +94,7 @@ class PPO:
         value_BT = value_loss(values_BT, part.returns_BT, part.old_values_BT, value_clip=config.value_clip)
         total_BT = loss_BT + config.value_coef * value_BT - config.entropy_coef * entropy_BT
         facts = {**facts, "value_loss": value_BT, "entropy": entropy_BT}
-        return (total_BT * weights_BT).sum(), {k: (v * weights_BT).sum() for k, v in facts.items()}
+        return (total_BT * weights_BT).sum(), weigh(facts, weights_BT)
 
     def diagnose(self, rollout: Rollout, params: Params) -> dict[str, mx.array]:
         """Give the critic's values and the whitened advantages."""
