@@ -92,8 +92,11 @@ def test_require_finite_names_the_value(value):
 
 
 def test_mean_of_steps():
-    steps = [{"loss": 1.0, "ratio_error": 1e-6}, {"loss": 2.0, "ratio_error": 0.5}]
-    assert mean_of(steps) == {"loss": 1.5, "first_ratio_error": 1e-6}
+    steps = [
+        {"loss": 1.0, "ratio_error": 1e-6, "ratio_error_max": 2e-6},
+        {"loss": 2.0, "ratio_error": 0.5, "ratio_error_max": 0.7},
+    ]
+    assert mean_of(steps) == {"loss": 1.5, "first_ratio_error": 1e-6, "first_ratio_error_max": 2e-6}
     assert mean_of([]) == {}
 
 
@@ -268,7 +271,7 @@ def test_the_log_of_a_run(configure, training, method):
     assert [r["updates"] for r in log] == [2, 2, 2]
     assert log[0]["kl"] == 0.0  # the first rollout is the reference's own
     assert log[0]["learning_rate"] == pytest.approx(0.005)
-    assert all(r["first_ratio_error"] < 1e-4 for r in log)
+    assert all(0 <= r["first_ratio_error"] <= r["first_ratio_error_max"] < 1e-4 for r in log)
     assert all(r["kl"] >= 0 for r in log)
     json.dumps(log, allow_nan=False)
     extra = {"value_loss", "entropy", "explained_variance"} if method == "ppo" else {"silent_groups", "normalizer_mean"}

@@ -18,7 +18,7 @@ from align_rl.algorithms.controller import Control, control, phased_target
 from align_rl.algorithms.proofs import RATIO_TOLERANCE, Proof
 from align_rl.config import RLConfig
 from align_rl.measures import Clock, rollout_facts
-from align_rl.methods.actor import ACTOR, RATIO_ERROR, actor_adapter, pull_back
+from align_rl.methods.actor import ACTOR, LARGEST, RATIO_ERROR, actor_adapter, pull_back
 from align_rl.methods.base import Experience, Method
 from align_rl.rollout import Rollout, collect
 
@@ -105,7 +105,8 @@ def update(
             grads, facts = accumulate(gradient, state.params, experience, index, rollout, method, config)
             require_finite(state.iteration, loss=facts["loss"])
             if not steps:  # the policy is still the one that sampled
-                proof = proof.ratio(facts[RATIO_ERROR], RATIO_TOLERANCE[method.resident.compute.dtype], state.iteration)
+                tolerance = RATIO_TOLERANCE[method.resident.compute.dtype]
+                proof = proof.ratio(facts[RATIO_ERROR], facts[LARGEST], tolerance, state.iteration)
             if np.ptp(rollout.scores_B) > 0 and mx.any(experience.advantages_BT[mx.array(index)] != 0).item():
                 proof = proof.gradients(grads, rate)
             facts["grad_norm"] = state.update(grads, rate, config.max_grad_norm)
@@ -138,7 +139,7 @@ def accumulate(
         mx.eval(grads, loss, parts)
         for name, value in {"loss": loss, **parts}.items():
             seen = facts.get(name, 0.0)
-            facts[name] = max(seen, value.item()) if name == RATIO_ERROR else seen + value.item()
+            facts[name] = max(seen, value.item()) if name == LARGEST else seen + value.item()
     return grads, facts
 
 
@@ -190,5 +191,6 @@ def mean_of(steps: list[dict[str, float]]) -> dict[str, float]:
     """Average the steps' facts by name; the first step's ratio error is kept apart (it must be about 0)."""
     if not steps:
         return {}
-    means = {k: float(np.mean([s[k] for s in steps])) for k in steps[0] if k != RATIO_ERROR}
-    return {**means, "first_ratio_error": steps[0][RATIO_ERROR]}
+    apart = (RATIO_ERROR, LARGEST)
+    means = {k: float(np.mean([s[k] for s in steps])) for k in steps[0] if k not in apart}
+    return {**means, **{f"first_{k}": steps[0][k] for k in apart}}

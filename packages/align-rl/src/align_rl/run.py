@@ -117,7 +117,8 @@ def write(draft: Any, sft: Artifact, evaluator: Evaluator, method: Method, state
     draft.metric("controller_actions", state.memory["control"]["actions"])
     proof = state.memory.get("proof")
     if proof is not None:
-        draft.metric("first_ratio_error", proof["first_ratio_error"])
+        for name in ("first_ratio_error", "first_ratio_error_max"):
+            draft.metric(name, proof[name])
         draft.extensions["gradient_liveness"] = {k: proof[k] for k in ("live_updates", "alive", "waiting")}
     draft.extensions["lines_of_code"] = method_lines(method.name)
     draft.seeds = [config.seed]

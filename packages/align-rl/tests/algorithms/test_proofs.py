@@ -10,14 +10,14 @@ NONE, SOME = mx.zeros((2, 3)), mx.array([[0.0, 0.0, 0.0], [0.0, -1e-30, 0.0]])
 
 
 def test_the_largest_first_ratio_error_is_kept():
-    proof = Proof().ratio(3e-5, 1e-4, 0).ratio(1e-6, 1e-4, 1)
-    assert proof.first_ratio_error == 3e-5
+    proof = Proof().ratio(3e-5, 4e-5, 1e-4, 0).ratio(1e-6, 5e-4, 1e-4, 1)
+    assert (proof.first_ratio_error, proof.first_ratio_error_max) == (3e-5, 5e-4)
 
 
 @pytest.mark.parametrize("error", [1.1e-4, float("inf"), float("nan")])
 def test_another_ratio_ends_the_run(error):
     with pytest.raises(DivergedError, match="first minibatch of iteration 5") as caught:
-        Proof().ratio(error, 1e-4, 4)
+        Proof().ratio(error, error, 1e-4, 4)
     assert caught.value.exit_code == 4
 
 
@@ -54,5 +54,5 @@ def test_updates_at_rate_zero_do_not_count():
 
 
 def test_it_survives_as_json():
-    proof = Proof().ratio(1e-5, 1e-4, 0).gradients({"a": SOME, "b": NONE}, {"": 0.1})
+    proof = Proof().ratio(1e-5, 1e-5, 1e-4, 0).gradients({"a": SOME, "b": NONE}, {"": 0.1})
     assert Proof(**asdict(proof)) == proof

@@ -22,23 +22,28 @@ class Proof:
     """What has been seen so far; plain numbers and names, so that a resumed run goes on with it.
 
     Attributes:
-        first_ratio_error: largest |ratio − 1| on the first minibatch of any iteration.
+        first_ratio_error: mean |ratio − 1| over the tokens of an iteration's first minibatch, the worst so far.
+        first_ratio_error_max: the same for the largest |ratio − 1| of a token.
         live_updates: updates that could have moved something: advantages not all 0, learning rate not 0.
         alive: how many tensors have had a non-zero gradient.
         waiting: the others, with the live updates that each has been without one.
     """
 
     first_ratio_error: float = 0.0
+    first_ratio_error_max: float = 0.0
     live_updates: int = 0
     alive: int = 0
     waiting: Mapping[str, int] = field(default_factory=dict)
 
-    def ratio(self, error: float, tolerance: float, iteration: int) -> "Proof":
+    def ratio(self, error: float, largest: float, tolerance: float, iteration: int) -> "Proof":
         """Take in |ratio − 1| of an iteration's first minibatch, whose policy is still the one that sampled.
 
+        The mean decides: where products round to bf16 or TF32, one token of thousands may be further off.
+
         Args:
-            error: the measured |ratio − 1|.
-            tolerance: what rounding may give in the compute dtype.
+            error: mean |ratio − 1| over the minibatch's tokens.
+            largest: the largest |ratio − 1|, kept for the record.
+            tolerance: the mean that rounding may give in the compute dtype.
             iteration: from 0, for the message.
 
         Raises:
@@ -53,7 +58,11 @@ class Proof:
                 got=f"{error:.3g}",
                 do="nothing was updated; set --compute-dtype float32 if it is rounding",
             )
-        return replace(self, first_ratio_error=max(self.first_ratio_error, error))
+        return replace(
+            self,
+            first_ratio_error=max(self.first_ratio_error, error),
+            first_ratio_error_max=max(self.first_ratio_error_max, largest),
+        )
 
     def gradients(self, grads: Mapping[str, mx.array], rates: Mapping[str, float]) -> "Proof":
         """Take in the gradients of an update whose advantages were not all 0.

@@ -13,8 +13,8 @@ from align_rl.config import RLConfig
 from align_rl.methods.base import Experience
 
 ACTOR = "actor."
-RATIO_ERROR = "ratio_error"
-"""The one fact that is a maximum over tokens (it is 0 on padding) and over micro-batches; the others add up."""
+RATIO_ERROR, LARGEST = "ratio_error", "ratio_error_max"
+"""The weighted mean of |ratio − 1| and its largest value: the only fact that does not add up over micro-batches."""
 
 
 def part_of(params: Params, prefix: str) -> Params:
@@ -68,5 +68,6 @@ def surrogate(
 
 
 def weigh(facts_BT: Mapping[str, mx.array], weights_BT: mx.array) -> dict[str, mx.array]:
-    """Give Σ w·fact of each per-token fact, but the largest ratio error of a real token."""
-    return {k: v_BT.max() if k == RATIO_ERROR else (v_BT * weights_BT).sum() for k, v_BT in facts_BT.items()}
+    """Give Σ w·fact of each per-token fact, and the largest ratio error (0 on padding)."""
+    sums = {k: (v_BT * weights_BT).sum() for k, v_BT in facts_BT.items()}
+    return {**sums, LARGEST: facts_BT[RATIO_ERROR].max()}
