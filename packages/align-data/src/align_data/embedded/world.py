@@ -16,6 +16,9 @@ from align_data.embedded.draw import bell, chance, pick, several, shuffled
 from align_data.embedded.facts import RELATIONS
 from align_data.embedded.task import Task
 
+GAP = 1.0
+"""How much lower than the best answer, in points of ten, a rejected one scores at least."""
+
 NOISE = 0.3
 """Standard deviation of the noise on a 1-10 score: people do not agree with themselves either."""
 
@@ -47,7 +50,8 @@ def rows(seed: int, prompts: int) -> list[dict[str, Any]]:
     """Make preference rows in the columns of ``ultrafeedback_binarized``, with checks.
 
     Four authors answer each prompt. An answer's score is 1 + 9 times its reference score plus noise, clipped
-    to [1, 10] and rounded to 0.1. The best answer is chosen; rejected is a random other one with a lower score.
+    to [1, 10] and rounded to 0.1. The best answer is chosen; rejected is a random other one that scores at least
+    ``GAP`` lower, so that a preference is more than noise.
 
     Args:
         seed: the same seed gives the same rows, and the first rows are the same for every ``prompts``.
@@ -74,11 +78,11 @@ def rows(seed: int, prompts: int) -> list[dict[str, Any]]:
 
 
 def _row(task: Task, rng: Random) -> dict[str, Any] | None:
-    """Answer one prompt four times and make its row, or None if no answer is worse than the best."""
+    """Answer one prompt four times and make its row, or None if no answer is clearly worse than the best."""
     checks = {"references": [compose(rng, task, frozenset())], "items": task.items()}
     scored = [(given, _score(rng, given.text, checks)) for given in _four(rng, task)]
     best, best_score = max(scored, key=lambda pair: pair[1])
-    worse = [pair for pair in scored if pair[1] < best_score]
+    worse = [pair for pair in scored if pair[1] <= best_score - GAP]
     if not worse:
         return None
     rejected, rejected_score = pick(rng, worse)
