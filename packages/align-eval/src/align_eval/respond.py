@@ -3,6 +3,8 @@
 import hashlib
 from typing import Any
 
+import mlx.core as mx
+
 from align_contracts import Artifact, open_artifact, publish
 from align_contracts.errors import ConfigError
 from align_eval.config import RespondConfig
@@ -21,10 +23,13 @@ def run(config: RespondConfig) -> int:
     share their luck, and a policy that did not learn is still compared with fresh answers.
 
     Raises:
-        ConfigError: a prompt is longer than the limit.
+        ConfigError: the split has no prompt, a prompt is longer than the limit, or policy and reward model do not
+            share a tokenizer.
     """
     policy, data = open_artifact(config.policy, kind="policy"), open_artifact(config.data, kind="dataset")
     rm = open_artifact(config.rm, kind="reward_model") if config.rm else None
+    if rm is not None:
+        require_one_tokenizer(policy, rm)
     inputs = {"policy": policy, "dataset": data, **({"reward_model": rm} if rm else {})}
     if policy.details.form == "residual":
         inputs = {"base": policy.input("base"), **inputs}
@@ -34,6 +39,8 @@ def run(config: RespondConfig) -> int:
         compute = choose(config.compute_form, config.compute_dtype)
         resident = load_policy(policy, compute)
         rows = data.read_jsonl(f"prompts_{config.split}")
+        if not rows:
+            raise ConfigError(f"the {config.split} split of {data.name} has no prompts", do="choose another --split")
         prompts = encode(rows, resident, config)
         with Meter(f"responses of {policy.name}", len(prompts), unit="prompt", quiet=config.quiet) as meter:
             answers = sample(
@@ -46,13 +53,16 @@ def run(config: RespondConfig) -> int:
                 max_rows=config.rollout_rows,
                 tick=lambda done: meter.advance(done - meter.done),
             )
+        tokenizer, ends = resident.tokenizer, resident.end_tokens
+        del resident  # the reward model may need another base: never two in memory
+        mx.clear_cache()
         rewards = load_scorer(rm, compute=compute).score([a.tokens for a in answers]) if rm else [None] * len(rows)
         written = [
             {
                 "prompt_id": row["prompt_id"],
                 "prompt": row["prompt"],
                 "category": row["category"],
-                "response": decode_response(resident.tokenizer, list(a.tokens.response), resident.end_tokens),
+                "response": decode_response(tokenizer, list(a.tokens.response), ends),
                 "tokens": list(a.tokens.response),
                 "length": len(a.tokens.response),
                 "truncated": a.truncated,
@@ -92,6 +102,21 @@ def encode(rows: list[dict[str, Any]], resident: Resident, config: RespondConfig
             )
         prompts.append(Prompt(ids, prompt_number(row["prompt_id"])))
     return prompts
+
+
+def require_one_tokenizer(policy: Artifact, rm: Artifact) -> None:
+    """Raise ConfigError where the policy's token ids would mean something else to the reward model."""
+    ours, theirs = (
+        artifact.manifest.tokenizer_digest or artifact.input("base").manifest.tokenizer_digest
+        for artifact in (policy, rm)
+    )
+    if ours and theirs and ours != theirs:
+        raise ConfigError(
+            f"{policy.name} and the reward model {rm.name} have different tokenizers",
+            expected=ours,
+            got=theirs,
+            do="pass a reward model on the policy's own base",
+        )
 
 
 def draw_seed(policy: Artifact, sampling_seed: int) -> int:
