@@ -111,7 +111,7 @@ def test_references_are_perfect(data):
 def test_chosen_leaves_room_and_rejected_is_clearly_worse(data):
     chosen, rejected = ([reference(row, which) for row in data] for which in ("chosen", "rejected"))
     assert 0.77 <= mean(chosen) <= 0.84
-    assert 0.45 <= mean(rejected) <= 0.53
+    assert 0.42 <= mean(rejected) <= 0.50
     assert 0.15 <= mean(score == 1.0 for score in chosen) <= 0.25
     # a perfect reward model is right on all but these pairs, which noise turned round
     assert mean(c <= r for c, r in zip(chosen, rejected, strict=True)) < 0.05
