@@ -187,6 +187,22 @@ class TestPPO:
         np.testing.assert_array_equal(found["advantages"], experience.advantages_BT)
 
 
+@pytest.mark.parametrize("method", ["ppo", "grpo"])
+def test_masked_answers_give_no_gradient_at_all(configure, start, method):
+    # Not through the entropy or the critic either, and not through a denominator: as if they had not been sampled.
+    config = configure(method, mask_truncated=True, max_response_length=4, batch_size=8)
+    trainer, state, rollout = start(config)
+    kept = np.flatnonzero(rollout.truncated_B == 0)
+    assert 0 < len(kept) < len(rollout.answers)
+    whole = trainer.experience(rollout, state.params, 0.0)
+    alone = whole.rows(mx.array(kept))
+    found, expected = (
+        mx.grad(lambda p, e=e: trainer.loss(p, e, trainer.weights(e))[0])(state.params) for e in (whole, alone)
+    )
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=2e-6, err_msg=name)
+
+
 def test_rows_of_an_experience_are_its_rows(configure, start):
     method, state, rollout = start(configure("ppo"))
     whole = method.experience(rollout, state.params, 0.0)

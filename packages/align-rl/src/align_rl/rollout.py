@@ -40,6 +40,11 @@ class Rollout:
         """1 where an answer was cut at the length limit."""
         return np.array([a.truncated for a in self.answers], np.float64)
 
+    def learn_BT(self, mask_truncated: bool) -> mx.array:
+        """Give the mask of the tokens that learn: all real ones, or those of answers that ended by themselves."""
+        kept_B1 = mx.array((1.0 - self.truncated_B).astype(np.float32))[:, None]
+        return self.batch.mask_BT * kept_B1 if mask_truncated else self.batch.mask_BT
+
 
 def collect(
     resident: Resident,

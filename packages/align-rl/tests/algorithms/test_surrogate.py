@@ -99,6 +99,15 @@ def test_token_weights_give_the_papers_means(aggregation):
     assert not weights[MASK == 0].any()
 
 
+@pytest.mark.parametrize(("aggregation", "total"), {"grpo": 1, "gspo": 1, "dapo": 1, "dr_grpo": 10 / 40}.items())
+def test_an_answer_without_tokens_takes_no_part_in_a_mean(aggregation, total):
+    # A masked answer is in neither numerator nor denominator; only dr_grpo's constant counts it (4 answers · 10).
+    mask = np.concatenate([MASK, np.zeros((1, WIDTH), np.float32)])
+    weights = np.array(token_weights(mx.array(mask), aggregation, LIMIT), np.float64)
+    assert weights.sum() == pytest.approx(total, abs=1e-6)
+    assert not weights[3].any()
+
+
 @pytest.mark.parametrize("aggregation", ["grpo", "dapo", "dr_grpo", "gspo"])
 def test_an_empty_answer_gives_no_nan(aggregation):
     assert np.isfinite(np.array(token_weights(mx.zeros((1, 3)), aggregation, LIMIT))).all()

@@ -40,18 +40,18 @@ def token_weights(mask_BT: mx.array, aggregation: Aggregation, max_length: int) 
     """Weights w with loss = Σ w·token loss; known before any forward pass, so micro-batches add up exactly.
 
     Args:
-        mask_BT: real tokens of the *whole* minibatch.
-        aggregation: ``grpo`` and ``gspo``: mean over each answer, then over answers; ``dapo``: mean over all
-            tokens; ``dr_grpo``: sum over tokens divided by the constant answers × max_length.
+        mask_BT: the tokens of the *whole* minibatch that count.
+        aggregation: ``grpo`` and ``gspo``: mean over each answer, then over answers with tokens; ``dapo``: mean over
+            all tokens; ``dr_grpo``: sum over tokens divided by the constant answers × max_length.
         max_length: the response limit in tokens, used by ``dr_grpo``.
 
     Source: DeepSeekMath 2402.03300; DAPO 2503.14476; Dr. GRPO 2503.20783.
     """
-    answers = mask_BT.shape[0]
     if aggregation in ("grpo", "gspo"):
-        return mask_BT / mx.maximum(mask_BT.sum(axis=1, keepdims=True), 1.0) / answers
+        lengths_B1 = mask_BT.sum(axis=1, keepdims=True)
+        return mask_BT / mx.maximum(lengths_B1, 1.0) / mx.maximum((lengths_B1 > 0).astype(mx.float32).sum(), 1.0)
     if aggregation == "dapo":
         return mask_BT / mx.maximum(mask_BT.sum(), 1.0)
     if aggregation == "dr_grpo":
-        return mask_BT / (answers * max_length)
+        return mask_BT / (mask_BT.shape[0] * max_length)
     raise ValueError(f"expected grpo, dapo, dr_grpo or gspo, got {aggregation!r}")

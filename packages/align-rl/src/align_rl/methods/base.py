@@ -21,7 +21,7 @@ class Experience:
         ref_logprobs_BT: of the reference.
         advantages_BT: what each token is credited with.
         returns_BT, old_values_BT: PPO's value targets and values; zeros for GRPO.
-        rewards_B: the shaped, calibrated rewards (for the log).
+        learn_BT: 1 for the tokens that give a gradient: the batch's mask, less truncated answers if those are masked.
         facts: numbers for the log.
     """
 
@@ -31,6 +31,7 @@ class Experience:
     advantages_BT: mx.array
     returns_BT: mx.array
     old_values_BT: mx.array
+    learn_BT: mx.array
     facts: dict[str, float]
 
     def rows(self, index: mx.array, width: int | None = None, steps: int | None = None) -> "Experience":
@@ -43,6 +44,7 @@ class Experience:
             self.advantages_BT[index, :steps],
             self.returns_BT[index, :steps],
             self.old_values_BT[index, :steps],
+            self.learn_BT[index, :steps],
             self.facts,
         )
 

@@ -51,9 +51,8 @@ class GRPO:
         facts |= {"silent_groups": silent, "groups_silenced_by_clip": silent - before}
         facts |= {"normalizer_mean": self.normalizer.mean, "normalizer_std": self.normalizer.std}
         advantages_B = group_advantages(rewards_PK, config.scale_rewards).reshape(-1)
-        advantages_BT = advantages_B[:, None] * mask_BT
-        if config.mask_truncated:
-            advantages_BT = advantages_BT * mx.array(1.0 - rollout.truncated_B)[:, None].astype(mx.float32)
+        learn_BT = rollout.learn_BT(config.mask_truncated)
+        advantages_BT = advantages_B[:, None] * learn_BT
         zeros_BT = mx.zeros_like(mask_BT)
         return Experience(
             rollout.batch,
@@ -62,12 +61,13 @@ class GRPO:
             advantages_BT,
             zeros_BT,
             zeros_BT,
+            learn_BT,
             facts,
         )
 
     def weights(self, experience: Experience) -> mx.array:
         """Weights of the chosen loss type."""
-        return token_weights(experience.batch.mask_BT, self.config.loss_type, self.config.max_response_length)
+        return token_weights(experience.learn_BT, self.config.loss_type, self.config.max_response_length)
 
     def loss(self, params: Params, part: Experience, weights_BT: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
         """L_CLIP: the clipped surrogate alone; KL is held from outside."""

@@ -72,17 +72,15 @@ class PPO:
             "reward_calibrated": float(scores.mean()),
             "explained_variance": explained_variance(values_BT, returns_BT, batch.mask_BT).item(),
         }
-        kept_BT = batch.mask_BT
-        if config.mask_truncated:
-            kept_BT = kept_BT * mx.array(1.0 - rollout.truncated_B)[:, None].astype(mx.float32)
-        advantages_BT = masked_whiten(advantages_BT, kept_BT) if config.whiten_advantages else advantages_BT * kept_BT
+        learn_BT = rollout.learn_BT(config.mask_truncated)
+        advantages_BT = masked_whiten(advantages_BT, learn_BT) if config.whiten_advantages else advantages_BT * learn_BT
         return Experience(
-            batch, rollout.logprobs_BT, rollout.ref_logprobs_BT, advantages_BT, returns_BT, values_BT, facts
+            batch, rollout.logprobs_BT, rollout.ref_logprobs_BT, advantages_BT, returns_BT, values_BT, learn_BT, facts
         )
 
     def weights(self, experience: Experience) -> mx.array:
-        """Mean over the minibatch's tokens."""
-        return token_weights(experience.batch.mask_BT, "dapo", self.config.max_response_length)
+        """Mean over the minibatch's tokens that learn."""
+        return token_weights(experience.learn_BT, "dapo", self.config.max_response_length)
 
     def loss(self, params: Params, part: Experience, weights_BT: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
         """L_CLIP + value_coef · L_value − entropy_coef · H; no KL term."""
