@@ -125,7 +125,7 @@ class Pool:
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env=environment(planned.step.shared, self.jobs, os.environ),
+            env=environment(self.jobs, os.environ),
             start_new_session=True,  # Ctrl-C reaches it once, through _stop
         )
         self.running.append(Running(planned, process, log, file, time.monotonic()))
@@ -179,16 +179,18 @@ class Pool:
         return Group(*lines)
 
 
-def environment(shared: bool, jobs: int, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return a step's environment: its share of the cores when other steps may run beside it.
+def environment(jobs: int, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return a step's environment: with several jobs every step computes on its share of the cores.
+
+    Also a step that happens to run alone: the last bits of a result depend on the number of BLAS threads, and two
+    spinning threads on a core that is taken are many times slower than one.
 
     Args:
-        shared: Whether other steps can run beside it.
         jobs: Steps that may run at the same time.
         inherited: The pipeline's own environment; what it sets is kept.
     """
     env = {"PYTHONUNBUFFERED": "1", **inherited}
-    if shared and jobs > 1:
+    if jobs > 1:
         env.setdefault("OPENBLAS_NUM_THREADS", str(max(1, cores() // jobs)))
     return env
 

@@ -31,7 +31,7 @@ def bench(tmp_path, monkeypatch):
             script = scripts / name
             script.write_text(f"#!/bin/sh\n{body}\n")
             script.chmod(0o755)
-            step = Step(name, name, "go", {"--in": needs}, shared=True)
+            step = Step(name, name, "go", {"--in": needs})
             planned.append(Planned(step, out, ("go", str(out / name)), PipelineConfig()))
         stream = io.StringIO()
         try:
@@ -87,13 +87,12 @@ def test_running_steps_are_told_now_and_then_without_a_terminal(bench, monkeypat
     assert "… half way" in bench(1, ("a", "echo half way; sleep 0.4", ()))
 
 
-def test_cores_are_shared_only_where_steps_can_run_side_by_side(monkeypatch):
+def test_every_step_gets_its_share_of_the_cores(monkeypatch):
     monkeypatch.setattr(processes, "cores", lambda: 8)
-    assert environment(True, 2, {})["OPENBLAS_NUM_THREADS"] == "4"
-    assert environment(True, 16, {})["OPENBLAS_NUM_THREADS"] == "1"
-    assert "OPENBLAS_NUM_THREADS" not in environment(False, 2, {})
-    assert "OPENBLAS_NUM_THREADS" not in environment(True, 1, {})
-    assert environment(True, 2, {"OPENBLAS_NUM_THREADS": "3"})["OPENBLAS_NUM_THREADS"] == "3"
+    assert environment(2, {})["OPENBLAS_NUM_THREADS"] == "4"
+    assert environment(16, {})["OPENBLAS_NUM_THREADS"] == "1"
+    assert "OPENBLAS_NUM_THREADS" not in environment(1, {})
+    assert environment(2, {"OPENBLAS_NUM_THREADS": "3"})["OPENBLAS_NUM_THREADS"] == "3"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
