@@ -7,11 +7,12 @@ import pytest
 from align_contracts import open_artifact
 from align_contracts.errors import ConfigError, InterruptedRun, KindError
 from align_mlx.chat import encode_prompt
+from align_mlx.resident import load_policy
 from align_mlx.reward import load_scorer
 from align_mlx.rollout import Draw, Prompt, sample
 from align_mlx.train_state import TrainState
 from align_rm import train
-from align_rm.calibrate import prompt_number
+from align_rm.calibrate import prompt_number, reward_scale
 from align_rm.config import TrainConfig
 from align_rm.pairs import Pairs, encode_pairs
 
@@ -69,6 +70,32 @@ def test_the_gold_split_and_the_base_as_backbone(make_config, store):
     rm = open_artifact(store / "gold")
     assert (rm.details.split, rm.details.backbone) == ("gold", "base")
     assert load_scorer(rm).resident.shared == ()
+
+
+def test_the_reward_scale_is_that_of_sft_answers_on_the_bare_base_too(store, make_config):
+    """The scorer stands on the base, but the answers are the SFT policy's: its adapter is not left out."""
+    train.run(make_config(store / "bare", backbone="base", max_steps=4))
+    rm = open_artifact(store / "bare")
+    sft = load_policy(open_artifact(store / "sft"))
+    rows = open_artifact(store / "data").read_jsonl("prompts_calibration")
+    prompts = [Prompt(encode_prompt(sft.tokenizer, r["prompt"]), prompt_number(r["prompt_id"])) for r in rows]
+    means = []
+    for who in (sft, load_scorer(rm).resident):
+        answers = sample(who, (), prompts, draw=Draw(42), max_new_tokens=6)
+        means.append(np.mean(load_scorer(rm).score([a.tokens for a in answers])))
+    assert rm.details.calibration.mean == pytest.approx(means[0], abs=1e-4)
+    assert abs(means[0] - means[1]) > 1e-3  # the bare base answers otherwise
+
+
+def test_prompts_without_room_for_an_answer_set_no_scale(store, make_config):
+    """Like pairs, prompts have a limit: one of thousands of tokens would be sampled in one batch with the others."""
+    scorer, sft = load_scorer(open_artifact(store / "rm")), open_artifact(store / "sft")
+    rows = open_artifact(store / "data").read_jsonl("prompts_calibration")
+    long = {"prompt_id": "long", "prompt": "w3 " * 60}
+    config = make_config(store / "no")
+    assert reward_scale(config, sft, scorer, [long, *rows]) == reward_scale(config, sft, scorer, rows)
+    with pytest.raises(ConfigError, match="too few calibration prompts fit"):
+        reward_scale(config, sft, scorer, [long, rows[0]])
 
 
 def test_max_pairs_are_drawn_by_the_seed(resident, make_config, make_pairs, tmp_path):

@@ -3,12 +3,17 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from align_contracts import Artifact
+from align_contracts.errors import ConfigError
+from align_mlx.adapters import Adapter
 from align_mlx.chat import encode_prompt
 from align_mlx.progress import Meter
+from align_mlx.resident import Resident, load_policy, policy_adapters
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt, sample
 from align_rm.algorithms.bradley_terry import pairwise_accuracy
@@ -63,21 +68,44 @@ def calibrate(scorer: Scorer, calibration: Sequence[Pair], validation: Sequence[
     )
 
 
-def reward_scale(config: TrainConfig, scorer: Scorer, prompts: Sequence[Mapping[str, Any]]) -> RewardScale:
-    """Sample one backbone answer to each calibration prompt (temperature 1) and measure its raw score.
+def speaker(config: TrainConfig, sft: Artifact, backbone: Resident) -> tuple[Resident, Sequence[Adapter]]:
+    """Give the SFT policy as a base and adapters to wear on it; the scorer's own backbone serves where it can."""
+    if config.backbone == "policy":
+        return backbone, ()
+    if sft.details.form == "merged":
+        return load_policy(sft, backbone.compute), ()
+    return backbone, policy_adapters(sft)
+
+
+def reward_scale(
+    config: TrainConfig, sft: Artifact, scorer: Scorer, prompts: Sequence[Mapping[str, Any]]
+) -> RewardScale:
+    """Sample one SFT answer to each calibration prompt (temperature 1) and measure its raw score.
 
     Args:
-        config: seed, number of prompts and longest answer.
-        scorer: the trained scorer; its resident without the scorer's adapter is what answers.
+        config: backbone, seed, number of prompts and longest answer. Prompts that leave no room for an answer within
+            ``max_seq_length`` are passed over.
+        sft: the policy that answers.
+        scorer: the trained scorer.
         prompts: rows with ``prompt_id`` and ``prompt``.
+
+    Raises:
+        ConfigError: fewer than two prompts fit, so that there is no standard deviation.
     """
-    resident = scorer.resident
-    rows = prompts[: config.calibration_prompts]
-    asked = [Prompt(encode_prompt(resident.tokenizer, r["prompt"]), prompt_number(r["prompt_id"])) for r in rows]
+    resident, adapters = speaker(config, sft, scorer.resident)
+    every = (Prompt(encode_prompt(resident.tokenizer, r["prompt"]), prompt_number(r["prompt_id"])) for r in prompts)
+    fitting = (prompt for prompt in every if len(prompt.ids) < config.max_seq_length)
+    asked = list(islice(fitting, config.calibration_prompts))
+    if len(asked) < 2:
+        raise ConfigError(
+            "too few calibration prompts fit",
+            expected=f"two or more of fewer than {config.max_seq_length} tokens",
+            got=str(len(asked)),
+        )
     with Meter("scale", len(asked), unit="prompt", quiet=config.quiet) as meter:
         answers = sample(
             resident,
-            (),
+            adapters,
             asked,
             draw=Draw(config.seed),
             max_new_tokens=config.max_new_tokens,

@@ -57,7 +57,7 @@ def run(config: TrainConfig) -> int:
                 raise ConfigError(f"no {name} pair fits", expected=f"at most {config.max_seq_length} tokens")
         train = chosen_pairs(config, splits[config.split])
         scorer = fit(config, spec, resident, train, splits["validation"].kept, draft, state_on_disk)
-        write(config, spec, draft, scorer, splits, data)
+        write(config, spec, draft, scorer, splits, data, sft)
         draft.tokenizer_digest = base.manifest.tokenizer_digest
         draft.chat_template_digest = base.manifest.chat_template_digest
         draft.quantization = base.manifest.quantization
@@ -172,11 +172,17 @@ def fit(
 
 
 def write(
-    config: TrainConfig, spec: LoraSpec, draft: Draft, scorer: Scorer, splits: dict[str, Pairs], data: Artifact
+    config: TrainConfig,
+    spec: LoraSpec,
+    draft: Draft,
+    scorer: Scorer,
+    splits: dict[str, Pairs],
+    data: Artifact,
+    sft: Artifact,
 ) -> None:
     """Calibrate a trained scorer and write everything that a reward_model artifact holds."""
     found = calibrate(scorer, splits["calibration"].kept, splits["validation"].kept)
-    scale = reward_scale(config, scorer, data.read_jsonl("prompts_calibration"))
+    scale = reward_scale(config, sft, scorer, data.read_jsonl("prompts_calibration"))
     lora.save(scorer.adapter, draft.file("adapter.safetensors", role="adapter"))
     mx.save_safetensors(str(draft.file("head.safetensors", role="head")), scorer.head, metadata={"format": "mlx"})
     names = list(lora.adapted_names(scorer.resident.maps, spec))
