@@ -79,6 +79,15 @@ def pipeline(session):
 
 
 @nox.session
+def bench(session):
+    """One benchmark, a table and a line of JSON: nox -s bench -- blas"""
+    known = sorted(path.stem for path in (HERE / "benchmarks").glob("*.py"))
+    if not session.posargs or session.posargs[0] not in known:
+        session.error(f"name one of: {', '.join(known)}")
+    python(session, f"benchmarks/{session.posargs[0]}.py", *session.posargs[1:])
+
+
+@nox.session
 def validate(session):
     """Deep verification of every artifact: nox -s validate -- [DIR]."""
     python(session, "-m", "align_contracts.cli", "validate", "--deep", *(session.posargs or ["artifacts/embedded"]))

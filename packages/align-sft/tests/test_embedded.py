@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from align_contracts.errors import ConfigError
 from align_sft import embedded
 from align_sft.config import BaseConfig
 from align_sft.tokenizer import train_tokenizer
@@ -72,3 +73,10 @@ def test_pretraining_learns(config, tokenizer):
     assert log[-1]["loss"] == loss < 1.0 < math.log(config[1]["vocab_size"])
     again = embedded.build(config[1], mx.random.key(3))
     assert embedded.pretrain(again, TEXTS, tokenizer, chosen, log.append) == loss
+
+
+def test_an_empty_corpus_is_refused(config, tokenizer):
+    # Its batches would be waited for in vain.
+    model = embedded.build(config[1], mx.random.key(0))
+    with pytest.raises(ConfigError, match="the corpus is empty"):
+        embedded.pretrain(model, [], tokenizer, config[0], lambda row: None)

@@ -11,6 +11,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models.gemma import Model, ModelArgs
 from transformers import PreTrainedTokenizerFast
 
+from align_contracts.errors import ConfigError
 from align_mlx import fastmath
 from align_mlx.adapters import Params
 from align_mlx.batching import bucket
@@ -124,7 +125,12 @@ def pretrain(
 
     Returns:
         The loss over the last 50 steps, nats a token.
+
+    Raises:
+        ConfigError: the corpus is empty.
     """
+    if not texts:
+        raise ConfigError("the corpus is empty", expected="lines of text to pre-train on")
     lines = [document_ids(tokenizer, text, config.max_length) for text in texts]
     stream = batches(lines, config.batch_tokens, mx.random.key(config.seed))
     fastmath.speed_up(model)
