@@ -110,3 +110,9 @@ def test_a_hub_model_is_named_with_its_revision(store, tmp_path, monkeypatch):
 def test_licence_of_the_card(tmp_path, text, licence):
     (tmp_path / "README.md").write_text(text)
     assert base.card_licence(tmp_path) == licence
+
+
+@pytest.mark.parametrize("model", ["/no/such/model", "./nothing", "../nothing", "~/nothing"])
+def test_a_path_that_is_not_there_is_not_asked_of_the_hub(model):
+    with pytest.raises(MissingError, match=f"no directory {model}"):
+        base.locate(model, None)

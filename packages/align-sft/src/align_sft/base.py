@@ -106,6 +106,8 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
         if revision is not None:
             raise ConfigError("--revision is for hub models", got=f"the directory {model}")
         return path, f"local:{path.resolve().name}"
+    if path.is_absolute() or model.startswith((".", "~")):  # no name of the hub looks like this
+        raise MissingError(f"no directory {model}", expected="a directory or a model of the hub")
     from huggingface_hub import snapshot_download
 
     try:
