@@ -47,8 +47,17 @@ def test_paths_and_display_do_not_determine_the_result():
         {"loss_type": "mean"},
         {"seed": -1},
         {"learning_rte": 1e-4},
+        {"target_kl": ()},  # no phase
+        {"target_kl": (0.05, 0.0)},  # the penalty divides by it
+        {"clip_range_high": -0.1},
     ],
 )
 def test_wrong_settings_are_refused(setting):
     with pytest.raises(ValidationError):
         GRPOConfig(**PATHS, **setting)
+
+
+@pytest.mark.parametrize("setting", [{"value_clip": -0.2}, {"critic_learning_rate": -1e-5}])
+def test_wrong_settings_of_a_critic_are_refused(setting):
+    with pytest.raises(ValidationError):
+        PPOConfig(**PATHS, **setting)

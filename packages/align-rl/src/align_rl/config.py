@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from align_contracts.console import runtime
 from align_rl.algorithms.controller import Mode
@@ -50,7 +50,7 @@ class RLConfig(BaseModel):
     lora_layers: int = _field("adapter", 16, "adapted blocks, counted from the last", ge=1)
     lora_targets: tuple[str, ...] = _field("adapter", (), "names of the adapted linear maps; empty means all")
     clip_range: float = _field("loss", 0.2, "ε of the clipped surrogate", gt=0)
-    clip_range_high: float | None = _field("loss", None, "upper ε if different (clip-higher)")
+    clip_range_high: float | None = _field("loss", None, "upper ε if different (clip-higher)", gt=0)
     controller: Mode = _field("kl", "lr", "how KL is held: none, lr, stop, pullback or reward_penalty")
     kl_schedule: Literal["phased", "constant"] = _field("kl", "phased", "phased: one target a phase of the run")
     target_kl: tuple[float, ...] = _field("kl", (0.05, 0.02, 0.01), "KL targets, nats per response token")
@@ -64,6 +64,13 @@ class RLConfig(BaseModel):
     token_budget: int = _field("compute", 16384, "padded tokens of one forward or backward pass", ge=64)
     quiet: bool = runtime(False, "show no progress")
     overwrite: bool = runtime(False, "replace an existing artifact at --out")
+
+    @field_validator("target_kl")
+    @classmethod
+    def _positive(cls, targets: tuple[float, ...]) -> tuple[float, ...]:
+        if not targets or min(targets) <= 0:
+            raise ValueError("give one or more targets above 0")
+        return targets
 
     @property
     def clip(self) -> tuple[float, float]:
@@ -87,9 +94,11 @@ class PPOConfig(RLConfig):
     entropy: Literal["true", "sampled"] = _field("ppo", "true", "entropy of the distribution, or the seed's −p·log p")
     reward_shaping: Literal["eos-only"] = _field("ppo", "eos-only", "the reward sits on the last token")
     whiten_advantages: bool = _field("ppo", True, "advantages to mean 0, std 1 over the rollout's tokens")
-    value_clip: float | None = _field("ppo", None, "clip of the value's change; none by default")
+    value_clip: float | None = _field("ppo", None, "clip of the value's change; none by default", gt=0)
     critic_init: Literal["rm", "zero"] = _field("ppo", "rm", "start of the critic: the reward model, or zero")
-    critic_learning_rate: float | None = _field("ppo", None, "learning rate of the critic; the actor's if not given")
+    critic_learning_rate: float | None = _field(
+        "ppo", None, "learning rate of the critic; the actor's if not given", ge=0
+    )
     critic_warmup: int = _field("ppo", 0, "first iterations in which only the critic learns", ge=0)
 
 
