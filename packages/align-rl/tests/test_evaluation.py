@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import mlx.core as mx
 import numpy as np
@@ -9,8 +10,9 @@ from align_mlx import adapters as lora
 from align_mlx.perplexity import perplexity
 from align_mlx.rollout import Draw
 from align_rl import data as rl_data
+from align_rl.algorithms.controller import Control
 from align_rl.evaluation import EVALUATION_DRAW, Evaluator
-from align_rl.methods.actor import actor_adapter
+from align_rl.methods.actor import actor_adapter, pull_back
 from align_rl.rollout import collect
 
 
@@ -115,3 +117,13 @@ def test_pullback_meets_the_target_before_a_point_counts(evaluator, configure):
     name = next(k for k in before.params if k.endswith("lora_b"))
     after = actor_adapter(state.params, measure.config).params[name]
     assert mx.linalg.norm(after).item() < 0.9 * mx.linalg.norm(before.params[name]).item()
+
+
+def test_pulling_back_before_a_measurement_counts_as_an_action(evaluator, configure, monkeypatch):
+    measure, state = evaluator(configure("grpo", controller="pullback"))
+    state.iteration, state.memory["control"] = 1, asdict(Control(actions=5))
+    factors = []
+    monkeypatch.setattr("align_rl.evaluation.pull_back", lambda s, f: (factors.append(f), pull_back(s, f)))
+    measure(state, measure(state, 1e9)["kl"] / 3)
+    assert len(factors) >= 1
+    assert state.memory["control"] == asdict(Control(actions=5 + len(factors)))

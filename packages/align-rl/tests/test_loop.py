@@ -301,6 +301,35 @@ def test_pullback_brings_kl_down(configure, training):
     assert held[-1]["controller_actions"] == sum(r["kl"] > 1e-3 for r in held)
 
 
+def test_pulling_back_at_an_evaluation_point_is_counted(configure, start, resident, scorer):
+    config = configure("grpo", controller="pullback", target_kl=(1e9,), num_iterations=2, eval_every=1)
+    method, state, _ = start(config, moved=False)
+    log = []
+
+    def evaluate(state, target):
+        if state.iteration:  # as an evaluator does that pulls back three times
+            state.memory["control"] = {**state.memory["control"], "actions": state.memory["control"]["actions"] + 3}
+        return {}
+
+    train(method, resident, scorer, PROMPTS, config, state, evaluate=evaluate, log=log.append)
+    assert [r["controller_actions"] for r in log] == [3, 6]
+    assert state.memory["control"]["actions"] == 6
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo", "gspo"])
+def test_facts_are_means_whatever_the_weights_sum_to(configure, start, loss_type):
+    # The rollout's log-probs are all shifted by 0.01: every ratio is e^0.01, so its mean error is e^0.01 − 1.
+    config = configure("grpo", loss_type=loss_type, token_budget=64)
+    method, state, rollout = start(config)
+    shifted = replace(rollout, logprobs_BT=(rollout.logprobs_BT - 0.01) * rollout.batch.mask_BT)
+    experience = method.experience(shifted, state.params, 0.0)
+    gradient = mx.value_and_grad(method.loss)
+    _, facts = accumulate(gradient, state.params, experience, np.arange(12), shifted, method, config)
+    assert facts["ratio_error"] == pytest.approx(np.expm1(0.01), rel=1e-3)
+    assert facts["approx_kl"] == pytest.approx(np.expm1(0.01) - 0.01, rel=2e-2)
+    assert facts["policy_loss"] == facts["loss"]  # the loss keeps its constant
+
+
 def test_reward_penalty_carries_its_coefficient(configure, training):
     _, log, _ = training(configure("ppo", controller="reward_penalty", target_kl=(1e-9,), kl_coef=0.05))
     # KL 0 at first: error −0.2, so 0.05·0.98; far above afterwards: ·1.02 each.

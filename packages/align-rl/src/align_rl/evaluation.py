@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt
 from align_mlx.train_state import TrainState
+from align_rl.algorithms.controller import Control
 from align_rl.algorithms.selection import Point, better
 from align_rl.config import RLConfig
 from align_rl.measures import rollout_facts
@@ -54,13 +55,18 @@ class Evaluator:
     best: tuple[Point, Params] | None = None
 
     def __call__(self, state: TrainState, target: float) -> dict[str, Any]:
-        """Measure the state's policy, keep its adapter and responses, and remember it if it is the best."""
+        """Measure the state's policy, keep its adapter and responses, and remember it if it is the best.
+
+        With controller ``pullback`` the policy is first pulled back under the target; each time counts as an action.
+        """
         rollout, record = self._measure(state, target)
         if self.config.controller == "pullback":
             for _ in range(PULLBACKS):
                 if record["kl"] <= target or state.iteration == 0:
                     break
                 pull_back(state, 0.98 * (target / record["kl"]) ** 0.5)
+                decision = state.memory.get("control", asdict(Control()))
+                state.memory["control"] = {**decision, "actions": decision["actions"] + 1}
                 rollout, record = self._measure(state, target)
         self._keep(state, rollout, record["iteration"])
         self.points.append(record)

@@ -18,7 +18,7 @@ from align_rl.algorithms.controller import Control, control, phased_target
 from align_rl.algorithms.proofs import RATIO_TOLERANCE, Proof
 from align_rl.config import RLConfig
 from align_rl.measures import Clock, rollout_facts
-from align_rl.methods.actor import ACTOR, LARGEST, RATIO_ERROR, actor_adapter, pull_back
+from align_rl.methods.actor import ACTOR, LARGEST, RATIO_ERROR, actor_adapter, as_means, pull_back
 from align_rl.methods.base import Experience, Method
 from align_rl.rollout import Rollout, collect
 
@@ -76,14 +76,12 @@ def train(
         state.memory |= {"control": asdict(decision), "method": method.memory()}
         record: Record = {"iteration": state.iteration, **facts, **experience.facts, **mean_of(updates)}
         record |= {"target_kl": target, "learning_rate": learning_rate, "updates": len(updates)}
-        record |= {
-            "controller_actions": decision.actions,
-            "kl_coef": decision.kl_coef,
-            "shrink": decision.shrink,
-        }
+        record |= {"kl_coef": decision.kl_coef, "shrink": decision.shrink}
         if state.iteration % config.eval_every == 0 or state.iteration == config.num_iterations:
             with clock.phase("eval"):
                 record["eval"] = evaluate(state, target)
+            decision = Control(**state.memory["control"])  # pulling back before a measurement is an action too
+        record["controller_actions"] = decision.actions
         log({**record, **clock.facts()})
 
 
@@ -140,7 +138,7 @@ def accumulate(
         for name, value in {"loss": loss, **parts}.items():
             seen = facts.get(name, 0.0)
             facts[name] = max(seen, value.item()) if name == LARGEST else seen + value.item()
-    return grads, facts
+    return grads, as_means(facts, weights_BT)
 
 
 def minibatches(rollout: Rollout, config: RLConfig, iteration: int, epoch: int) -> Iterator[np.ndarray]:

@@ -13,6 +13,7 @@ from align_rl.config import RLConfig
 from align_rl.methods.base import Experience
 
 ACTOR = "actor."
+CLIP_FRACTION, APPROX_KL = "clip_fraction", "approx_kl"
 RATIO_ERROR, LARGEST = "ratio_error", "ratio_error_max"
 """The weighted mean of |ratio − 1| and its largest value: the only fact that does not add up over micro-batches."""
 
@@ -60,8 +61,8 @@ def surrogate(
     clipped_BT = ((ratio_BT < 1 - low) | (ratio_BT > 1 + high)).astype(mx.float32)
     facts = {
         "policy_loss": loss_BT,
-        "clip_fraction": clipped_BT,
-        "approx_kl": mx.exp(log_ratio_BT) - 1.0 - log_ratio_BT,
+        CLIP_FRACTION: clipped_BT,
+        APPROX_KL: mx.exp(log_ratio_BT) - 1.0 - log_ratio_BT,
         RATIO_ERROR: mx.abs(ratio_BT - 1.0),
     }
     return loss_BT, stats, facts
@@ -71,3 +72,14 @@ def weigh(facts_BT: Mapping[str, mx.array], weights_BT: mx.array) -> dict[str, m
     """Give Σ w·fact of each per-token fact, and the largest ratio error (0 on padding)."""
     sums = {k: (v_BT * weights_BT).sum() for k, v_BT in facts_BT.items()}
     return {**sums, LARGEST: facts_BT[RATIO_ERROR].max()}
+
+
+def as_means(facts: dict[str, float], weights_BT: mx.array) -> dict[str, float]:
+    """Turn a minibatch's Σ w·fact into means over its tokens; parts of the loss and the largest stay as they are.
+
+    Only the constant of ``dr_grpo`` gives weights that do not sum to 1: without this its first ratio would be held to
+    a tolerance as much wider as its answers are shorter than the limit.
+    """
+    total = weights_BT.sum().item()
+    measured = {CLIP_FRACTION, APPROX_KL, RATIO_ERROR} & facts.keys()
+    return {k: v / total if k in measured and total > 0 else v for k, v in facts.items()}
