@@ -49,7 +49,16 @@ def test_a_template_that_rewrites_the_prompt_is_refused(tokenizer_of):
 
 
 @pytest.mark.parametrize(
-    ("behind", "end"), [("<end_of_turn>\n", 5), ("<eos>", 1), (" <eos>", 1), ("", None), (" w3 <eos>", None)]
+    ("behind", "end"),
+    [
+        ("<end_of_turn>\n", 5),
+        ("<eos>", 1),
+        (" <eos>", 1),
+        ("\n<end_of_turn>\n", 5),  # the line break is an added token too, but no answer ends at its first line
+        ("", None),
+        ("\n", None),
+        (" w3 <eos>", None),
+    ],
 )
 def test_turn_end_is_the_special_token_right_behind_an_answer(tokenizer_of, behind, end):
     template = "{% for m in messages %}<start_of_turn>{{ m['content'] }}" + behind + "{% endfor %}"

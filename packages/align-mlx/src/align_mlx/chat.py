@@ -58,12 +58,13 @@ def encode_turn(tokenizer: Any, prompt: str, response: str, end_tokens: frozense
 def turn_end(tokenizer: Any) -> int | None:
     """Give the token with which the chat template ends an answer (Gemma's ``<end_of_turn>``); None if it has none.
 
-    A model's config need not list it among the tokens that end a text: Gemma 1 lists ``<eos>`` alone.
+    A model's config need not list it among the tokens that end a text: Gemma 1 lists ``<eos>`` alone. Space before it
+    is part of the answer: a newline is a token of its own in Gemma's vocabulary, but ends nothing.
     """
     answer = "ANSWER"
     turns = [{"role": "user", "content": "QUESTION"}, {"role": "assistant", "content": answer}]
     text = str(tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False))
-    behind = tokenizer.encode(text.rpartition(answer)[2], add_special_tokens=False)
+    behind = tokenizer.encode(text.rpartition(answer)[2].lstrip(), add_special_tokens=False)
     return next((int(token) for token in behind[:1] if token in tokenizer.added_tokens_decoder), None)
 
 
