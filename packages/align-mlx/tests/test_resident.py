@@ -2,12 +2,15 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
+from mlx_lm.models import cohere
 from mlx_lm.utils import load_model
 
 from align_contracts import open_artifact, publish
 from align_contracts.errors import ConfigError
+from align_mlx import adapters as lora
 from align_mlx.chat import encode_turn
-from align_mlx.resident import load_base, load_policy, policy_adapters
+from align_mlx.compute import Compute
+from align_mlx.resident import Resident, load_base, load_policy, policy_adapters, require_own_logits
 
 TOKENS = [[2, 4, 7, 9, 33, 12, 60, 21], [2, 4, 7, 50, 10, 10, 44, 9]]
 
@@ -29,6 +32,16 @@ def test_soft_caps_and_untied_heads(kin, kind):
     expected = np.array([plain(row) for row in TOKENS])
     np.testing.assert_allclose(logits(resident), expected, atol=1e-4)
     assert (np.abs(expected).max() <= 3) == (kind == "gemma2")
+
+
+def test_a_model_that_scales_its_logits_is_refused(tmp_path):
+    # Cohere multiplies its head's output by 1/16: log-probs without that would be wrong, and nothing would show it.
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "num_attention_heads": 2}
+    args = {"model_type": "cohere", "num_key_value_heads": 1, "vocab_size": 64, **sizes}
+    model = cohere.Model(cohere.ModelArgs.from_dict(args))
+    found = Resident(model, None, lora.wrap(model), Compute(mx.float32, dense=True), frozenset({1}), config=args)
+    with pytest.raises(ConfigError, match="cohere"):
+        require_own_logits(found, tmp_path)
 
 
 def test_adapters_are_worn_for_one_call_only(resident, adapter):

@@ -129,7 +129,22 @@ def load_base(path: Path, compute: Compute | None = None) -> Resident:
     ends = set(map(int, tokenizer.eos_token_ids))
     if (end := turn_end(tokenizer)) is not None:
         ends.add(end)
-    return Resident(model, tokenizer, maps, compute, frozenset(ends), config=config)
+    resident = Resident(model, tokenizer, maps, compute, frozenset(ends), config=config)
+    require_own_logits(resident, path)
+    return resident
+
+
+def require_own_logits(resident: Resident, path: Path) -> None:
+    """Raise ConfigError where `Resident.logits` leaves out what the architecture does to its logits (a scale, say)."""
+    tokens_BL = mx.array([[0, 1]])
+    ours, theirs = resident.logits(resident.hidden(tokens_BL)), resident.model(tokens_BL).astype(mx.float32)
+    if mx.abs(ours - theirs).max().item() > 0.02 * mx.abs(theirs).max().item() + 1e-3:
+        raise ConfigError(
+            f"the logits of {path} are not its head's output",
+            expected="a model whose logits are its head's output, soft-capped or not",
+            got=str(resident.config.get("model_type")),
+            do="use another model: log-probs of this one would be wrong",
+        )
 
 
 def require_chat_template(tokenizer: Any, path: Path) -> None:
