@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 AA_SEED = 1001
 """Sampler seed of the second set of SFT answers: judged against the first, it shows the noise of the judging."""
 
+JUDGE_RM = "--reward-model"
+"""The judge's flag for the reward model that judges."""
+
 
 class PipelineConfig(BaseModel):
     """The ``[pipeline]`` section of a recipe."""
@@ -19,7 +22,9 @@ class PipelineConfig(BaseModel):
 
     methods: tuple[Literal["ppo", "grpo"], ...] = Field(("ppo", "grpo"), description="RL methods.", min_length=1)
     seeds: tuple[int, ...] = Field((42, 123, 777), description="Seeds of every method.", min_length=1)
-    gold: bool = Field(False, description="Also train a reward model on the gold split.")
+    gold: bool = Field(
+        False, description="Also train a reward model on the gold split; the judge reward-model is then this one."
+    )
     jobs: int = Field(1, description="Independent steps run at the same time.", ge=1)
 
 
@@ -33,7 +38,6 @@ class Step:
         command: The script's command.
         inputs: Artifacts by the flag that takes them.
         extra: Further arguments.
-        shared: Whether other steps can run beside it, so that it gets only its share of the cores.
     """
 
     name: str
@@ -41,7 +45,6 @@ class Step:
     command: str
     inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     extra: tuple[str, ...] = ()
-    shared: bool = False
 
     @property
     def needs(self) -> set[str]:
@@ -49,33 +52,36 @@ class Step:
         return {name for names in self.inputs.values() for name in names}
 
 
-def chain(settings: PipelineConfig, embedded: bool) -> list[Step]:
+def chain(settings: PipelineConfig, embedded: bool, judge_by_rm: bool = False) -> list[Step]:
     """Return the steps in an order in which each finds its inputs.
 
     Args:
         settings: The ``[pipeline]`` section.
         embedded: Whether the base is trained on the data artifact instead of imported.
+        judge_by_rm: Whether a reward model of the chain judges: the gold one if there is one.
     """
     data, sft = {"--data": ("data",)}, {"--sft": ("sft",)}
     steps = [
         Step("data", "align-data", "build"),
         Step("base", "align-sft", "base", data if embedded else {}),
         Step("sft", "align-sft", "train", {"--base": ("base",), **data}),
-        Step("rm", "align-rm", "train", {**sft, **data}, shared=settings.gold),
+        Step("rm", "align-rm", "train", {**sft, **data}),
     ]
     if settings.gold:
-        steps.append(Step("rm-gold", "align-rm", "train", {**sft, **data}, ("--split", "gold"), shared=True))
+        steps.append(Step("rm-gold", "align-rm", "train", {**sft, **data}, ("--split", "gold")))
     runs = {f"{method}-{seed}": (method, seed) for seed in settings.seeds for method in settings.methods}
     for run, (method, seed) in runs.items():
         inputs: Mapping[str, tuple[str, ...]] = {**sft, "--rm": ("rm",), **data}
-        steps.append(Step(run, "align-rl", method, inputs, ("--seed", str(seed)), shared=True))
+        steps.append(Step(run, "align-rl", method, inputs, ("--seed", str(seed))))
     for run in ("sft", "sft-aa", *runs):
         policy = "sft" if run == "sft-aa" else run
         inputs = {"--policy": (policy,), "--rm": ("rm",), **data}
         seed_flag = ("--sampling-seed", str(AA_SEED)) if run == "sft-aa" else ()
-        steps.append(Step(f"responses-{run}", "align-eval", "respond", inputs, seed_flag, shared=True))
+        steps.append(Step(f"responses-{run}", "align-eval", "respond", inputs, seed_flag))
     for run in ("sft-aa", *runs):
         inputs = {"--candidate": (f"responses-{run}",), "--baseline": ("responses-sft",)}
-        steps.append(Step(f"judgments-{run}", "align-eval", "judge", inputs, shared=True))
+        if judge_by_rm:
+            inputs[JUDGE_RM] = ("rm-gold" if settings.gold else "rm",)
+        steps.append(Step(f"judgments-{run}", "align-eval", "judge", inputs))
     judgments = tuple(f"judgments-{run}" for run in (*runs, "sft-aa"))
     return [*steps, Step("report", "align-eval", "compare", {"--judgments": judgments})]

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from align_contracts import AlignError, ConfigError, VerificationError, console, open_artifact
 from align_contracts.console.suggest import did_you_mean
-from pipeline.chain import PipelineConfig, Step, chain
+from pipeline.chain import JUDGE_RM, PipelineConfig, Step, chain
 
 _OWN = (console.Command("pipeline", "The chain.", PipelineConfig, "", ("pipeline",)),)
 
@@ -57,7 +57,10 @@ def plan(recipe: Path, out: Path, sets: Sequence[str]) -> tuple[PipelineConfig, 
     assert isinstance(settings, PipelineConfig)
     base = Step("base", "align-sft", "base", {"--data": ("data",)})
     embedded = bool(getattr(_planned(base, recipe, out, sets).config, "embedded", False))
-    return settings, [_planned(step, recipe, out, sets) for step in chain(settings, embedded)]
+    judge = Step("judgments", "align-eval", "judge", {"--candidate": ("x",), "--baseline": ("x",), JUDGE_RM: ("rm",)})
+    judging = _planned(judge, recipe, out, sets).config
+    own_rm = getattr(judging, "judge", "") == "reward-model" and getattr(judging, "reward_model", None) == out / "rm"
+    return settings, [_planned(step, recipe, out, sets) for step in chain(settings, embedded, own_rm)]
 
 
 def finished(planned: Planned) -> bool:
@@ -76,7 +79,7 @@ def finished(planned: Planned) -> bool:
         manifest = open_artifact(planned.target).manifest
     except AlignError as error:
         raise VerificationError(f"{planned.target} cannot be used: {error}", do=again) from None
-    wanted, made = console.deterministic(planned.config), manifest.config
+    wanted, made = console.deterministic(recorded(planned.config)), manifest.config
     for key in sorted({*wanted, *made}):
         if wanted.get(key) != made.get(key):
             raise ConfigError(
@@ -87,6 +90,12 @@ def finished(planned: Planned) -> bool:
         if (planned.out / name).exists() and open_artifact(planned.out / name).content_digest not in digests:
             raise ConfigError(f"{planned.target} was made from another {name}", do=again)
     return True
+
+
+def recorded(config: BaseModel) -> BaseModel:
+    """Give a step's settings as its artifact records them: some name where a path leads instead of the path."""
+    identity = getattr(config, "identity", None)
+    return identity() if callable(identity) else config
 
 
 def _planned(step: Step, recipe: Path, out: Path, sets: Sequence[str]) -> Planned:

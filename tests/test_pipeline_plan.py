@@ -125,3 +125,37 @@ def test_one_made_from_another_input_stops_the_pipeline(recipe):
         draft.details = {"runs": 1, "methods": {}}
     with pytest.raises(ConfigError, match="made from another data"):
         finished(base)
+
+
+def test_a_local_source_is_known_again_by_its_name_and_another_is_not(recipe, tmp_path):
+    (tmp_path / "a" / "prefs").mkdir(parents=True)
+    (tmp_path / "a" / "model").mkdir()
+    source = f"data.source={tmp_path / 'a' / 'prefs'}"
+    data = planned(recipe, source)["data"]
+    make(data, source="prefs")  # as align-data records it
+    assert finished(data)
+    with pytest.raises(ConfigError, match="another source: expected others, got prefs"):
+        finished(planned(recipe, "data.source=some/others")["data"])
+
+
+def test_another_model_is_noticed(recipe, tmp_path):
+    (tmp_path / "a" / "model").mkdir(parents=True)
+    base = planned(recipe, "base.embedded=false", f"base.model={tmp_path / 'a' / 'model'}")["base"]
+    with publish(base.target, "report", producer="test", config=console.deterministic(base.config.identity())) as draft:
+        draft.details = {"runs": 1, "methods": {}}
+    assert finished(base)
+    other = planned(recipe, "base.embedded=false", "base.model=maker/model")["base"]
+    with pytest.raises(ConfigError, match="another model: expected hf:maker/model, got local:model"):
+        finished(other)
+
+
+def test_a_reward_model_of_the_chain_judges(recipe):
+    judging = planned(recipe, "judge.judge=reward-model")["judgments-grpo-1"]
+    assert judging.config.reward_model == recipe.parent / "out" / "rm"
+    judging = planned(recipe, "judge.judge=reward-model", "pipeline.gold=true")["judgments-grpo-1"]
+    assert judging.config.reward_model == recipe.parent / "out" / "rm-gold"
+    assert "rm-gold" in judging.step.needs
+    judging = planned(recipe, "judge.judge=reward-model:/my/rm", "pipeline.gold=true")["judgments-grpo-1"]
+    assert judging.config.reward_model == Path("/my/rm")
+    assert judging.step.needs == {"responses-grpo-1", "responses-sft"}
+    assert "--reward-model" not in planned(recipe)["judgments-grpo-1"].argv

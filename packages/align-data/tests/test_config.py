@@ -28,3 +28,11 @@ def test_where_it_goes_is_not_what_it_is() -> None:
 def test_wrong_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
         BuildConfig(out=Path("x"), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("source", "recorded"),
+    [("embedded", "embedded"), ("hf:maker/set@abc", "hf:maker/set"), ("/some/where/prefs", "prefs"), ("./x/../y", "y")],
+)
+def test_the_recorded_source_is_a_name(source, recorded):
+    assert BuildConfig(out="o", source=source).identity().source == recorded

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import mlx.core as mx
 import pytest
 
@@ -40,3 +44,32 @@ def test_backend_of_a_cpu_device():
 def test_unknown_choices_are_refused(form, dtype):
     with pytest.raises(ConfigError, match="unknown compute"):
         choose(form, dtype)
+
+
+def test_the_cache_is_bounded_by_default_and_by_the_environment(monkeypatch):
+    before = mx.set_cache_limit(0)
+    try:
+        monkeypatch.delenv("ALIGN_CACHE_GIB", raising=False)
+        assert compute.bound_cache() == 2 * 1024**3
+        assert mx.set_cache_limit(0) == 2 * 1024**3  # MLX gives back the bound that was in force
+        monkeypatch.setenv("ALIGN_CACHE_GIB", "0.5")
+        assert compute.bound_cache() == 512 * 1024**2
+    finally:
+        mx.set_cache_limit(before)
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "nan", "inf"])
+def test_a_bound_that_is_no_size_is_refused(monkeypatch, text):
+    monkeypatch.setenv("ALIGN_CACHE_GIB", text)
+    with pytest.raises(ConfigError, match="ALIGN_CACHE_GIB"):
+        compute.bound_cache()
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, "0"), ("1", "1")])
+def test_float32_products_are_not_rounded_to_tf32_unless_the_user_says_so(asked, expected):
+    env = {k: v for k, v in os.environ.items() if k != "MLX_ENABLE_TF32"} | (
+        {"MLX_ENABLE_TF32": asked} if asked else {}
+    )
+    code = "import os, align_mlx; print(os.environ['MLX_ENABLE_TF32'])"
+    shown = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == [expected]

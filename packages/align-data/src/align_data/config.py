@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
@@ -44,6 +44,15 @@ class BuildConfig(BaseModel):
     test: int = Field(300, description="held-out prompts, one third of each category", ge=0, json_schema_extra=_SIZES)
     overwrite: bool = console.runtime(False, "replace an artifact that is already there")
     progress: bool = console.runtime(True, "show progress on stderr")
+
+    def identity(self) -> Self:
+        """Give the settings as the artifact records them: a source by its name, without revision or path."""
+        source = self.source
+        if source.startswith("hf:"):
+            source = source.partition("@")[0]
+        elif source != "embedded":
+            source = Path(source).resolve().name
+        return self.model_copy(update={"source": source})
 
     @field_validator("test")
     @classmethod

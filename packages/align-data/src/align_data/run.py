@@ -42,7 +42,7 @@ def run(config: BuildConfig) -> int:
             progress=config.progress,
         )
         source = replace(source, license=config.license or source.license)
-        identity = config.model_copy(update={"source": source.name})
+        identity = config.identity()
         with publish(
             config.out, "dataset", producer="align-data", config=identity, overwrite=config.overwrite
         ) as draft:

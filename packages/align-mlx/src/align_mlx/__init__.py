@@ -5,11 +5,16 @@ and this is the one place that every import of ours passes. It is the only modul
 imported.
 """
 
+import os as _os
 import shutil as _shutil
 import sys as _sys
 import warnings as _warnings
 
 from align_mlx import blas as _blas
+
+# MLX rounds the factors of an fp32 product to 10 bits (TF32) on GPUs that have it, unless told before its first
+# product: answers would then not be scored as they were sampled, and float32 would not mean float32.
+_os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
 BLAS = _blas.load()
 """What `align_mlx.blas.load` found."""

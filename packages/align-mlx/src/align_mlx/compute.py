@@ -5,6 +5,7 @@ Metal, where the 4-bit product is fast; dequantized once to dense fp32 on CPU an
 not. The values are the same numbers.
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,8 @@ import mlx.core as mx
 from align_contracts.errors import ConfigError
 
 Form = Literal["auto", "quantized", "dense"]
+CACHE_GIB = 2.0
+"""Most GiB of freed memory that MLX keeps for reuse, unless the environment variable `ALIGN_CACHE_GIB` says another."""
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
 
 
@@ -52,3 +55,27 @@ def choose(form: str = "auto", dtype: str = "auto") -> Compute:
         raise ConfigError("unknown compute dtype", expected="auto, float32 or bfloat16", got=repr(dtype))
     chosen = DTYPES[dtype] if dtype != "auto" else (mx.float32 if device == "cpu" else mx.bfloat16)
     return Compute(dtype=chosen, dense=form == "dense" or (form == "auto" and device != "metal"))
+
+
+def bound_cache() -> int:
+    """Bound the memory that MLX keeps after freeing it, so that several processes fit one accelerator.
+
+    Sequences of ever new lengths leave buffers that fit no later request; without a bound each process keeps them
+    until the memory is full. `ALIGN_CACHE_GIB` sets another bound than `CACHE_GIB`; 0 keeps nothing.
+
+    Returns:
+        The bound in bytes.
+
+    Raises:
+        ConfigError: `ALIGN_CACHE_GIB` is not a number ≥ 0.
+    """
+    text = os.environ.get("ALIGN_CACHE_GIB", str(CACHE_GIB))
+    try:
+        gib = float(text)
+    except ValueError:
+        gib = -1.0
+    if not 0 <= gib < float("inf"):
+        raise ConfigError("ALIGN_CACHE_GIB", expected="a number of GiB, 0 or more", got=repr(text))
+    limit = int(gib * 2**30)
+    mx.set_cache_limit(limit)
+    return limit

@@ -20,7 +20,7 @@ from align_mlx import adapters as lora
 from align_mlx import fastmath
 from align_mlx.adapters import AdaptedLinear, Adapter
 from align_mlx.chat import turn_end
-from align_mlx.compute import Compute, choose
+from align_mlx.compute import Compute, bound_cache, choose
 
 
 @dataclass
@@ -114,6 +114,7 @@ def load_base(path: Path, compute: Compute | None = None) -> Resident:
     Raises:
         ConfigError: the tokenizer has no chat template, so prompts cannot be formatted.
     """
+    bound_cache()
     compute = compute or choose()
     model, config = load_model(path)
     tokenizer = load_tokenizer(path, eos_token_ids=config.get("eos_token_id"))

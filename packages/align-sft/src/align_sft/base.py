@@ -9,7 +9,7 @@ import mlx.core as mx
 from align_contracts import Draft, open_artifact, publish
 from align_contracts.errors import ConfigError, MissingError
 from align_mlx.resident import require_chat_template
-from align_sft.config import BaseConfig
+from align_sft.config import BaseConfig, source_name
 from align_sft.model_files import count_parameters, quantization_record, store_form, write_model, write_tokenizer
 
 
@@ -49,7 +49,9 @@ def _embedded(config: BaseConfig) -> int:
 def _import(config: BaseConfig) -> int:
     assert config.model is not None
     path, source = locate(config.model, config.revision)
-    with publish(config.out, "base_model", producer="align-sft", config=config, overwrite=config.overwrite) as draft:
+    with publish(
+        config.out, "base_model", producer="align-sft", config=config.identity(), overwrite=config.overwrite
+    ) as draft:
         from mlx_lm.utils import load_model, load_tokenizer
 
         if (path / "config.json").exists() is False:
@@ -105,7 +107,7 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
     if path.is_dir():
         if revision is not None:
             raise ConfigError("--revision is for hub models", got=f"the directory {model}")
-        return path, f"local:{path.resolve().name}"
+        return path, source_name(model)
     if path.is_absolute() or model.startswith((".", "~")):  # no name of the hub looks like this
         raise MissingError(f"no directory {model}", expected="a directory or a model of the hub")
     from huggingface_hub import snapshot_download
@@ -122,7 +124,7 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
             got=reason,
             do="check the name, accept the model's licence and log in with `hf auth login`",
         ) from error
-    return Path(found), f"hf:{model}"
+    return Path(found), source_name(model)
 
 
 def card_licence(path: Path) -> str | None:

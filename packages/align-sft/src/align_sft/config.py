@@ -13,6 +13,12 @@ def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"group": group}, **kw)
 
 
+def source_name(model: str) -> str:
+    """Name where a model comes from: ``local:NAME`` for a directory, else ``hf:NAME``."""
+    path = Path(model)
+    return f"local:{path.resolve().name}" if path.is_dir() else f"hf:{model}"
+
+
 class Settings(BaseModel):
     """What every command's config has in common: frozen, and unknown names are errors."""
 
@@ -37,7 +43,7 @@ class BaseConfig(Settings):
 
     out: Path = runtime(..., "Directory of the new base_model artifact.")
     overwrite: bool = runtime(False, "Replace an existing artifact.")
-    model: str | None = runtime(None, "Model directory, or a name on the Hugging Face hub.")
+    model: str | None = setting(None, "Model directory, or a name on the Hugging Face hub.", "import")
     revision: str | None = setting(None, "Revision of a hub model.", "import")
     embedded: bool = setting(False, "Train a small Gemma on the data's own corpus; needs no download.", "embedded")
     data: Path | None = runtime(None, "Dataset artifact with a corpus (for --embedded).")
@@ -59,6 +65,10 @@ class BaseConfig(Settings):
     weight_decay: float = setting(0.01, "AdamW weight decay.", "embedded", ge=0)
     max_grad_norm: float = setting(1.0, "Joint norm at which gradients are clipped.", "embedded", gt=0)
     seed: int = setting(42, "Seed of weights and batches.", "embedded", ge=0)
+
+    def identity(self) -> Self:
+        """Give the settings as the artifact records them: the model by its name, never by a path."""
+        return self if self.model is None else self.model_copy(update={"model": source_name(self.model)})
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
