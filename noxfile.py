@@ -90,4 +90,4 @@ def bench(session):
 @nox.session
 def validate(session):
     """Deep verification of every artifact: nox -s validate -- [DIR]."""
-    python(session, "-m", "align_contracts.cli", "validate", "--deep", *(session.posargs or ["artifacts/embedded"]))
+    python(session, "-m", "align_contracts", "validate", "--deep", *(session.posargs or ["artifacts/embedded"]))

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
 
-from align_contracts import AlignError, InterruptedRun
+from align_contracts import AlignError, ConfigError, InterruptedRun
 from align_contracts.console.help import styled
-from pipeline.plan import finished, plan
+from pipeline.plan import Planned, finished, plan
 from pipeline.processes import Pool
 
 LOGS = ".logs"
@@ -45,6 +46,7 @@ def _run(recipe: Path, out: Path, sets: Sequence[str], dry: bool) -> int:
             print(f"# {planned.step.name} is there" if there else command)
     if dry:
         return 0
+    require_judge(steps, os.environ)
     pool = Pool(out / LOGS, settings.jobs, Console())
     pool.run(steps)
     minutes, seconds = divmod(time.monotonic() - begun, 60)
@@ -54,6 +56,26 @@ def _run(recipe: Path, out: Path, sets: Sequence[str], dry: bool) -> int:
     if said.exists():
         print("".join(said.read_text().splitlines(keepends=True)[1:]), end="")  # the report's summary
     return 0
+
+
+def require_judge(steps: Sequence[Planned], environment: Mapping[str, str]) -> None:
+    """Refuse to begin without the key of the judge that stands at the end: the runs before it take days.
+
+    Raises:
+        ConfigError: a step asks OpenAI's own endpoint and there is no key.
+    """
+    asks = any(
+        str(getattr(one.config, "judge", "")).startswith("openai:")
+        and "api.openai.com" in str(getattr(one.config, "base_url", ""))
+        for one in steps
+    )
+    if asks and not environment.get("OPENAI_API_KEY"):
+        raise ConfigError(
+            "the judge needs a key",
+            expected="OPENAI_API_KEY in the environment",
+            got="none",
+            do="Set it, or choose another judge, for example --set judge.judge=reward-model",
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
-    raise InterruptedRun("interrupted", do="The same command goes on where it stopped", signum=number)
+    raise InterruptedRun("interrupted", do="The same command keeps every finished step", signum=number)
 
 
 if __name__ == "__main__":

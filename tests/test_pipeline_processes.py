@@ -113,7 +113,7 @@ def test_an_interrupt_stops_the_children_and_tells_how_to_go_on(tmp_path, number
     error = process.communicate()[1]
     killer.cancel()
     assert process.returncode == code
-    assert error.strip() == "error: interrupted. The same command goes on where it stopped"
+    assert error.strip() == "error: interrupted. The same command keeps every finished step"
     assert not (tmp_path / "out" / "data").exists()
     left = subprocess.run(["pgrep", "-f", str(recipe)], capture_output=True, text=True, check=False).stdout.split()
     assert [pid for pid in left if pid != str(os.getpid())] == []

@@ -15,3 +15,9 @@ def test_everything_exported_is_there():
     import align_contracts
 
     assert all(hasattr(align_contracts, name) for name in align_contracts.__all__)
+
+
+def test_the_package_runs_as_a_module(tmp_path):
+    # `nox -s validate` calls it so: a path that is not there must not pass as valid (exit code 2).
+    ran = subprocess.run([sys.executable, "-m", "align_contracts", "validate", str(tmp_path / "no")], check=False)
+    assert ran.returncode == 2
