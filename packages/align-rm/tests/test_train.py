@@ -9,10 +9,10 @@ from align_contracts.errors import ConfigError, InterruptedRun, KindError
 from align_mlx.chat import encode_prompt
 from align_mlx.resident import load_policy
 from align_mlx.reward import load_scorer
-from align_mlx.rollout import Draw, Prompt, sample
+from align_mlx.rollout import Draw, Prompt, prompt_number, sample
 from align_mlx.train_state import TrainState
 from align_rm import train
-from align_rm.calibrate import prompt_number, reward_scale
+from align_rm.calibrate import reward_scale
 from align_rm.config import TrainConfig
 from align_rm.pairs import Pairs, encode_pairs
 

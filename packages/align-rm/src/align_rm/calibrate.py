@@ -1,6 +1,5 @@
 """After training: the temperature of the probabilities, and the scale of the reward on sampled SFT answers."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,11 +14,14 @@ from align_mlx.chat import encode_prompt
 from align_mlx.progress import Meter
 from align_mlx.resident import Resident, load_policy, policy_adapters
 from align_mlx.reward import Scorer
-from align_mlx.rollout import Draw, Prompt, sample
+from align_mlx.rollout import Draw, Prompt, prompt_number, sample
 from align_rm.algorithms.bradley_terry import pairwise_accuracy
 from align_rm.algorithms.calibration import expected_calibration_error, fit_temperature, preference_nll
 from align_rm.config import TrainConfig
 from align_rm.pairs import Pair, score_pairs
+
+WELL_CALIBRATED = 0.1
+"""Calibration error below which probabilities stay as they are: the study's rule."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Found:
 
     Attributes:
         accuracy: pairwise accuracy on validation pairs.
-        temperature: T fitted on calibration pairs.
+        temperature: T fitted on calibration pairs, or 1 where they need none.
+        ece_calibration: calibration error on calibration pairs at T = 1, which decides that.
         ece_before: calibration error on validation pairs at T = 1.
         ece_after: the same at T.
         nll_after: mean −log σ(margin / T) on calibration pairs, nats.
@@ -37,6 +40,7 @@ class Found:
 
     accuracy: float
     temperature: float
+    ece_calibration: float
     ece_before: float
     ece_after: float
     nll_after: float
@@ -53,14 +57,20 @@ class RewardScale:
 
 
 def calibrate(scorer: Scorer, calibration: Sequence[Pair], validation: Sequence[Pair]) -> Found:
-    """Fit the temperature on calibration pairs and measure the calibration error on validation pairs."""
+    """Fit the temperature on calibration pairs, if they need one, and measure the error on validation pairs.
+
+    Where the calibration error is below `WELL_CALIBRATED` already, T = 1: fitted to a few hundred pairs, a temperature
+    that is not needed moves held-out probabilities by as much as it corrects.
+    """
     chosen, rejected = score_pairs(scorer, calibration)
-    temperature = fit_temperature(chosen - rejected)
+    ece_calibration = expected_calibration_error(chosen - rejected)
+    temperature = fit_temperature(chosen - rejected) if ece_calibration >= WELL_CALIBRATED else 1.0
     held_chosen, held_rejected = score_pairs(scorer, validation)
     margins = held_chosen - held_rejected
     return Found(
         accuracy=pairwise_accuracy(margins),
         temperature=temperature,
+        ece_calibration=ece_calibration,
         ece_before=expected_calibration_error(margins),
         ece_after=expected_calibration_error(margins, temperature),
         nll_after=preference_nll(chosen - rejected, temperature),
@@ -113,8 +123,3 @@ def reward_scale(
         )
     scores = scorer.score([answer.tokens for answer in answers])
     return RewardScale(float(np.mean(scores)), max(float(np.std(scores)), 1e-6), len(scores))
-
-
-def prompt_number(prompt_id: str) -> int:
-    """Give a stable number of a prompt, on which its random draws depend: the first 63 bits of sha256."""
-    return int.from_bytes(hashlib.sha256(prompt_id.encode()).digest()[:8], "big") >> 1

@@ -18,7 +18,8 @@ def run(config: EvalConfig) -> int:
     """Evaluate a reward model and print the figures."""
     rm = open_artifact(config.rm, kind="reward_model")
     data = open_artifact(config.data, kind="dataset") if config.data else rm.input("dataset")
-    scorer = load_scorer(rm, compute=choose(config.compute_form, config.compute_dtype))
+    compute = choose(config.compute_form, config.compute_dtype)
+    scorer = load_scorer(rm, compute=compute, token_budget=config.token_budget)
     pairs = encode_pairs(data.read_jsonl(f"pairs_{config.split}"), scorer.resident, rm.details.max_length)
     if not pairs.kept:
         raise ConfigError(f"no {config.split} pair fits", expected=f"at most {rm.details.max_length} tokens")

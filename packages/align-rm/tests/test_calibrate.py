@@ -1,0 +1,58 @@
+"""When probabilities are scaled: margins are scripted, so that confidence, accuracy and T are known by hand."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from align_mlx.chat import Tokens
+from align_rm.calibrate import calibrate
+from align_rm.pairs import Pair
+
+
+class Scripted:
+    """A scorer that reads the score off an answer's only token, in thousandths."""
+
+    def score(self, rows: Sequence[Tokens]) -> np.ndarray:
+        return np.array([row.response[0] / 1000 for row in rows])
+
+
+def pairs(right: int, wrong: int, margin: float) -> list[Pair]:
+    """So many pairs ranked right by `margin`, and so many ranked wrong by it."""
+    better, worse = (Tokens((2,), (round(1000 * score),)) for score in (margin, 0.0))
+    return [Pair("r", better, worse, 1.0)] * right + [Pair("w", worse, better, 1.0)] * wrong
+
+
+NEAR_LN3 = 1.099
+"""Confidence σ(1.099) = ¾, to four places."""
+
+
+def test_a_small_error_is_left_alone():
+    # Confidence ¾, two of three right: ECE = ¾ − ⅔ = 1/12 < 0.1, so T = 1, though ln 3 / ln 2 = 1.58 would fit better.
+    found = calibrate(Scripted(), pairs(2, 1, NEAR_LN3), pairs(5, 3, NEAR_LN3))
+    assert found.temperature == 1.0
+    assert found.ece_calibration == pytest.approx(1 / 12, abs=1e-3)
+    # Validation pairs are further off (¾ − ⅝ = ⅛): they measure the rule, and do not trigger it.
+    assert found.ece_before == found.ece_after == pytest.approx(1 / 8, abs=1e-3)
+    # −(2 ln ¾ + ln ¼) / 3
+    assert found.nll_after == pytest.approx(-(2 * math.log(0.75) + math.log(0.25)) / 3, abs=1e-3)
+
+
+def test_a_large_error_is_scaled_away():
+    # Confidence ¾, five of eight right: ECE = ¾ − ⅝ = ⅛ ≥ 0.1, so σ(ln 3 / T) = ⅝: T = ln 3 / ln (5/3).
+    found = calibrate(Scripted(), pairs(5, 3, NEAR_LN3), pairs(5, 3, NEAR_LN3))
+    assert found.ece_calibration == found.ece_before == pytest.approx(1 / 8, abs=1e-3)
+    assert found.temperature == pytest.approx(math.log(3) / math.log(5 / 3), rel=1e-3)
+    assert found.ece_after == pytest.approx(0.0, abs=1e-3)
+
+
+def test_too_little_confidence_is_an_error_too():
+    # Confidence ¾, all right: ECE = ¼, and T < 1.
+    assert calibrate(Scripted(), pairs(8, 0, NEAR_LN3), pairs(8, 0, NEAR_LN3)).temperature < 1.0
+
+
+def test_accuracy_and_the_scale_of_chosen_answers():
+    found = calibrate(Scripted(), pairs(3, 1, 2.0), pairs(3, 1, 2.0))
+    assert found.accuracy == 0.75
+    assert found.chosen == {"mean": 1.5, "std": pytest.approx(math.sqrt(3) / 2), "n": 4}  # scores 2, 2, 2, 0
