@@ -1,16 +1,15 @@
+import math
+
 import mlx.core as mx
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from mlx_lm.models import cohere
 from mlx_lm.utils import load_model
 
 from align_contracts import open_artifact, publish
 from align_contracts.errors import ConfigError
-from align_mlx import adapters as lora
 from align_mlx.chat import encode_turn
-from align_mlx.compute import Compute
-from align_mlx.resident import Resident, load_base, load_policy, policy_adapters, require_own_logits
+from align_mlx.resident import load_base, load_policy, policy_adapters, require_own_logits
 
 TOKENS = [[2, 4, 7, 9, 33, 12, 60, 21], [2, 4, 7, 50, 10, 10, 44, 9]]
 
@@ -34,14 +33,14 @@ def test_soft_caps_and_untied_heads(kin, kind):
     assert (np.abs(expected).max() <= 3) == (kind == "gemma2")
 
 
-def test_a_model_that_scales_its_logits_is_refused(tmp_path):
-    # Cohere multiplies its head's output by 1/16: log-probs without that would be wrong, and nothing would show it.
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "num_attention_heads": 2}
-    args = {"model_type": "cohere", "num_key_value_heads": 1, "vocab_size": 64, **sizes}
-    model = cohere.Model(cohere.ModelArgs.from_dict(args))
-    found = Resident(model, None, lora.wrap(model), Compute(mx.float32, dense=True), frozenset({1}), config=args)
-    with pytest.raises(ConfigError, match="cohere"):
-        require_own_logits(found, tmp_path)
+@pytest.mark.parametrize("factor", [0.99, math.inf, math.nan])
+def test_a_model_that_does_more_to_its_logits_than_we_know_is_refused(resident, tmp_path, monkeypatch, factor):
+    # Log-probs without the factor would be wrong, and nothing would show it.
+    require_own_logits(resident, tmp_path)
+    kind, known = type(resident.model), type(resident.model).__call__
+    monkeypatch.setattr(kind, "__call__", lambda self, tokens: factor * known(self, tokens))
+    with pytest.raises(ConfigError, match="not its head's output"):
+        require_own_logits(resident, tmp_path)
 
 
 def test_adapters_are_worn_for_one_call_only(resident, adapter):
