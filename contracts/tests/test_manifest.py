@@ -44,7 +44,7 @@ def test_every_invalid_file_has_a_reason():
     assert {path.stem for path in (GOLDEN / "invalid").glob("*.json")} - {"reasons"} == set(REASONS)
 
 
-@pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", VALID, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_content_digest_by_its_definition(path):
     """The contract's list of what counts, written out again; json's own sorted compact form is the oracle."""
     raw = json.loads(path.read_bytes())
@@ -122,6 +122,14 @@ def test_a_newer_minor_is_read_and_its_unknown_fields_kept():
     raw["details"]["method"] = 5
     with pytest.raises(VerificationError, match=r"details\.method"):  # known fields stay strict
         read_manifest(manifest_bytes(raw))
+
+
+@pytest.mark.parametrize("kind", ["policy", "reward_model"])
+def test_a_manifest_from_before_certificates_has_none(kind):
+    older, _ = read_manifest((GOLDEN / "valid" / "v1.0" / f"{kind}.json").read_bytes())
+    newer, _ = read_manifest((GOLDEN / "valid" / "v1.1" / f"{kind}.json").read_bytes())
+    assert older.details.certificate is None
+    assert newer.details.certificate.tensors == newer.details.certificate.alive + len(newer.details.certificate.waiting)
 
 
 def test_other_majors_say_what_to_do():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from align_contracts.records import Count, Digest, Quantization, Record
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Temperature = Annotated[float, Field(ge=0.0)]
+Deviation = Annotated[float, Field(ge=0.0)]
 
 INPUT_KINDS: dict[str, tuple[str, ...]] = {
     "base": ("base_model",),
@@ -122,6 +123,37 @@ class Merge(Record):
     """Perplexity of the merged model."""
 
 
+class Certificate(Record):
+    """What a training run proved about itself while it ran; one that fails a proof publishes nothing."""
+
+    verdict: Literal["complete", "incomplete", "null control"]
+    """`complete`: every trainable tensor had a gradient; `incomplete`: the run ended before each had its chance;
+    `null control`: at learning rate 0 none is asked for."""
+    tensors: Count
+    """Trainable tensors."""
+    alive: Count
+    """Those that have had a non-zero gradient."""
+    waiting: tuple[str, ...]
+    """Names of the others."""
+    live_updates: Count
+    """The most live updates that a tensor took to its first gradient, or has waited for: updates at a non-zero
+    learning rate on a batch that teaches something."""
+    first_ratio_error: Deviation | None = None
+    """Mean |ratio − 1| over the tokens of an iteration's first minibatch, in the worst iteration; RL only."""
+    first_ratio_error_max: Deviation | None = None
+    """The largest |ratio − 1| of a token there, in any iteration."""
+    ratio_tolerance: Deviation | None = None
+    """The mean above which the run would have stopped."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if self.alive + len(self.waiting) != self.tensors:
+            raise ValueError(f"{self.alive} alive and {len(self.waiting)} waiting are not {self.tensors} tensors")
+        if self.verdict != "null control" and (self.verdict == "complete") == bool(self.waiting):
+            raise ValueError(f"{self.verdict} with {len(self.waiting)} tensors waiting")
+        return self
+
+
 class PolicyDetails(Details):
     """What a policy is: adapters on a base, or merged weights."""
 
@@ -141,6 +173,8 @@ class PolicyDetails(Details):
     """Cost of the merge; null for a residual policy."""
     control: Literal["none", "null"] = "none"
     """`null`: a control run without learning signal."""
+    certificate: Certificate | None = None
+    """What its training proved; null where nothing was trained, as in a merge."""
 
     def named_files(self) -> tuple[str, ...]:
         """Return the adapters' files."""
@@ -181,6 +215,8 @@ class RewardModelDetails(Details):
     """Raw score statistics."""
     max_length: Annotated[int, Field(ge=1)]
     """Longest sequence in tokens."""
+    certificate: Certificate | None = None
+    """What its training proved."""
 
     def named_files(self) -> tuple[str, ...]:
         """Return the adapter's and the head's file."""

@@ -85,7 +85,7 @@ class SchemaVersionError(VerificationError):
 
 
 class DivergedError(AlignError, ArithmeticError):
-    """Training produced a number that is not finite."""
+    """Training produced a number that is not finite, or failed a proof that it carries."""
 
     exit_code = 4
 

@@ -50,6 +50,7 @@ def test_paths_and_display_do_not_determine_the_result():
         {"target_kl": ()},  # no phase
         {"target_kl": (0.05, 0.0)},  # the penalty divides by it
         {"clip_range_high": -0.1},
+        {"controller": "reward_penalty", "kl_coef": 0.0},  # a coefficient that is only ever multiplied stays 0
     ],
 )
 def test_wrong_settings_are_refused(setting):

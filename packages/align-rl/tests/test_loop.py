@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from align_contracts.errors import DivergedError
+from align_mlx import liveness
+from align_mlx.liveness import Liveness
 from align_mlx.rollout import Prompt
 from align_mlx.train_state import TrainState
 from align_rl.loop import (
@@ -16,6 +18,7 @@ from align_rl.loop import (
     prompt_order,
     rates,
     require_finite,
+    teaches,
     train,
     update,
 )
@@ -76,6 +79,7 @@ def test_rates(configure):
     ppo = configure("ppo", critic_learning_rate=0.1, critic_warmup=2)
     assert rates(ppo, 1, 0.3) == {"actor.": 0.0, "": 0.1}
     assert rates(ppo, 2, 0.3) == {"actor.": 0.3, "": 0.1}
+    assert rates(configure("ppo", value_coef=0.0), 0, 0.3) == {"actor.": 0.3, "": 0.0}  # no loss, no rate
     assert rates(configure("ppo", control="null", critic_learning_rate=0.1), 0, 0.3) == {"": 0.0}
 
 
@@ -371,7 +375,7 @@ def test_a_tensor_that_the_loss_does_not_reach_ends_the_run(configure, start, mo
     experience = model.experience(rollout, state.params, 0.0)
     for _ in range(2):  # at a rate so small that the ratio stays 1
         update(model, experience, rollout, config, state, 1e-9)
-    assert state.memory["proof"]["waiting"] == {"actor.stray": 2}
+    assert liveness.seen(state).waiting == {"actor.stray": 2}
     with pytest.raises(DivergedError, match=r"29 trainable tensors.*none for actor\.stray"):
         update(model, experience, rollout, config, state, 1e-9)
 
@@ -379,9 +383,16 @@ def test_a_tensor_that_the_loss_does_not_reach_ends_the_run(configure, start, mo
 def test_updates_without_reward_variance_prove_nothing(configure, start):
     config = configure("grpo", minibatches=1)
     model, state, rollout = start(config)
+    experience = model.experience(rollout, state.params, 0.0)
     rollout = replace(rollout, scores_B=np.full_like(rollout.scores_B, 2.0))
-    update(model, model.experience(rollout, state.params, 0.0), rollout, config, state, 1e-3)
-    assert state.memory["proof"]["live_updates"] == state.memory["proof"]["alive"] == 0
+    assert mx.any(experience.advantages_BT).item()
+    update(model, experience, rollout, config, state, 1e-3)
+    assert liveness.seen(state) == Liveness.begin(state.params)
+    # Nor do minibatches whose advantages are all 0, though the scores of others differ.
+    rollout = replace(rollout, scores_B=np.arange(12.0))
+    silent = replace(experience, advantages_BT=mx.zeros_like(experience.advantages_BT))
+    assert not teaches(rollout, silent, np.arange(12))
+    assert teaches(rollout, experience, np.arange(12))
 
 
 def test_a_reward_that_is_not_finite_ends_the_run(configure, start, resident, scorer):

@@ -207,7 +207,7 @@ def test_rows_of_an_experience_are_its_rows(configure, start):
     method, state, rollout = start(configure("ppo"))
     whole = method.experience(rollout, state.params, 0.0)
     part = whole.rows(mx.array([2, 0]))
-    for name in ("old_logprobs_BT", "ref_logprobs_BT", "advantages_BT", "returns_BT", "old_values_BT"):
+    for name in ("old_logprobs_BT", "advantages_BT", "returns_BT", "old_values_BT"):
         np.testing.assert_array_equal(getattr(part, name), np.array(getattr(whole, name))[[2, 0]])
     np.testing.assert_array_equal(part.batch.tokens_BL, np.array(whole.batch.tokens_BL)[[2, 0]])
     assert part.batch.starts_B.tolist() == [whole.batch.starts_B[2].item(), whole.batch.starts_B[0].item()]

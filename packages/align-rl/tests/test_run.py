@@ -8,10 +8,12 @@ import pytest
 from align_contracts import open_artifact
 from align_contracts.errors import ConfigError, KindError, MissingError, PreflightError, VerificationError
 from align_mlx import adapters as lora
+from align_mlx.adapters import Adapter
 from align_mlx.chat import Tokens, encode_prompt
 from align_mlx.compute import Compute
 from align_mlx.resident import load_policy, policy_adapters
 from align_mlx.reward import load_scorer
+from align_rl import cli
 from align_rl.code_size import method_lines
 from align_rl.run import run
 
@@ -55,11 +57,13 @@ def test_a_run_publishes_a_whole_policy(published, method):
     } <= measured  # fmt: skip
     assert art.metric("iterations") == 3
     assert art.metric("prompts_dropped") == 1
+    # 2 blocks of 7 linear maps with A and B; PPO has as many again, and its head's weight and bias. B has its gradient
+    # in the first update and A, behind B = 0, in the second.
+    proved = details.certificate
+    assert (proved.verdict, proved.tensors, proved.alive) == ("complete", *[{"grpo": 28, "ppo": 58}[method]] * 2)
+    assert (proved.waiting, proved.live_updates, proved.ratio_tolerance) == ((), 2, 1e-4)
     for name in ("first_ratio_error", "first_ratio_error_max"):
-        assert art.metric(name) == max(r[name] for r in art.read_jsonl("log")) < 1e-4
-    # 2 blocks of 7 linear maps with A and B; PPO has as many again, and its head's weight and bias.
-    liveness = {"live_updates": 6, "alive": {"grpo": 28, "ppo": 58}[method], "waiting": {}}
-    assert art.manifest.extensions["gradient_liveness"] == liveness
+        assert getattr(proved, name) == max(r[name] for r in art.read_jsonl("log")) < 1e-4
     assert art.manifest.extensions["lines_of_code"] == method_lines(method)
 
 
@@ -141,12 +145,40 @@ def test_the_null_control_publishes_an_adapter_that_does_nothing(configure, meth
     config = configure(method, control="null", num_iterations=2)
     run(config)
     art = open_artifact(config.out)
-    assert art.details.control == "null"
+    assert (art.details.control, art.details.certificate.verdict) == ("null", "null control")
+    assert art.details.certificate.live_updates == art.details.certificate.alive == 0
+    assert art.details.certificate.first_ratio_error < 1e-4  # that proof needs no learning
     policy, _ = lora.load(art.file("adapter"))
     for name in policy.params:
         if name.endswith("lora_a"):
             assert not mx.any(policy.params[name] @ policy.params[name[:-1] + "b"]).item()
     assert [p["kl"] for p in art.read_jsonl("curve")] == [0, 0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_too_short_for_its_proof_says_so(configure, capsys, method):
+    run(configure(method, num_iterations=1, minibatches=1, eval_prompts=1, quiet=False))
+    said = capsys.readouterr().err
+    tensors = {"grpo": 28, "ppo": 58}[method]  # the critic starts as the reward model, so only the actor's A wait
+    assert f"note: 14 of {tensors} trainable tensors had no gradient yet after 1 live update; " in said
+    assert "; first ratio off by at most " in said
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_dead_tensor_ends_the_run_with_exit_code_4(store, settings, tmp_path, monkeypatch, capsys, method):
+    """An adapter that is left out at one of its maps: nothing else would show it. PPO's critic has one there too."""
+    dead, pair = "model.layers.1.mlp.up_proj", Adapter.pair
+    monkeypatch.setattr(Adapter, "pair", lambda self, path: None if path == dead else pair(self, path))
+    paths = {"sft": store / "sft", "rm": store / "rm", "data": store / "data", "out": tmp_path / "dead"}
+    small = {name: value for name, value in settings.items() if name != "quiet"}
+    flags = [text for k, v in {**paths, **small}.items() for text in (f"--{k.replace('_', '-')}", str(v))]
+    monkeypatch.setattr("sys.argv", ["align-rl", method, *flags])
+    assert cli.main() == 4
+    said = capsys.readouterr().err
+    number = {"grpo": "2 of 28", "ppo": "4 of 58"}[method]
+    assert f"no gradient has reached {number} trainable tensors: expected a non-zero gradient within 3 live" in said
+    assert f"got none for actor.{dead}.lora_a, actor.{dead}.lora_b" in said
+    assert not (tmp_path / "dead").exists()
 
 
 def test_rewards_come_from_the_reward_models_own_backbone(configure, store, resident):

@@ -6,12 +6,13 @@ import pytest
 
 from align_contracts import open_artifact
 from align_contracts.errors import ConfigError, InterruptedRun, KindError
+from align_mlx.adapters import Adapter
 from align_mlx.chat import encode_prompt
 from align_mlx.resident import load_policy
 from align_mlx.reward import load_scorer
 from align_mlx.rollout import Draw, Prompt, prompt_number, sample
 from align_mlx.train_state import TrainState
-from align_rm import train
+from align_rm import cli, train
 from align_rm.calibrate import reward_scale
 from align_rm.config import TrainConfig
 from align_rm.pairs import Pairs, encode_pairs
@@ -112,22 +113,60 @@ def test_no_pair_fits(make_config, store):
         train.run(make_config(store / "no", max_seq_length=8))
 
 
-def test_an_interrupted_run_continues_to_the_same_bytes(store, make_config, monkeypatch):
-    config = make_config(store / "again")
+@pytest.mark.parametrize("done", [1, 6])
+def test_an_interrupted_run_continues_to_the_same_bytes(store, make_config, monkeypatch, done):
+    """Stopped after 1 of 12 steps, before every tensor has had its gradient, and after 6."""
+    config = make_config(store / f"again-{done}")
     update = TrainState.update
 
     def interrupt(self, *args):
-        if self.iteration == 5:
+        if self.iteration == done - 1:
             os.kill(os.getpid(), signal.SIGINT)
         return update(self, *args)
 
     monkeypatch.setattr(TrainState, "update", interrupt)
-    with pytest.raises(InterruptedRun, match="stopped after 6") as error:
+    with pytest.raises(InterruptedRun, match=f"stopped after {done} ") as error:
         train.run(config)
     assert error.value.exit_code == 130
     monkeypatch.undo()
     train.run(config)
-    assert open_artifact(config.out).content_digest == open_artifact(store / "rm").content_digest
+    found, whole = open_artifact(config.out), open_artifact(store / "rm")
+    assert found.details.certificate == whole.details.certificate
+    assert found.content_digest == whole.content_digest
+
+
+@pytest.mark.parametrize(("centering", "tensors"), [(0.0, 29), (0.01, 30)])
+def test_the_run_certifies_that_every_tensor_learns(store, make_config, centering, tensors):
+    """2 blocks of 7 maps with A and B, the head's weight, and its bias with centering.
+
+    The head has its gradient in the first update, B behind a zero head in the second, A behind B = 0 in the third.
+    """
+    config = make_config(store / f"proved-{tensors}", centering=centering, max_steps=3)
+    train.run(config)
+    proved = open_artifact(config.out).details.certificate
+    assert (proved.verdict, proved.tensors, proved.alive, proved.live_updates) == ("complete", tensors, tensors, 3)
+
+
+def test_a_run_too_short_for_its_proof_says_so(store, make_config, capsys):
+    train.run(make_config(store / "short", max_steps=2, quiet=False))
+    proved = open_artifact(store / "short").details.certificate
+    assert (proved.verdict, proved.alive, proved.live_updates) == ("incomplete", 15, 2)
+    assert all(name.endswith("lora_a") for name in proved.waiting)
+    assert "note: 14 of 29 trainable tensors had no gradient yet after 2 live updates" in capsys.readouterr().err
+
+
+def test_a_dead_tensor_ends_the_run_with_exit_code_4(store, monkeypatch, capsys):
+    """An adapter that is left out at one of its maps: nothing else would show it."""
+    dead, pair = "model.layers.1.mlp.up_proj", Adapter.pair
+    monkeypatch.setattr(Adapter, "pair", lambda self, path: None if path == dead else pair(self, path))
+    paths = {"sft": store / "sft", "data": store / "data", "out": store / "dead"}
+    flags = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
+    monkeypatch.setattr("sys.argv", ["align-rm", "train", *flags, "--learning-rate", "1e-2"])
+    assert cli.main() == 4
+    said = capsys.readouterr().err
+    assert "no gradient has reached 2 of 29 trainable tensors: expected a non-zero gradient within 3 live" in said
+    assert f"got none for {dead}.lora_a, {dead}.lora_b" in said
+    assert not (store / "dead").exists()
 
 
 def test_checkpointing_and_compile_give_the_same_model(store, make_config):

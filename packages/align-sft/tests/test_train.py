@@ -15,7 +15,7 @@ from align_mlx.chat import Tokens
 from align_mlx.perplexity import perplexity
 from align_mlx.resident import load_base, load_policy
 from align_mlx.train_state import TrainState
-from align_sft import train
+from align_sft import cli, train
 from align_sft.rows import encode_rows, read_rows
 
 SPEC = LoraSpec(rank=4, alpha=8.0, layers=2)
@@ -126,27 +126,59 @@ def test_the_same_settings_give_the_same_bytes(store, tmp_path, make_config):
     assert len(digests) >= 2
 
 
-def test_an_interrupted_run_continues_to_the_same_bytes(store, make_config, monkeypatch):
-    whole = make_config(store / "whole", epochs=3)
-    train.run(whole)
-    config = whole.model_copy(update={"out": store / "stopped"})
+@pytest.mark.parametrize("done", [1, 3])
+def test_an_interrupted_run_continues_to_the_same_bytes(store, make_config, monkeypatch, done):
+    """Stopped after 1 of 4 steps, before every tensor has had its gradient, and after 3."""
+    config = make_config(store / f"stopped-{done}", epochs=2)
     update = TrainState.update
 
     def interrupt(self, *args):
-        if self.iteration == 3:
+        if self.iteration == done - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return update(self, *args)
 
     monkeypatch.setattr(TrainState, "update", interrupt)
-    with pytest.raises(InterruptedRun, match="stopped after 4"):
+    with pytest.raises(InterruptedRun, match=f"stopped after {done} "):
         train.run(config)
     assert not config.out.exists()
     monkeypatch.undo()
     with pytest.raises(ConfigError, match="settings learning_rate"):
         train.run(config.model_copy(update={"learning_rate": 1e-4}))
     train.run(config)
-    assert open_artifact(config.out).content_digest == open_artifact(whole.out).content_digest
-    assert not list(store.glob(".stopped*"))
+    found, whole = open_artifact(config.out), open_artifact(store / "sft")
+    assert found.details.certificate == whole.details.certificate
+    assert found.content_digest == whole.content_digest
+    assert not list(store.glob(".stopped-*.run"))
+
+
+def test_the_run_certifies_that_every_tensor_learns(store):
+    """2 blocks of 7 maps with A and B: B has its gradient in the first update and A, behind B = 0, in the second."""
+    proved = open_artifact(store / "sft").details.certificate
+    assert (proved.verdict, proved.tensors, proved.alive, proved.live_updates) == ("complete", 28, 28, 2)
+    assert proved.first_ratio_error is None
+
+
+def test_a_run_too_short_for_its_proof_says_so(store, make_config, capsys):
+    train.run(make_config(store / "short", max_steps=1, quiet=False))
+    proved = open_artifact(store / "short").details.certificate
+    assert (proved.verdict, proved.alive, proved.live_updates) == ("incomplete", 14, 1)
+    assert len(proved.waiting) == 14
+    assert all(name.endswith("lora_a") for name in proved.waiting)
+    assert "note: 14 of 28 trainable tensors had no gradient yet after 1 live update" in capsys.readouterr().err
+
+
+def test_a_dead_tensor_ends_the_run_with_exit_code_4(store, monkeypatch, capsys):
+    """An adapter that is left out at one of its maps: nothing else would show it."""
+    dead, pair = "model.layers.1.mlp.up_proj", Adapter.pair
+    monkeypatch.setattr(Adapter, "pair", lambda self, path: None if path == dead else pair(self, path))
+    paths = {"base": store / "base", "data": store / "data", "out": store / "dead"}
+    flags = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
+    monkeypatch.setattr("sys.argv", ["align-sft", "train", *flags, "--rank", "4", "--epochs", "2"])
+    assert cli.main() == 4
+    said = capsys.readouterr().err
+    assert "no gradient has reached 2 of 28 trainable tensors: expected a non-zero gradient within 3 live" in said
+    assert f"got none for {dead}.lora_a, {dead}.lora_b" in said
+    assert not (store / "dead").exists()
 
 
 def test_rows_that_do_not_fit_are_counted(resident, make_rows):
@@ -164,8 +196,10 @@ def test_no_row_at_all_is_an_error(make_config, tmp_path):
 
 
 def test_a_divergence_names_the_rows(store, make_config, monkeypatch):
-    nan = lambda *args: (float("nan"), {"a": mx.array([math.nan])}, 1)  # noqa: E731
-    monkeypatch.setattr(train, "accumulate", lambda g, params, *args: nan())
+    def accumulate(gradient, params, *args):
+        return math.nan, {name: mx.full(value.shape, math.nan) for name, value in params.items()}, 1
+
+    monkeypatch.setattr(train, "accumulate", accumulate)
     with pytest.raises(DivergedError, match=r"step 1.*rows p\d+"):
         train.run(make_config(store / "diverged"))
     assert not (store / "diverged").exists()

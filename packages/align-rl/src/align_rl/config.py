@@ -1,9 +1,9 @@
 """Settings of a PPO or GRPO run; the defaults are the study's."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from align_contracts.console import runtime
 from align_rl.algorithms.controller import Mode
@@ -71,6 +71,12 @@ class RLConfig(BaseModel):
         if not targets or min(targets) <= 0:
             raise ValueError("give one or more targets above 0")
         return targets
+
+    @model_validator(mode="after")
+    def _penalty_can_grow(self) -> Self:
+        if self.controller == "reward_penalty" and self.kl_coef == 0:
+            raise ValueError("reward_penalty multiplies kl_coef, so 0 stays 0: give --kl-coef above 0, or another mode")
+        return self
 
     @property
     def clip(self) -> tuple[float, float]:

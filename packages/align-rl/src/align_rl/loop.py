@@ -8,6 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from align_contracts.errors import DivergedError
+from align_mlx import liveness
 from align_mlx.adapters import Params
 from align_mlx.batching import bucket, by_length
 from align_mlx.resident import Resident
@@ -15,7 +16,7 @@ from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt
 from align_mlx.train_state import TrainState, warmup
 from align_rl.algorithms.controller import Control, control, phased_target
-from align_rl.algorithms.proofs import RATIO_TOLERANCE, Proof
+from align_rl.algorithms.first_ratio import RATIO_TOLERANCE, first_ratio
 from align_rl.config import RLConfig
 from align_rl.measures import Clock, rollout_facts
 from align_rl.methods.actor import ACTOR, LARGEST, RATIO_ERROR, actor_adapter, as_means, pull_back
@@ -49,7 +50,8 @@ def train(
         log: called with one record an iteration.
 
     Raises:
-        DivergedError: a loss, gradient, reward or KL was not finite; nothing non-finite was kept.
+        DivergedError: a loss, gradient, reward or KL was not finite (nothing non-finite was kept), an iteration's
+            first ratio was not 1, or no gradient reached a trainable tensor.
     """
     rate = warmup(config.learning_rate, config.warmup_iterations)
     decision = Control(**state.memory.get("control", {"kl_coef": penalty_start(config)}))
@@ -96,21 +98,25 @@ def update(
     """Take the iteration's optimizer steps; give each step's facts."""
     gradient = mx.value_and_grad(method.loss)
     rate = rates(config, state.iteration, learning_rate)
-    proof = Proof(**state.memory.get("proof", {}))
+    tolerance = RATIO_TOLERANCE[method.resident.compute.dtype]
     steps: list[dict[str, float]] = []
     for epoch in range(config.ppo_epochs):
         for index in minibatches(rollout, config, state.iteration, epoch):
             grads, facts = accumulate(gradient, state.params, experience, index, rollout, method, config)
             require_finite(state.iteration, loss=facts["loss"])
             if not steps:  # the policy is still the one that sampled
-                tolerance = RATIO_TOLERANCE[method.resident.compute.dtype]
-                proof = proof.ratio(facts[RATIO_ERROR], facts[LARGEST], tolerance, state.iteration)
-            if np.ptp(rollout.scores_B) > 0 and mx.any(experience.advantages_BT[mx.array(index)] != 0).item():
-                proof = proof.gradients(grads, rate)
+                worst, errors = state.memory.get("first_ratio", {}), (facts[RATIO_ERROR], facts[LARGEST])
+                state.memory["first_ratio"] = first_ratio(worst, *errors, tolerance, state.iteration)
+            if liveness.seen(state).waiting and teaches(rollout, experience, index):
+                liveness.watch(state, grads, rate)
             facts["grad_norm"] = state.update(grads, rate, config.max_grad_norm)
             steps.append(facts)
-    state.memory["proof"] = asdict(proof)
     return steps
+
+
+def teaches(rollout: Rollout, experience: Experience, index: np.ndarray) -> bool:
+    """Whether rewards differ, and some token of the minibatch is better or worse than expected."""
+    return bool(np.ptp(rollout.scores_B) > 0 and mx.any(experience.advantages_BT[mx.array(index)] != 0).item())
 
 
 def accumulate(
@@ -165,6 +171,8 @@ def rates(config: RLConfig, iteration: int, learning_rate: float) -> dict[str, f
     if config.control == "null":
         return {"": 0.0}
     critic = getattr(config, "critic_learning_rate", None)
+    if getattr(config, "value_coef", None) == 0:
+        critic = 0.0  # without its loss the critic has no gradient: it waits, it is not dead
     waiting = iteration < getattr(config, "critic_warmup", 0)
     return {ACTOR: 0.0 if waiting else learning_rate, "": learning_rate if critic is None else critic}
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ import mlx.core as mx
 from align_contracts import Artifact, open_artifact, publish
 from align_contracts.errors import ConfigError
 from align_mlx import adapters as lora
+from align_mlx import liveness
 from align_mlx.adapters import Adapter
 from align_mlx.compute import choose
 from align_mlx.progress import Meter
@@ -32,7 +34,7 @@ def run(config: RLConfig) -> int:
 
     Raises:
         ConfigError: settings that contradict each other or the inputs.
-        DivergedError: training went non-finite.
+        DivergedError: training went non-finite, or failed a proof that it carries.
     """
     require_lengths(config)
     sft, rm = open_artifact(config.sft, kind="policy"), open_artifact(config.rm, kind="reward_model")
@@ -76,6 +78,8 @@ def run(config: RLConfig) -> int:
         draft.metric("training_seconds", time.perf_counter() - start)
         draft.metric("peak_memory_bytes", mx.get_peak_memory())
         draft.metric("prompts_dropped", rows.dropped)
+        if not config.quiet:
+            print(liveness.sentence(draft.details.certificate), file=sys.stderr)
     return 0
 
 
@@ -115,11 +119,6 @@ def write(draft: Any, sft: Artifact, evaluator: Evaluator, method: Method, state
         draft.metric(name, chosen[name], step=point.iteration, n=len(evaluator.prompts))
     draft.metric("iterations", state.iteration)
     draft.metric("controller_actions", state.memory["control"]["actions"])
-    proof = state.memory.get("proof")
-    if proof is not None:
-        for name in ("first_ratio_error", "first_ratio_error_max"):
-            draft.metric(name, proof[name])
-        draft.extensions["gradient_liveness"] = {k: proof[k] for k in ("live_updates", "alive", "waiting")}
     draft.extensions["lines_of_code"] = method_lines(method.name)
     draft.seeds = [config.seed]
     draft.details = {
@@ -129,6 +128,7 @@ def write(draft: Any, sft: Artifact, evaluator: Evaluator, method: Method, state
         "adapters": adapters,
         "seed": config.seed,
         "control": config.control,
+        "certificate": liveness.certificate(state, control=config.control, ratio=state.memory.get("first_ratio")),
         "merge": None,
         "selection": {
             "rule": config.selection,

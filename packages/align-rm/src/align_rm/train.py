@@ -8,10 +8,11 @@ import mlx.core as mx
 import numpy as np
 
 from align_contracts import Artifact, Draft, open_artifact, publish
+from align_contracts.details import Certificate
 from align_contracts.errors import ConfigError, DivergedError, KindError
 from align_mlx import adapters as lora
+from align_mlx import liveness, unfinished
 from align_mlx import steps as stepping
-from align_mlx import unfinished
 from align_mlx.adapters import LoraSpec
 from align_mlx.compute import choose
 from align_mlx.progress import Meter
@@ -56,8 +57,8 @@ def run(config: TrainConfig) -> int:
             if not pairs.kept:
                 raise ConfigError(f"no {name} pair fits", expected=f"at most {config.max_seq_length} tokens")
         train = chosen_pairs(config, splits[config.split])
-        scorer = fit(config, spec, resident, train, splits["validation"].kept, draft, state_on_disk)
-        write(config, spec, draft, scorer, splits, data, sft)
+        scorer, certificate = fit(config, spec, resident, train, splits["validation"].kept, draft, state_on_disk)
+        write(config, spec, draft, scorer, certificate, splits, data, sft)
         draft.tokenizer_digest = base.manifest.tokenizer_digest
         draft.chat_template_digest = base.manifest.chat_template_digest
         draft.quantization = base.manifest.quantization
@@ -80,7 +81,7 @@ def fit(
     validation: Sequence[Pair],
     draft: Draft,
     unfinished_run: Run,
-) -> Scorer:
+) -> tuple[Scorer, Certificate]:
     """Run the training loop.
 
     The head starts at zero, so every score is 0 at first. Its bias cancels in a margin and is trained only with
@@ -96,10 +97,10 @@ def fit(
         unfinished_run: where the state is kept meanwhile.
 
     Returns:
-        The trained scorer, not yet calibrated.
+        The trained scorer, not yet calibrated, and what its training proved.
 
     Raises:
-        DivergedError: a gradient is not finite; the message names the pairs.
+        DivergedError: a gradient is not finite, and the message names the pairs; or none reached a trainable tensor.
         InterruptedRun: a signal asked for a stop.
     """
     if config.gradient_checkpointing:
@@ -135,6 +136,7 @@ def fit(
             pairs = [train[i] for i in stepping.rows_of(step, len(train), config.batch_size, config.seed)]
             loss, grads = accumulate(gradient, state.params, pairs, config.token_budget, unfinished_run.check)
             rate = stepping.learning_rate(config.learning_rate, step, config.warmup_steps, steps, config.schedule)
+            liveness.watch(state, grads, rate)
             try:
                 norm = state.update(grads, rate, config.max_grad_norm)
             except DivergedError as error:
@@ -168,7 +170,7 @@ def fit(
     draft.metric("peak_memory_bytes", memory["peak_memory_bytes"])
     draft.write_jsonl("curve.jsonl", memory["curve"], role="curve")
     draft.write_jsonl("train.jsonl", memory["log"], role="log", volatile=True)
-    return scorer()
+    return scorer(), liveness.certificate(state)
 
 
 def write(
@@ -176,6 +178,7 @@ def write(
     spec: LoraSpec,
     draft: Draft,
     scorer: Scorer,
+    certificate: Certificate,
     splits: dict[str, Pairs],
     data: Artifact,
     sft: Artifact,
@@ -214,6 +217,7 @@ def write(
         "temperature": found.temperature,
         "calibration": {"mean": scale.mean, "std": scale.std, "n": scale.n},
         "max_length": config.max_seq_length,
+        "certificate": certificate,
     }
     if not config.quiet:
         print(
@@ -221,3 +225,4 @@ def write(
             f"(T {found.temperature:.2f})  SFT answers score {scale.mean:.3f} ± {scale.std:.3f}",
             file=sys.stderr,
         )
+        print(liveness.sentence(certificate), file=sys.stderr)

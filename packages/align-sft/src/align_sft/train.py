@@ -8,10 +8,11 @@ from typing import Any
 import mlx.core as mx
 
 from align_contracts import Draft, open_artifact, publish
+from align_contracts.details import Certificate
 from align_contracts.errors import ConfigError, DivergedError
 from align_mlx import adapters as lora
+from align_mlx import liveness, unfinished
 from align_mlx import steps as stepping
-from align_mlx import unfinished
 from align_mlx.adapters import Adapter, LoraSpec, Params
 from align_mlx.batching import Batch, pad
 from align_mlx.chat import Tokens
@@ -50,7 +51,7 @@ def run(config: TrainConfig) -> int:
         for split, rows in (("training", train), ("validation", validation)):
             if not rows.tokens:
                 raise ConfigError(f"no {split} row fits", expected=f"at most {config.max_seq_length} tokens")
-        adapter = fit(config, spec, resident, train, validation, draft, state_on_disk)
+        adapter, certificate = fit(config, spec, resident, train, validation, draft, state_on_disk)
         lora.save(adapter, draft.file("adapter.safetensors", role="adapter"))
         names = list(lora.adapted_names(resident.maps, spec))
         draft.details = {
@@ -68,6 +69,7 @@ def run(config: TrainConfig) -> int:
                 }
             ],
             "seed": config.seed,
+            "certificate": certificate,
         }
         draft.seeds = [config.seed]
         draft.tokenizer_digest = base.manifest.tokenizer_digest
@@ -88,7 +90,7 @@ def fit(
     validation: Encoded,
     draft: Draft,
     unfinished_run: Run,
-) -> Adapter:
+) -> tuple[Adapter, Certificate]:
     """Run the training loop.
 
     Args:
@@ -101,10 +103,10 @@ def fit(
         unfinished_run: where the state is kept meanwhile.
 
     Returns:
-        The trained adapter.
+        The trained adapter, and what its training proved.
 
     Raises:
-        DivergedError: a gradient is not finite; the message names the rows.
+        DivergedError: a gradient is not finite, and the message names the rows; or none reached a trainable tensor.
         InterruptedRun: a signal asked for a stop.
     """
     if config.gradient_checkpointing:
@@ -134,6 +136,7 @@ def fit(
                 gradient, state.params, [train.tokens[i] for i in rows], config.batch_size, unfinished_run.check
             )
             rate = stepping.learning_rate(config.learning_rate, step, config.warmup_steps, steps, config.schedule)
+            liveness.watch(state, grads, rate)
             try:
                 norm = state.update(grads, rate, config.max_grad_norm)
             except DivergedError as error:
@@ -160,11 +163,12 @@ def fit(
                 measure(step // per_epoch + 1)
             unfinished_run.save(state)
             meter.advance(loss=loss, perplexity=memory["curve"][-1]["perplexity"])
-    report(config, memory, len(validation.tokens), draft)
-    return Adapter(state.params, fresh.scale)
+    certificate = liveness.certificate(state)
+    report(config, memory, len(validation.tokens), certificate, draft)
+    return Adapter(state.params, fresh.scale), certificate
 
 
-def report(config: TrainConfig, memory: dict[str, Any], rows: int, draft: Draft) -> None:
+def report(config: TrainConfig, memory: dict[str, Any], rows: int, certificate: Certificate, draft: Draft) -> None:
     """Write curve, log and metrics of a finished run."""
     first, last = memory["curve"][0], memory["curve"][-1]
     draft.write_jsonl("curve.jsonl", memory["curve"], role="curve")
@@ -177,6 +181,7 @@ def report(config: TrainConfig, memory: dict[str, Any], rows: int, draft: Draft)
     if not config.quiet:
         seconds, change = memory["seconds"], f"{first['perplexity']:.3f} → {last['perplexity']:.3f}"
         print(f"perplexity {change}, {seconds:.0f} s, {seconds / last['step']:.3f} s a step", file=sys.stderr)
+        print(liveness.sentence(certificate), file=sys.stderr)
 
 
 def make_gradient(resident: Resident, scale: float, *, compiled: bool) -> Gradient:

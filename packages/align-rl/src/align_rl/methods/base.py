@@ -18,7 +18,6 @@ class Experience:
     Attributes:
         batch: the token rows.
         old_logprobs_BT: of the policy that sampled, teacher-forced.
-        ref_logprobs_BT: of the reference.
         advantages_BT: what each token is credited with.
         returns_BT, old_values_BT: PPO's value targets and values; zeros for GRPO.
         learn_BT: 1 for the tokens that give a gradient: the batch's mask, less truncated answers if those are masked.
@@ -27,7 +26,6 @@ class Experience:
 
     batch: Batch
     old_logprobs_BT: mx.array
-    ref_logprobs_BT: mx.array
     advantages_BT: mx.array
     returns_BT: mx.array
     old_values_BT: mx.array
@@ -40,7 +38,6 @@ class Experience:
         return Experience(
             Batch(tokens_BL, self.batch.starts_B[index], mask_BT),
             self.old_logprobs_BT[index, :steps],
-            self.ref_logprobs_BT[index, :steps],
             self.advantages_BT[index, :steps],
             self.returns_BT[index, :steps],
             self.old_values_BT[index, :steps],

@@ -74,9 +74,7 @@ class PPO:
         }
         learn_BT = rollout.learn_BT(config.mask_truncated)
         advantages_BT = masked_whiten(advantages_BT, learn_BT) if config.whiten_advantages else advantages_BT * learn_BT
-        return Experience(
-            batch, rollout.logprobs_BT, rollout.ref_logprobs_BT, advantages_BT, returns_BT, values_BT, learn_BT, facts
-        )
+        return Experience(batch, rollout.logprobs_BT, advantages_BT, returns_BT, values_BT, learn_BT, facts)
 
     def weights(self, experience: Experience) -> mx.array:
         """Mean over the minibatch's tokens that learn."""
