@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 from mlx import nn
 from mlx.utils import tree_flatten
-from mlx_lm.utils import MODEL_REMAPPING
+from mlx_lm.utils import MODEL_REMAPPING, quantize_model
 from transformers import PreTrainedTokenizerBase
 
 from tiny.templates import GEMMA, LLAMA3, MISTRAL, QWEN3, ChatTemplate
@@ -184,6 +184,13 @@ def draw_weights(model: nn.Module, config: Config, seed: int) -> dict[str, mx.ar
             drawn[config["eos_token_id"]] *= 1.7  # wide logits: the end tokens are likely now and then
         weights[name] = mx.array(drawn.astype(np.float32)).astype(mx.bfloat16).astype(mx.float32)
     return weights
+
+
+def quantize(model: nn.Module, config: Config, bits: int = 4) -> tuple[nn.Module, Config]:
+    """Quantize a model in place, in groups of 32 with bf16 scales, and give it with its new config.json."""
+    model.set_dtype(mx.bfloat16)
+    model, config = quantize_model(model, config, 32, bits)
+    return model, {key: value for key, value in config.items() if key != "quantization_config"}
 
 
 def save_model(path: Path, model: nn.Module, config: Config, tokenizer: PreTrainedTokenizerBase) -> Path:

@@ -18,8 +18,8 @@ SENTENCES = (
 """What the BPE vocabulary is learnt from: words, numbers, lists, code, and line breaks alone and in runs."""
 
 
-def fill_words(chat: ChatTemplate, *own: str) -> tuple[str, ...]:
-    """Give the words of a 64-token vocabulary: `own` first, then w0, w1, …"""
+def fill_words(*own: str, chat: ChatTemplate = GEMMA) -> tuple[str, ...]:
+    """Give the words of text in a vocabulary of 64 tokens: `own` first, then w0, w1, …"""
     free = VOCABULARY - len(_reserved(chat)) - len(own)
     return (*own, *(f"w{i}" for i in range(free)))
 
@@ -30,7 +30,7 @@ def word_tokenizer(chat: ChatTemplate = GEMMA, words: Sequence[str] = ()) -> Pre
     special tokens, added tokens (line breaks …), the template's own words, `words` (`fill_words` unless given). Gemma
     has w0 at 9. Words that it does not know become ``<unk>``.
     """
-    known = (*_reserved(chat), *(words or fill_words(chat)))
+    known = (*_reserved(chat), *(words or fill_words(chat=chat)))
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(known)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in chat.special])

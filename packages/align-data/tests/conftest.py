@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from align_data.rows import Prompt, Row, normalise
+from tiny.rows import turns
 
 SHARED = Path(__file__).parents[4] / "shared"
 
@@ -23,15 +24,12 @@ QUESTIONS = (
 
 
 def _raw_row(question: str, good: str = "a good answer", bad: str = "bad", **changes: Any) -> dict[str, Any]:
-    def chat(answer: str) -> list[dict[str, str]]:
-        return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-
     row = {
         "prompt": question,
         "prompt_id": f"id of {question}",
-        "chosen": chat(good),
-        "rejected": chat(bad),
-        "messages": chat(good),
+        "chosen": turns(question, good),
+        "rejected": turns(question, bad),
+        "messages": turns(question, good),
         "score_chosen": 8.0,
         "score_rejected": 3.0,
     }

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from align_contracts import open_artifact, publish
 from align_mlx.resident import load_base
 from align_sft import base as base_stage
 from align_sft import train as train_stage
 from align_sft.config import BaseConfig, TrainConfig
+from tiny.rows import chat_row, publish_rows, turns
 
 ANIMALS = ["cat", "dog", "fox", "hen", "owl", "pig"]
 COLOURS = ["red", "blue", "green", "black", "white"]
@@ -22,8 +22,7 @@ def rows(n: int, seed: int) -> list[dict]:
         animal, colour = rng.choice(ANIMALS), rng.choice(COLOURS)
         question = f"which colour has the {animal}?"
         answer = f"the {animal} is {colour}." + " it is." * rng.randrange(3)
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        found.append({"prompt_id": f"p{i}", "messages": turns, "score": float(1 + len(answer.split()))})
+        found.append(chat_row(f"p{i}", question, answer, float(1 + len(answer.split()))))
     return found
 
 
@@ -31,7 +30,7 @@ def genrm(row: dict) -> dict:
     question, answer = (m["content"] for m in row["messages"])
     text = f"User: {question}\n\nAssistant: {answer}\n\nAnalyze the quality of this response."
     reply = f"Score: {row['score']:.1f}/10. The response is helpful, harmless, and honest."
-    return {**row, "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": reply}]}
+    return {**row, "messages": turns(text, reply)}
 
 
 def publish_data(path: Path):
@@ -39,20 +38,10 @@ def publish_data(path: Path):
     rng = random.Random(3)
     corpus = [f"the {rng.choice(ANIMALS)} is {rng.choice(COLOURS)}. it is." for _ in range(150)]
     corpus += ["\n".join(m["content"] for m in row["messages"]) for row in rows(50, 4)]
-    with publish(path, "dataset", producer="align-data", config={}) as draft:
-        for split, part in (("train", train), ("validation", validation)):
-            draft.write_jsonl(f"sft/{split}.jsonl", part, role=f"sft_{split}")
-            draft.write_jsonl(f"genrm/{split}.jsonl", map(genrm, part), role=f"genrm_{split}")
-        draft.write_jsonl("corpus.jsonl", [{"text": text} for text in corpus], role="corpus")
-        draft.details = {
-            "source": "test",
-            "split_seed": 42,
-            "counts": {"sft_train": 24, "sft_validation": 8, "corpus": 200},
-            "categories": {},
-            "formats": ["chosen", "genrm"],
-            "has_checks": False,
-        }
-    return open_artifact(path)
+    files = {"corpus": [{"text": text} for text in corpus]}
+    for split, part in (("train", train), ("validation", validation)):
+        files |= {f"sft/{split}": part, f"genrm/{split}": map(genrm, part)}
+    publish_rows(path, files, formats=("chosen", "genrm"))
 
 
 SMALL = {
