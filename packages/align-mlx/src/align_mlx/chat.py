@@ -1,9 +1,21 @@
-"""From prompts and answers to token ids, exactly once: what is sampled is what is scored and trained on."""
+"""From prompts and answers to token ids, exactly once: what is sampled is what is scored and trained on.
 
+The ids are those that the model's own chat template gives, special tokens included; nothing is added to them. The
+answer is what stands behind the generation prompt, up to and including the token that ends it. Templates that know
+thinking are asked for none (``enable_thinking=False``): the study compares short direct answers. The generation prompt
+of Qwen 3 then ends behind an empty thought, and so does the prompt of a written answer.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from align_contracts.errors import ConfigError
+
+SLOT = "ANSWER"
+"""An answer that no template has a reason to treat specially."""
+ANCHORS = ("", "x", ".")
+"""Texts before which a text is encoded that is not the beginning: some tokenizers put a blank before the first word."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +36,15 @@ class Tokens:
 
 def encode_prompt(tokenizer: Any, prompt: str) -> tuple[int, ...]:
     """Give the ids of a user prompt under the chat template, ending where the model's answer begins."""
-    return tuple(_template(tokenizer, [{"role": "user", "content": prompt}], True))
+    return _encode(tokenizer, _templated(tokenizer, prompt))
 
 
 def encode_turn(tokenizer: Any, prompt: str, response: str, end_tokens: frozenset[int]) -> Tokens:
     """Give the ids of a prompt and a written answer; the answer ends with its first end token.
+
+    They are the template's ids, but where the tokenizer melts the first letters of the answer into one token with the
+    end of the prompt (a line break into ``\\n\\n``): a policy continues the prompt that it was given, so what it would
+    have to write is encoded apart.
 
     Args:
         tokenizer: mlx-lm tokenizer wrapper with a chat template.
@@ -39,19 +55,15 @@ def encode_turn(tokenizer: Any, prompt: str, response: str, end_tokens: frozense
     Raises:
         ConfigError: the template does not continue its own generation prompt, so no completion mask is exact.
     """
-    start = encode_prompt(tokenizer, prompt)
-    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    full = tuple(_template(tokenizer, turns, False))
-    if full[: len(start)] != start:
-        raise ConfigError(
-            "the chat template rewrites the prompt when an answer follows",
-            expected="the answer's ids right after the generation prompt",
-            do="use a template whose generation prompt is a prefix of the whole turn",
-        )
-    answer = full[len(start) :]
+    asked = _templated(tokenizer, prompt)
+    start = _encode(tokenizer, asked)
+    said = _behind(tokenizer, asked, prompt, response)
+    full = _encode(tokenizer, asked + said)
+    answer = full[len(start) :] if full[: len(start)] == start else _continue(tokenizer, start, said, full)
     end = next((i for i, token in enumerate(answer) if token in end_tokens), None)
     if end is None:
-        answer, end = (*answer, min(end_tokens)), len(answer)
+        eos = tokenizer.eos_token_id
+        answer, end = (*answer, eos if eos in end_tokens else min(end_tokens)), len(answer)
     return Tokens(start, answer[: end + 1])
 
 
@@ -61,19 +73,72 @@ def turn_end(tokenizer: Any) -> int | None:
     A model's config need not list it among the tokens that end a text: Gemma 1 lists ``<eos>`` alone. Space before it
     is part of the answer: a newline is a token of its own in Gemma's vocabulary, but ends nothing.
     """
-    answer = "ANSWER"
-    turns = [{"role": "user", "content": "QUESTION"}, {"role": "assistant", "content": answer}]
-    text = str(tokenizer.apply_chat_template(turns, add_generation_prompt=False, tokenize=False))
-    behind = tokenizer.encode(text.rpartition(answer)[2].lstrip(), add_special_tokens=False)
-    return next((int(token) for token in behind[:1] if token in tokenizer.added_tokens_decoder), None)
+    behind = _templated(tokenizer, "QUESTION", SLOT).rpartition(SLOT)[2].lstrip()
+    first = _encode(tokenizer, behind)[:1]
+    return next((token for token in first if token in tokenizer.added_tokens_decoder), None)
 
 
 def decode_response(tokenizer: Any, ids: list[int], end_tokens: frozenset[int]) -> str:
     """Give the text of sampled response ids without the end token and surrounding space."""
     if ids and ids[-1] in end_tokens:
         ids = ids[:-1]
-    return str(tokenizer.decode(ids)).strip()
+    return _decode(tokenizer, ids).strip()
 
 
-def _template(tokenizer: Any, messages: list[dict[str, str]], generation: bool) -> list[int]:
-    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=generation, tokenize=True))
+def _templated(tokenizer: Any, prompt: str, response: str | None = None) -> str:
+    """Give the text of a turn under the chat template; without a response, up to where the answer begins."""
+    turns = [{"role": "user", "content": prompt}]
+    if response is not None:
+        turns.append({"role": "assistant", "content": response})
+    waiting = response is None
+    return str(
+        tokenizer.apply_chat_template(turns, add_generation_prompt=waiting, tokenize=False, enable_thinking=False)
+    )
+
+
+def _encode(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """Give the ids of a templated text: its special tokens are in it, so none are added."""
+    return tuple(map(int, tokenizer.encode(text, add_special_tokens=False)))
+
+
+def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    """Give the text of ids as it is: some tokenizers would tidy up the blanks before punctuation."""
+    return str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
+
+def _behind(tokenizer: Any, asked: str, prompt: str, response: str) -> str:
+    """Give the text that the template puts behind the prompt `asked`: the answer, and what ends it.
+
+    A template may read the answer (Qwen 3 looks for ``</think>`` in it) and rewrite what stands before. Then the answer
+    is put, as it is, where the template puts one that it has no reason to read.
+    """
+    full = _templated(tokenizer, prompt, response)
+    if full.startswith(asked):
+        return full[len(asked) :]
+    full = _templated(tokenizer, prompt, SLOT)
+    if not full.startswith(asked):
+        raise ConfigError(
+            "the chat template rewrites the prompt when an answer follows",
+            expected="the answer's text right after the generation prompt",
+            do="use a template whose generation prompt is a prefix of the whole turn",
+        )
+    return full[len(asked) :].replace(SLOT, response.strip(), 1)
+
+
+def _continue(tokenizer: Any, start: tuple[int, ...], said: str, full: tuple[int, ...]) -> tuple[int, ...]:
+    """Encode a text apart from what it follows, so that both together decode to what they would as one text."""
+    whole = tokenizer.decode(full, clean_up_tokenization_spaces=False)
+    for anchor in ANCHORS:
+        before, ids = _encode(tokenizer, anchor), _encode(tokenizer, anchor + said)
+        answer = ids[len(before) :]
+        if (
+            ids[: len(before)] == before
+            and tokenizer.decode(start + answer, clean_up_tokenization_spaces=False) == whole
+        ):
+            return answer
+    raise ConfigError(
+        "the tokenizer cannot continue a prompt",
+        expected="ids that decode to the answer's text",
+        got=repr(said[:40]),
+        do="remove the row",
+    )
