@@ -53,7 +53,14 @@ class Scene:
 
 
 def make_scene(
-    model: Specimen, actor: Arrays, prompts: Sequence[int], responses: Sequence[int], *, answers: int = 1, seed: int = 0
+    model: Specimen,
+    actor: Arrays,
+    prompts: Sequence[int],
+    responses: Sequence[int],
+    *,
+    answers: int = 1,
+    seed: int = 0,
+    temperature: float = 1.0,
 ) -> Scene:
     """Draw answers of these lengths to prompts of these lengths; every third answer is cut at the limit.
 
@@ -68,8 +75,8 @@ def make_scene(
         for i, (one, cut) in enumerate(zip(said, truncated, strict=True))
     ]
     lora = Lora(actor, SCALE)
-    old = [x + rng.normal(0, 0.4, len(x)) for x in token_logprobs(model, rows, [lora])]
-    ref = [x + rng.normal(0, 0.4, len(x)) for x in token_logprobs(model, rows, [])]
+    old = [x + rng.normal(0, 0.4, len(x)) for x in token_logprobs(model, rows, [lora], temperature)]
+    ref = [x + rng.normal(0, 0.4, len(x)) for x in token_logprobs(model, rows, [], temperature)]
     scores, batch = rng.normal(0.4, 1.7, len(rows)), pad(rows)
     old, ref = ([x.astype(np.float32).astype(np.float64) for x in each] for each in (old, ref))
     width = batch.mask_BT.shape[1]
@@ -123,7 +130,7 @@ def calibrated(scene: Scene, mean: float, penalty: float) -> np.ndarray:
     return (scene.scores - 0.4) / 1.7 + mean - penalty * np.array(scene.truncated)
 
 
-def moved(params: Any, seed: int, size: float = 0.05) -> dict[str, mx.array]:
+def moved(params: Any, seed: int, size: float = 0.02) -> dict[str, mx.array]:
     """Give parameters some updates later: all of them a little elsewhere, LoRA's B included."""
     steps = draw(params, seed, size)
     return {k: v + steps[k] for k, v in params.items()}

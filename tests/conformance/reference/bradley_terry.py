@@ -16,14 +16,19 @@ def score(
 
 def sigmoid(x: np.ndarray | float) -> np.ndarray | float:
     """1 / (1 + e^−x)."""
-    return 1.0 / (1.0 + np.exp(-x))
+    return np.exp(-surprise(x))
+
+
+def surprise(x: np.ndarray | float) -> np.ndarray | float:
+    """−log σ(x) = log(e^0 + e^−x)."""
+    return np.logaddexp(0.0, -x)
 
 
 def loss(
     chosen: np.ndarray, rejected: np.ndarray, gaps: np.ndarray, margin: float = 0.0, centering: float = 0.0
 ) -> float:
     """Mean −log P(chosen preferred) + centering · (r_c + r_r)²."""
-    return float(np.mean(-np.log(sigmoid(chosen - rejected - margin * gaps)) + centering * (chosen + rejected) ** 2))
+    return float(np.mean(surprise(chosen - rejected - margin * gaps) + centering * (chosen + rejected) ** 2))
 
 
 def accuracy(margins: np.ndarray) -> float:
@@ -48,6 +53,6 @@ def best_temperature(margins: np.ndarray) -> float:
     low, high = np.log(1e-2), np.log(1e2)
     for _ in range(12):
         tried = np.linspace(low, high, 41)
-        found = int(np.argmin([np.mean(-np.log(sigmoid(margins / np.exp(t)))) for t in tried]))
+        found = int(np.argmin([np.mean(surprise(margins / np.exp(t))) for t in tried]))
         low, high = tried[max(found - 1, 0)], tried[min(found + 1, 40)]
     return float(np.exp((low + high) / 2))

@@ -9,12 +9,12 @@ Loss = Callable[[Arrays], float]
 
 
 def along(loss: Loss, params: Arrays, direction: Arrays, step: float = 1e-5) -> float:
-    """The derivative of the loss along a direction (names left out stand still), to O(step⁴)."""
+    """The derivative of the loss along a direction (names left out stand still), to O(step²)."""
 
     def at(distance: float) -> float:
         return loss({k: v + distance * direction[k] if k in direction else v for k, v in params.items()})
 
-    return (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step)
+    return (at(step) - at(-step)) / (2 * step)
 
 
 def gradient(loss: Loss, params: Arrays, step: float = 1e-5) -> dict[str, np.ndarray]:

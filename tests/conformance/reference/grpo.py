@@ -27,7 +27,7 @@ class ScoreNormalizer:
 
 def advantages(rewards: Sequence[Sequence[float]], scale: str = "none") -> list[np.ndarray]:
     """r − the mean of its own group, over nothing, over the group's, or over the batch's standard deviation."""
-    centred = [np.array(group) - np.mean(group) for group in rewards]
+    centred = [np.array(group) - np.mean(group) if np.ptp(group) > 0 else np.zeros(len(group)) for group in rewards]
     if scale == "none":
         return centred
     if scale == "group":
