@@ -36,6 +36,12 @@ OWN = {"ppo": {"gae_lambda": 0.95, "value_coef": 0.5}, "grpo": {"K": 6}, "null":
 CHECKS = {"items": [{"kind": "contains_all", "weight": 1.0, "words": [word]} for word in WORDS]}
 
 
+def certificate(tensors: int, live_updates: int, **changed: Any) -> dict[str, Any]:
+    """What a training run of so many tensors proved; `changed` as of a run that is short, or of RL."""
+    plain = {"verdict": "complete", "tensors": tensors, "alive": tensors, "waiting": [], "live_updates": live_updates}
+    return plain | changed
+
+
 def write_safetensors(path: Path, shape: tuple[int, ...], value: float = 1.0) -> None:
     """One F32 tensor named "w", written by hand: eight bytes of header length, the header, the numbers."""
     count = math.prod(shape)
@@ -90,7 +96,7 @@ class FakeStudy:
             write_safetensors(draft.file("adapter.safetensors", role="adapter"), (2, 2), value)
             draft.details = {
                 "method": "sft", "form": "residual", "format": "chosen", "adapters": [], "seed": None,
-                "selection": None, "merge": None,
+                "selection": None, "merge": None, "certificate": certificate(28, 2),
             }  # fmt: skip
             draft.metric("perplexity_before", 9.31, n=200)
             draft.metric("perplexity_after", 4.87, n=200)
@@ -108,6 +114,7 @@ class FakeStudy:
                 "head_file": "head.safetensors", "backbone": "policy", "split": "train", "pairwise_accuracy": 0.861,
                 "ece_before": 0.12, "ece_after": 0.031, "temperature": 1.42,
                 "calibration": {"mean": 0.1, "std": 1.1, "n": 200}, "max_length": 64,
+                "certificate": certificate(29, 3),
             }  # fmt: skip
         return open_artifact(self.root / name)
 
@@ -170,9 +177,17 @@ class FakeStudy:
             draft.metric("training_seconds", seconds or (95.0 if method == "ppo" else 71.0) + 4 * rng.random())
             draft.metric("peak_memory_bytes", 712_000_000 if method == "ppo" else 498_000_000)
             draft.seeds = [seed]
+            tensors = 58 if method == "ppo" else 28
+            error = round(1e-7 * (1 + rng.random()), 10)
+            proved = certificate(
+                tensors, 2, first_ratio_error=error, first_ratio_error_max=12 * error, ratio_tolerance=1e-4
+            )
+            if control == "null":
+                waiting = [f"tensor-{i}" for i in range(tensors)]
+                proved |= {"verdict": "null control", "alive": 0, "waiting": waiting, "live_updates": 0}
             draft.details = {
                 "method": method, "form": "residual", "format": "chosen", "adapters": [], "seed": seed,
-                "control": control, "merge": None,
+                "control": control, "merge": None, "certificate": proved,
                 "selection": {
                     "rule": "reward", "step": STEPS[-1], "gate_passed": True, "kl": curve[-1]["kl"],
                     "perplexity": curve[-1]["perplexity"], "reward": curve[-1]["reward_mean"],

@@ -56,6 +56,19 @@ def test_every_input_stands_in_the_report_with_its_digest(compared):
     assert roles == {"judgments", "policy", "reward_model", "sft", "dataset"}
 
 
+def test_every_certificate_is_listed(compared):
+    """SFT, the reward model and the six runs, each as its manifest has it; equal reruns give it again."""
+    report = open_artifact(compared / "report")
+    listed = report.read_json("report")["certificates"]
+    names = ["sft", "rm", *(f"{m}-{s}" for m in ("ppo", "grpo") for s in sorted(SEEDS))]
+    assert [entry["label"] for entry in listed] == names
+    for name, entry in zip(names, listed, strict=True):
+        raw = json.loads((compared / name / "manifest.json").read_bytes())["details"]["certificate"]
+        assert entry["certificate"] == raw
+        assert raw["verdict"] == "complete"
+    assert report.read_json("results")["certificates"] == listed
+
+
 def test_results_hold_no_clock(compared):
     artifact = open_artifact(compared / "report")
     text = json.dumps(artifact.read_json("results"))
@@ -97,6 +110,8 @@ def test_null_control_runs_are_comparable(tmp_path, capsys):
     compare.run(CompareConfig(judgments=paths, out=tmp_path / "report"))
     report = open_artifact(tmp_path / "report").read_json("report")
     assert {run["control"] for run in report["runs"]} == {"null"}
+    proved = {entry["label"]: entry["certificate"]["verdict"] for entry in report["certificates"]}
+    assert proved == {"sft": "complete", "rm": "complete", "ppo-42": "null control", "grpo-42": "null control"}
     assert [one["code"] for one in report["warnings"] if one["code"] == "null_control"] == ["null_control"]
     low, high = report["pooled"]["all"]["by_prompt"]
     said = capsys.readouterr().out

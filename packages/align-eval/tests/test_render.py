@@ -10,10 +10,10 @@ from align_eval.render import style, tables
 from align_eval.render.charts import CHARTS, draw_png
 from align_eval.render.findings import findings
 from align_eval.render.layout import text_width, wrap
-from align_eval.render.markdown import FIGURES, markdown
+from align_eval.render.markdown import FIGURES, markdown, subtitle
 from align_eval.render.panel import Panel
 from align_eval.render.pdf import draw_pdf, tiles
-from align_eval.render.text import duration, fixed, number, p_value, run_name, share, size, span, with_sd
+from align_eval.render.text import duration, fixed, number, p_value, plural, run_name, share, size, span, with_sd
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,7 @@ def test_numbers_for_people():
         "5",
     )
     assert run_name("grpo-42") == "GRPO 42"
+    assert [plural(n, "seed") for n in (0, 1, 3)] == ["0 seeds", "1 seed", "3 seeds"]
 
 
 def test_markdown_tables_are_whole(report):
@@ -61,6 +62,49 @@ def test_findings_state_the_numbers(report):
     assert fixed(report["effect"]["cohens_d"]) in text
     assert "A/A row" in text
     assert len(tiles(report)) == 5
+
+
+def test_the_proofs_of_every_training_are_a_table(report):
+    proved = {
+        "verdict": "incomplete", "tensors": 28, "alive": 14, "waiting": ["a"] * 14, "live_updates": 1,
+        "first_ratio_error": 2.54e-7, "first_ratio_error_max": 0.00153, "ratio_tolerance": 0.02,
+    }  # fmt: skip
+    whole = {**proved, "verdict": "complete", "waiting": [], "alive": 28, "first_ratio_error": None}
+    listed = [
+        ("sft", None),
+        ("rm", {**whole, "first_ratio_error_max": None, "ratio_tolerance": None}),
+        ("ppo-7", proved),
+    ]
+    table = tables.certificates({"certificates": [{"label": k, "certificate": v} for k, v in listed]})
+    assert table.rows == [
+        ("SFT", "–", "–", "–", "–", "–", "–", "not recorded"),
+        ("Reward model", "28", "28", "1", "–", "–", "–", "complete"),
+        ("PPO 7", "28", "14", "1", "2.5e−07", "0.0015", "0.02", "incomplete, 14 waiting"),
+    ]
+    text = markdown(report)
+    for name in ("SFT", "Reward model", *(f"{m} {s}" for m in ("PPO", "GRPO") for s in (42, 123, 777))):
+        assert re.search(rf"^\| {name} \|.*\| complete \|$", text, flags=re.M), name
+
+
+def test_one_seed_is_no_plural(report):
+    one = {
+        m: {**found, "seeds": [42], "win_rate": {**found["win_rate"], "sd": None}}
+        for m, found in report["methods"].items()
+    }
+    said = findings({**report, "methods": one})[1]
+    assert said.startswith("Over 1 seed each, PPO wins ")
+    assert "±" not in said
+    assert tiles({**report, "methods": one})[0][2] == "of decided pairs won, 1 seed"
+    uneven = {"ppo": one["ppo"], "grpo": report["methods"]["grpo"]}
+    assert findings({**report, "methods": uneven})[1].startswith("Over 1 and 3 seeds, ")
+    assert subtitle({**report, "runs": report["runs"][:1]}).startswith("1 run, ")
+
+
+@pytest.mark.parametrize(
+    ("cell", "lines"), [("0.07452 ± 0.00047", ["0.07452", "±", "0.00047"]), ("61 ± 2", ["61\u00a0±\u00a02"])]
+)
+def test_a_number_too_wide_for_its_cell_breaks_at_its_sd(cell, lines):
+    assert wrap(cell, text_width("0.07452", 8.0) + 1, 8.0) == lines
 
 
 def test_wrap_keeps_to_the_width_and_loses_nothing():

@@ -24,7 +24,7 @@ def row(name, ppo, grpo):
 
 def test_lower_memory_is_ahead_and_agrees():
     found = row("Peak memory", runs(peak_memory_bytes=[5e9, 5.1e9, 4.9e9]), runs(peak_memory_bytes=[2e9, 2.1e9, 1.9e9]))
-    assert (found["measured_ppo"], found["measured_grpo"]) == pytest.approx((5.0, 2.0))
+    assert (found["measured_ppo"], found["measured_grpo"]) == pytest.approx((5000.0, 2000.0))  # MB
     assert (found["verdict"], found["agrees"]) == ("grpo", "yes")
     assert found["p"] == pytest.approx(stats.ttest_ind([5, 5.1, 4.9], [2, 2.1, 1.9], equal_var=False).pvalue)
 

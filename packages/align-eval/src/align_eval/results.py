@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from align_contracts import Artifact
+from align_contracts.canonical import to_json
 from align_eval.alarms import alarms
 from align_eval.convergence import convergence
 from align_eval.effects import band, compared, effects, small_numbers
@@ -29,7 +30,7 @@ def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False) -> Json
 
     Returns:
         The content of report.json: `runs`, `methods`, `effect`, `pooled`, `aa`, `trade_offs`, `warnings`,
-        `small_numbers`, `reward_model`, `sft`, `judge`, `ledger`, `curves`, `inputs`.
+        `small_numbers`, `reward_model`, `sft`, `certificates`, `judge`, `ledger`, `curves`, `inputs`.
     """
     judge = study.runs[0].judgments.details
     validation = _validation(study.dataset)
@@ -55,6 +56,7 @@ def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False) -> Json
         "warnings": [*_uncontrolled(ledger), *alarms(runs, effect, aa, together["all"])],
         "reward_model": _reward_model(study.reward_model),
         "sft": _sft(study),
+        "certificates": _certificates(study),
         "ledger": {**ledger.as_json(), "allow_mismatch": allow_mismatch},
         "curves": {run.label: _curves(run, reached[run.label]) for run in study.runs},
         "inputs": _inputs(study),
@@ -130,6 +132,12 @@ def _sft(study: Study) -> Json:
         "response_length_mean": length["value"],
         "response_length_interval": length["interval"],
     }
+
+
+def _certificates(study: Study) -> list[Json]:
+    """What each training run proved about itself; null for one of a version that recorded nothing."""
+    trained = {"sft": study.sft, "rm": study.reward_model, **{run.label: run.policy for run in study.runs}}
+    return [{"label": label, "certificate": to_json(one.details.certificate)} for label, one in trained.items()]
 
 
 def _curves(run: Run, reached: Mapping[str, Any]) -> Json:

@@ -71,7 +71,7 @@ TABLE: tuple[Expectation, ...] = (
     ),
     Expectation(
         "Peak memory", "about 4–5 GB: the critic adds", "about 2.5 GB: no critic", "grpo",
-        _field("peak_memory_bytes"), "GB", 1e-9, note="the expectation is for Gemma 2B in 4 bits",
+        _field("peak_memory_bytes"), "MB", 1e-6, note="the expectation is for Gemma 2B in 4 bits",
         volatile=True,
     ),
     Expectation(

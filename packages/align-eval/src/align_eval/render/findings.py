@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from align_eval.render.text import fixed, method, p_value, percent, share, span
+from align_eval.render.text import fixed, method, p_value, percent, plural, share, span
 
 Json = Mapping[str, Any]
 
@@ -42,8 +42,11 @@ def _means(report: Json) -> list[str]:
         rate = found["win_rate"]
         spread = f" ± {fixed(100 * rate['sd'], 1)}" if rate["sd"] is not None else ""
         parts.append(f"{method(name)} wins {fixed(100 * rate['value'], 1)}{spread} % of all pairs")
-    seeds = " and ".join(str(len(found["seeds"])) for found in report["methods"].values())
-    return [f"Over {seeds} seeds, {' and '.join(parts)} (mean ± sd)."] if parts else []
+    counts = [len(found["seeds"]) for found in report["methods"].values()]
+    seeds = f"{' and '.join(map(str, counts))} seeds" if len(set(counts)) > 1 else plural(max(counts), "seed")
+    each = " each" if len(counts) > 1 and len(set(counts)) == 1 else ""
+    spread = " (mean ± sd)" if max(counts) > 1 else ""
+    return [f"Over {seeds}{each}, {' and '.join(parts)}{spread}."]
 
 
 def _effect(effect: Json) -> str:

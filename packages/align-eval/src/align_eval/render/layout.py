@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import chain
 
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
@@ -32,10 +33,15 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
 
 
 def wrap(text: str, width: float, size: float, weight: str = "normal") -> list[str]:
-    """Break a text into lines of at most a width; a word that is wider alone is cut."""
+    """Break a text into lines of at most a width; a word that is wider alone is cut.
+
+    A number stays with its ``%`` or ``± sd`` where the width allows.
+    """
     lines: list[str] = []
     line = ""
-    for word in text.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0").split(" "):
+    joined = text.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0").split(" ")
+    fitting = [[word] if text_width(word, size, weight) <= width else word.split("\u00a0") for word in joined]
+    for word in chain.from_iterable(fitting):
         longer = f"{line} {word}".strip()
         if text_width(longer, size, weight) <= width:
             line = longer
@@ -130,7 +136,7 @@ class Pages:
         scale = (WIDTH - 2 * MARGIN) / sum(table.widths)
         widths = [w * scale for w in table.widths]
         rows = sum(self._row_height(row, widths, size) for row in (table.header, *table.rows))
-        whole = rows + 60.0
+        whole = rows + (60.0 if table.note else 30.0)
         # A table that fits a page is not broken; a longer one begins where it stands.
         self.heading(table.title, whole if whole < HEIGHT - FOOT - MARGIN else 160.0)
         self._cells(table.header, widths, table.numbers, size, weight="bold")

@@ -8,7 +8,7 @@ from typing import Any
 from align_eval.render import tables
 from align_eval.render.findings import findings
 from align_eval.render.tables import Table
-from align_eval.render.text import method
+from align_eval.render.text import method, plural
 
 FIGURES = {
     "win_rates": "Share of decided pairs won against SFT, with 95 % intervals",
@@ -29,7 +29,7 @@ def subtitle(report: Mapping[str, Any]) -> str:
     judge, runs = report["judge"], report["runs"]
     order = "both orders" if judge["swapped"] else "one order"
     control = ", null control" if any(run["control"] == "null" for run in runs) else ""
-    return f"{len(runs)} runs{control}, {judge['prompts']} held-out prompts, judge {judge['name']} in {order}"
+    return f"{plural(len(runs), 'run')}{control}, {judge['prompts']} held-out prompts, judge {judge['name']} in {order}"
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -49,7 +49,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     parts.append(_table(tables.effects(report)))
     if report["small_numbers"]:
         parts.append(report["small_numbers"]["text"])
-    parts += [_table(one(report)) for one in (tables.trade_offs, tables.categories, tables.stages)]
+    parts += [_table(one(report)) for one in (tables.trade_offs, tables.categories)]
+    parts += [_table(one(report)) for one in (tables.stages, tables.certificates)]
     parts += [_table(one(report)) for one in (tables.ledger, tables.varied, tables.inputs)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

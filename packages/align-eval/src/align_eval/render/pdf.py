@@ -13,7 +13,7 @@ from align_eval.render import charts, style, tables
 from align_eval.render.findings import findings
 from align_eval.render.layout import Pages
 from align_eval.render.markdown import subtitle, title
-from align_eval.render.text import fixed, method, percent, plus_minus, span
+from align_eval.render.text import fixed, method, percent, plural, plus_minus, span
 
 Json = Mapping[str, Any]
 
@@ -41,7 +41,7 @@ def tiles(report: Json) -> list[tuple[str, str, str]]:
     found = []
     for name, row in report["methods"].items():
         rate = row["win_rate_decided"]
-        below = f"of decided pairs won, {len(row['seeds'])} seeds"
+        below = f"of decided pairs won, {plural(len(row['seeds']), 'seed')}"
         found.append((method(name), plus_minus(_hundred(rate["value"]), _hundred(rate["sd"])) + " %", below))
     effect = report["effect"]
     if effect["cohens_d"] is not None:
@@ -92,5 +92,5 @@ def _numbers(pages: Pages, report: Json) -> None:
     if report["small_numbers"]:
         pages.heading("How much so few seeds can show")
         pages.paragraph(report["small_numbers"]["text"], 8.5)
-    for table in (tables.stages, tables.categories, tables.ledger, tables.varied, tables.inputs):
+    for table in (tables.certificates, tables.stages, tables.categories, tables.ledger, tables.varied, tables.inputs):
         pages.table(table(report))

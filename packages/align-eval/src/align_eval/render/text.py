@@ -22,6 +22,11 @@ def run_name(label: str) -> str:
     return f"{method(name)} {seed}"
 
 
+def plural(count: int, noun: str) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number with so many significant digits, or a dash; 5 and more digits before the point are kept."""
     if value is None:
