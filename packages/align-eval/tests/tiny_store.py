@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from align_contracts import publish
@@ -23,7 +22,7 @@ def make_store(root: Path) -> None:
     worn = random_adapter(maps, 1)
     sft = publish_policy(root / "sft", base, worn)
     with publish(root / "sft-merged", "policy", producer="align-sft", config={}, inputs={"policy": sft}) as draft:
-        weights: dict[str, mx.array] = dict(tree_flatten(model.parameters()))
+        weights = dict(tree_flatten(model.parameters()))
         for name in maps:
             if pair := worn.pair(name):
                 weights[f"{name}.weight"] = weights[f"{name}.weight"] + worn.scale * (pair[0] @ pair[1]).T
@@ -32,12 +31,9 @@ def make_store(root: Path) -> None:
         draft.tokenizer_digest = DIGEST
         draft.details = {"method": "sft", "form": "merged", "format": "chosen", "adapters": [], "merge": MERGE}
     ranker = random_adapter(maps, 2)
-    for name, backbone, digest in (
-        ("rm", "policy", None),
-        ("rm-base", "base", None),
-        ("rm-foreign", "policy", "b" * 64),
-    ):
-        publish_rm(root / name, sft, ranker, backbone=backbone, mean=0.0, std=1.0, tokenizer_digest=digest)
+    publish_rm(root / "rm", sft, ranker)
+    publish_rm(root / "rm-base", sft, ranker, backbone="base")
+    publish_rm(root / "rm-foreign", sft, ranker, tokenizer_digest="b" * 64)
     texts = [" ".join(fill_words()[i : i + 1 + i % 5]) for i in range(9)]
     publish_rows(root / "data", {"prompts/test": [prompt_row(f"p{i}", text) for i, text in enumerate(texts)]})
     publish_rows(root / "empty", {"prompts/test": []})

@@ -20,10 +20,10 @@ from tiny.tokenizer import word_tokenizer
 
 def publish_gemma(path, bits: int = 0, template: str | None = GEMMA.jinja, **settings):
     """Publish the tiny Gemma as a base, quantized if `bits` is not 0; `settings` are entries of its config.json."""
-    made = make_model("gemma", **settings)
-    return publish_base(
-        path, *(quantize(*made, bits) if bits else made), word_tokenizer(replace(GEMMA, jinja=template))
-    )
+    model, config = make_model("gemma", **settings)
+    if bits:
+        model, config = quantize(model, config, bits)
+    return publish_base(path, model, config, word_tokenizer(replace(GEMMA, jinja=template)))
 
 
 @pytest.fixture(scope="session")

@@ -22,12 +22,14 @@ WORDS = fill_words("kind", "rude")
 
 
 def make_narrow_gemma():
-    """A Gemma with plain norms and weights half as wide: a model that learns in a few steps."""
+    """A Gemma with plain norms, and matrices half as wide as those of the usual one."""
     model, config = make_model("gemma")
     rng = np.random.default_rng(7)
-    for name, value in sorted(tree_flatten(model.parameters())):
-        drawn = rng.normal(0, 0.0 if value.ndim == 1 else 0.15, value.shape)
-        model.load_weights([(name, mx.array(drawn.astype(np.float32)))], strict=False)
+    drawn = [
+        (name, mx.array(rng.normal(0, 0.0 if value.ndim == 1 else 0.15, value.shape).astype(np.float32)))
+        for name, value in sorted(tree_flatten(model.parameters()))
+    ]
+    model.load_weights(drawn)
     return model, config
 
 
@@ -61,11 +63,10 @@ def publish_data(path: Path):
         "calibration": pairs(40, 4, wrong=0.2),
         "test": pairs(24, 5),
     }
-    files = {f"pairs/{name}": part for name, part in splits.items()}
-    files |= {
-        f"prompts/{name}": [prompt_row(row["prompt_id"], row["prompt"]) for row in part]
-        for name, part in splits.items()
-    }
+    files = {}
+    for name, part in splits.items():
+        files[f"pairs/{name}"] = part
+        files[f"prompts/{name}"] = [prompt_row(row["prompt_id"], row["prompt"]) for row in part]
     publish_rows(path, files)
 
 
