@@ -75,7 +75,7 @@ def require_none(dead: list[str], tensors: int) -> None:
             f"no gradient has reached {len(dead)} of {tensors} trainable tensors",
             expected=f"a non-zero gradient within {LIVE_UPDATES} live updates",
             got=f"none for {', '.join(dead[:SHOWN])}{more}",
-            do="This is a defect of the loss or the adapters, not of the settings; nothing was published",
+            do="The loss does not reach them: a defect of the loss or of the adapters; nothing was published",
         )
 
 
