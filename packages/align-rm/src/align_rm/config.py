@@ -18,7 +18,6 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    quiet: bool = runtime(False, "Show no progress.")
     compute_form: Literal["auto", "quantized", "dense"] = setting(
         "auto", "Weights as stored, or made dense once; auto: quantized on Metal only.", "compute"
     )
@@ -39,6 +38,7 @@ class TrainConfig(Settings):
     overwrite: bool = runtime(False, "Replace an existing artifact.")
     save_every: int = runtime(50, "Steps between saved states of an unfinished run.", ge=1)
     resume: bool = runtime(True, "Continue an interrupted run of the same settings.")
+    quiet: bool = runtime(False, "Show no progress.")
 
     backbone: Literal["policy", "base"] = setting("policy", "What the adapter sits on.", "adapter")
     lora_rank: int = setting(8, "LoRA rank r.", "adapter", ge=1)

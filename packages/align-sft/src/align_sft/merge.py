@@ -73,11 +73,9 @@ def run(config: MergeConfig) -> int:
         if not batches:
             raise ConfigError("no validation row fits", expected=f"at most {config.max_seq_length} tokens")
         loss = compare(merged, exact, [pad([batches[i] for i in group]) for group in by_length(batches, 4096)])
-        print(
-            f"KL(merged || base + adapters) {loss.kl:.5f} nats a token, perplexity "
-            f"{loss.before:.3f} → {loss.after:.3f}",
-            file=sys.stderr,
-        )
+        if not config.quiet:
+            change = f"{loss.before:.3f} → {loss.after:.3f}"
+            print(f"KL(merged || base + adapters) {loss.kl:.5f} nats a token, perplexity {change}", file=sys.stderr)
         if loss.kl > config.max_kl and not config.force:
             raise VerificationError(
                 "the merge loses too much",
