@@ -111,14 +111,6 @@ def test_adapters_change_the_draws(resident, adapter, drawn):
     assert sample(resident, (adapter,), PROMPTS, draw=DRAW, answers=3, max_new_tokens=STEPS) != drawn
 
 
-@pytest.mark.parametrize("kind", ["gemma2", "gemma3_text"])
-def test_other_gemmas_decode_as_plainly(kin, kind):
-    # gemma3_text: a window of 8 tokens, which prompts and answers outgrow, so its caches rotate.
-    resident, plain = kin(kind)
-    found = sample(resident, (), PROMPTS, draw=DRAW, answers=2, max_new_tokens=STEPS)
-    assert [a.tokens.response for a in found] == [plain_decode(plain, p, k) for p in PROMPTS for k in range(2)]
-
-
 def test_tick_counts_prompts(resident):
     seen = []
     sample(resident, (), PROMPTS, draw=DRAW, answers=2, max_new_tokens=2, max_rows=4, tick=seen.append)

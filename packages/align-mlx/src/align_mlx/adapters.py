@@ -82,20 +82,23 @@ class AdaptedLinear(nn.Module):
 def wrap(model: nn.Module, targets: Sequence[str] = ()) -> dict[str, AdaptedLinear]:
     """Replace every linear map inside the model's blocks by an `AdaptedLinear` over it.
 
+    The experts of a mixture (mlx-lm's SwitchLinear, many matrices in one array) are no linear maps and stay frozen;
+    attention, the router, shared experts and dense blocks of such a model are adapted.
+
     Args:
-        model: an mlx-lm model; its blocks are ``model.layers``.
+        model: an mlx-lm model; its blocks are ``model.layers``, whatever they are called inside.
         targets: last parts of the names to adapt (``q_proj``, …); empty means every linear map of a block.
 
     Returns:
         The wrapped maps by full name (``model.layers.0.self_attn.q_proj``), in model order.
     """
+    blocks = {id(block) for block in model.layers}
     wrapped: dict[str, AdaptedLinear] = {}
-    for name, module in model.named_modules():
-        if ".layers." not in f".{name}" or not isinstance(module, (nn.Linear, nn.QuantizedLinear)):
-            continue
-        if targets and name.rsplit(".", 1)[-1] not in targets:
-            continue
-        wrapped[name] = AdaptedLinear(module)
+    for block_name, block in [found for found in model.named_modules() if id(found[1]) in blocks]:
+        for name, module in block.named_modules():
+            wanted = not targets or name.rsplit(".", 1)[-1] in targets
+            if wanted and isinstance(module, (nn.Linear, nn.QuantizedLinear)):
+                wrapped[f"{block_name}.{name}"] = AdaptedLinear(module)
     wrapped = dict(sorted(wrapped.items(), key=lambda item: (block_index(item[0]), item[0])))
     model.update_modules(_tree(wrapped))
     return wrapped
@@ -103,8 +106,7 @@ def wrap(model: nn.Module, targets: Sequence[str] = ()) -> dict[str, AdaptedLine
 
 def block_index(name: str) -> int:
     """Give the number of the block in a module name: ``model.layers.12.mlp.up_proj`` → 12."""
-    parts = name.split(".")
-    return int(parts[parts.index("layers") + 1])
+    return next(int(part) for part in name.split(".") if part.isdigit())
 
 
 def _tree(flat: Mapping[str, nn.Module]) -> dict[str, Any]:

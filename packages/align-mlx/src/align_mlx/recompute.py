@@ -10,6 +10,7 @@ from typing import Any
 
 import mlx.core as mx
 from mlx import nn
+from mlx.utils import tree_flatten, tree_map
 
 from align_mlx.adapters import AdaptedLinear
 
@@ -34,26 +35,42 @@ def _recomputing(kind: Any) -> Any:
     class Recomputing(kind):
         """A block that keeps its input only."""
 
-        def __call__(self, x: mx.array, mask: Any = None, cache: Any = None) -> mx.array:
-            if cache is not None:
-                return kind.__call__(self, x, mask, cache)
+        def __call__(self, *args: Any, **named: Any) -> Any:
+            if any(hasattr(value, "update_and_fetch") for value in (*args, *named.values())):
+                return kind.__call__(self, *args, **named)
             maps = [module for module in self.modules() if isinstance(module, AdaptedLinear)]
             worn = [module._worn for module in maps]
             scales = [[scale for _, _, scale in stack] for stack in worn]
 
-            def inner(x: mx.array, pairs: list[list[tuple[mx.array, mx.array]]]) -> mx.array:
+            def inner(arrays: list[mx.array], pairs: list[list[tuple[mx.array, mx.array]]]) -> Any:
                 # Called again by the backward pass, when nothing is worn any more: so the adapters are arguments.
                 before = [module._worn for module in maps]
                 _wear(maps, [[(*p, s) for p, s in zip(*z, strict=True)] for z in zip(pairs, scales, strict=True)])
                 try:
-                    return kind.__call__(self, x, mask, None)
+                    again, also = _with_arrays((args, named), arrays)
+                    return kind.__call__(self, *again, **also)
                 finally:
                     _wear(maps, before)
 
-            return mx.checkpoint(inner)(x, [[(a, b) for a, b, _ in stack] for stack in worn])
+            return mx.checkpoint(inner)(_arrays((args, named)), [[(a, b) for a, b, _ in stack] for stack in worn])
 
     Recomputing.__name__ = kind.__name__
     return Recomputing
+
+
+def _arrays(tree: Any) -> list[mx.array]:
+    """Give the arrays of a call that a gradient may flow through: hidden states, and what earlier blocks handed on."""
+    return [leaf for _, leaf in tree_flatten(tree) if _flows(leaf)]
+
+
+def _with_arrays(tree: Any, arrays: Sequence[mx.array]) -> Any:
+    """Put arrays back where `_arrays` found them."""
+    given = iter(arrays)
+    return tree_map(lambda leaf: next(given) if _flows(leaf) else leaf, tree)
+
+
+def _flows(leaf: Any) -> bool:
+    return isinstance(leaf, mx.array) and mx.issubdtype(leaf.dtype, mx.floating)
 
 
 def _wear(maps: Sequence[AdaptedLinear], worn: Sequence[Worn]) -> None:

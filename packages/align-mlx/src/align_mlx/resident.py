@@ -23,6 +23,7 @@ from align_mlx.adapters import AdaptedLinear, Adapter
 from align_mlx.chat import turn_end
 from align_mlx.compute import Compute, bound_cache, choose
 from align_mlx.head import Head, find_head, find_trunk
+from align_mlx.repairs import repair
 
 
 @dataclass
@@ -131,6 +132,7 @@ def load_base(path: Path, compute: Compute | None = None) -> Resident:
         model = dequantize_model(model)
     model.set_dtype(compute.dtype)
     model.freeze()
+    repair(model)
     fastmath.speed_up(model)
     maps = lora.wrap(model)
     mx.eval(model.parameters())

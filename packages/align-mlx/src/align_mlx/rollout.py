@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
-from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, RotatingKVCache, make_prompt_cache
+from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, KVCache, RotatingKVCache, make_prompt_cache
 
+from align_contracts.errors import ConfigError
 from align_mlx.adapters import Adapter
 from align_mlx.chat import Tokens
 from align_mlx.resident import Resident
@@ -71,6 +72,9 @@ def sample(
 
     Returns:
         P·K answers, prompt by prompt. Every answer has at least one token.
+
+    Raises:
+        ConfigError: the model keeps another state than keys and values, so rows cannot share or leave a batch.
     """
     per_group = max(1, max_rows // answers)
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i].ids), i))
@@ -130,13 +134,53 @@ def _decode(
     ]
 
 
+def require_exact_decoding(resident: Resident) -> None:
+    """Raise ConfigError where answers cannot be sampled in batches as they will be scored.
+
+    Two prompts of different lengths and their next token go through the batch caches and through the plain forward
+    pass; hidden states must agree up to the rounding of the compute format. This finds models with other caches
+    (recurrent, chunked), and those that take no padding on the left (learned positions counted from its start).
+    """
+    prompts, vocab = ([1, 2], [3, 4, 5, 6, 7]), resident.vocab_size
+    following = [8, 9]
+    cache = _batch_cache(resident, [3, 0])
+    try:
+        hidden = resident.hidden(mx.array([[0, 0, 0, *prompts[0]], prompts[1]]) % vocab, (), cache)
+        states = [hidden[:, -1], resident.hidden(mx.array(following)[:, None] % vocab, (), cache)[:, -1]]
+        found = mx.stack(states, axis=1).astype(mx.float32)
+    except ValueError as error:  # shapes that do not fit
+        raise _no_batches(resident, str(error)) from error
+    plain = [resident.hidden(mx.array([[*p, f]]) % vocab)[:, -2:] for p, f in zip(prompts, following, strict=True)]
+    exact = mx.concatenate(plain).astype(mx.float32)
+    apart = (mx.linalg.norm(found - exact) / mx.linalg.norm(exact)).item()
+    if not apart <= (1e-3 if resident.compute.dtype == mx.float32 else 0.1):
+        raise _no_batches(resident, f"hidden states off by {apart:.1%} behind padding on the left")
+
+
+def _no_batches(resident: Resident, got: str) -> ConfigError:
+    return ConfigError(
+        f"a model of type {resident.config.get('model_type')} cannot answer prompts in batches",
+        expected="attention caches (KVCache, RotatingKVCache) that take padding on the left",
+        got=got,
+        do="use another model: answers of this one would not be those that are scored",
+    )
+
+
 def _batch_cache(resident: Resident, padding: list[int]) -> list[BatchKVCache | BatchRotatingKVCache]:
-    """Give mlx-lm's batch caches for left-padded prompts, one a block, rotating where the model's are."""
-    single = make_prompt_cache(resident.model)
-    return [
-        BatchRotatingKVCache(c.max_size, padding) if isinstance(c, RotatingKVCache) else BatchKVCache(padding)
-        for c in single
-    ]
+    """Give mlx-lm's batch caches for left-padded prompts, as many as the model wants, rotating where its own are.
+
+    Raises:
+        ConfigError: the model keeps another kind of state.
+    """
+    caches: list[BatchKVCache | BatchRotatingKVCache] = []
+    for single in make_prompt_cache(resident.model):
+        if type(single) is KVCache:
+            caches.append(BatchKVCache(padding))
+        elif type(single) is RotatingKVCache and single.keep == 0:
+            caches.append(BatchRotatingKVCache(single.max_size, padding))
+        else:
+            raise _no_batches(resident, type(single).__name__)
+    return caches
 
 
 def _expand(cache: list[BatchKVCache | BatchRotatingKVCache], answers: int) -> None:
