@@ -76,3 +76,5 @@ def test_tokens_join():
     row = Tokens((1, 2), (3,))
     assert row.ids == (1, 2, 3)
     assert len(row) == 3
+    assert row.empty
+    assert not Tokens((1, 2), (9, 3)).empty

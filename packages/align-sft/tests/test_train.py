@@ -171,10 +171,12 @@ def test_a_dead_tensor_ends_the_run_with_exit_code_4(store, monkeypatch, capsys)
 
 
 def test_rows_that_do_not_fit_are_counted(resident, make_rows):
-    rows = [*make_rows(3, 1), {"prompt_id": "e", "messages": [{"content": "hi"}, {"content": " "}]}]
+    # The third answer is nothing but an end token.
+    silent = [{"prompt_id": "e", "messages": [{"content": "hi"}, {"content": text}]} for text in ("", " ", "<eos> hi")]
+    rows = [*make_rows(3, 1), *silent]
     lengths = sorted(len(t) for t in encode_rows(rows, resident, 512).tokens)
     encoded = encode_rows(rows, resident, lengths[-1] - 1)
-    assert (encoded.too_long + len(encoded.tokens), encoded.empty) == (3, 1)
+    assert (encoded.too_long + len(encoded.tokens), encoded.empty) == (3, 3)
     assert encoded.too_long == lengths.count(lengths[-1])
     assert len(encoded.ids) == len(encoded.tokens)
 

@@ -13,7 +13,7 @@ from align_mlx.compute import choose
 from align_mlx.progress import Meter
 from align_mlx.resident import Resident, load_policy
 from align_mlx.reward import load_scorer
-from align_mlx.rollout import Draw, Prompt, prompt_number, sample
+from align_mlx.rollout import Draw, Prompt, prompt_number, require_exact_decoding, sample
 
 
 def run(config: RespondConfig) -> int:
@@ -23,8 +23,8 @@ def run(config: RespondConfig) -> int:
     share their luck, and a policy that did not learn is still compared with fresh answers.
 
     Raises:
-        ConfigError: the split has no prompt, a prompt is longer than the limit, or policy and reward model do not
-            share a tokenizer.
+        ConfigError: the split has no prompt, a prompt is longer than the limit, the model cannot answer in batches, or
+            policy and reward model do not share a tokenizer.
     """
     policy, data = open_artifact(config.policy, kind="policy"), open_artifact(config.data, kind="dataset")
     rm = open_artifact(config.rm, kind="reward_model") if config.rm else None
@@ -38,6 +38,7 @@ def run(config: RespondConfig) -> int:
     ) as draft:
         compute = choose(config.compute_form, config.compute_dtype)
         resident = load_policy(policy, compute)
+        require_exact_decoding(resident)
         rows = data.read_jsonl(f"prompts_{config.split}")
         if not rows:
             raise ConfigError(f"the {config.split} split of {data.name} has no prompts", do="choose another --split")

@@ -30,6 +30,11 @@ class Tokens:
         """Prompt and response, joined."""
         return self.prompt + self.response
 
+    @property
+    def empty(self) -> bool:
+        """Whether the answer is nothing but its end token."""
+        return len(self.response) <= 1
+
     def __len__(self) -> int:
         return len(self.prompt) + len(self.response)
 

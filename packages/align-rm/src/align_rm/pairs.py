@@ -47,15 +47,14 @@ def encode_pairs(rows: Sequence[Mapping[str, Any]], resident: Resident, max_seq_
     kept: list[Pair] = []
     too_long = empty = 0
     for row in rows:
-        if not (row["chosen"].strip() and row["rejected"].strip()):
-            empty += 1
-            continue
         chosen, rejected = (
             encode_turn(resident.tokenizer, row["prompt"], row[name], resident.end_tokens)
             for name in ("chosen", "rejected")
         )
         pair = Pair(row["prompt_id"], chosen, rejected, row["score_chosen"] - row["score_rejected"])
-        if pair.width > max_seq_length:
+        if any(turn.empty or not row[name].strip() for turn, name in ((chosen, "chosen"), (rejected, "rejected"))):
+            empty += 1
+        elif pair.width > max_seq_length:
             too_long += 1
         else:
             kept.append(pair)

@@ -18,7 +18,7 @@ class Encoded:
         tokens: prompt and answer of each kept row.
         ids: prompt_id of each kept row.
         too_long: rows dropped because they are longer than the limit.
-        empty: rows dropped because their answer has no text.
+        empty: rows dropped because their answer has no text, or the chat template leaves none of it.
     """
 
     tokens: list[Tokens]
@@ -56,13 +56,12 @@ def encode_rows(rows: Iterable[Mapping[str, Any]], resident: Resident, max_seq_l
     too_long = empty = 0
     for row in rows:
         user, assistant = (message["content"] for message in row["messages"])
-        if not assistant.strip():
-            empty += 1
-            continue
         turn = encode_turn(resident.tokenizer, user, assistant, resident.end_tokens)
-        if len(turn) > max_seq_length:
+        if turn.empty or not assistant.strip():
+            empty += 1
+        elif len(turn) > max_seq_length:
             too_long += 1
-            continue
-        tokens.append(turn)
-        ids.append(row["prompt_id"])
+        else:
+            tokens.append(turn)
+            ids.append(row["prompt_id"])
     return Encoded(tokens, ids, too_long, empty)
