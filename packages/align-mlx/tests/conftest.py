@@ -1,4 +1,4 @@
-"""The tiny Gemma (hidden 32, 2 blocks, 64 tokens) as artifacts, in memory, and with adapters; and its relatives."""
+"""The tiny Gemma (hidden 32, 2 blocks, 64 tokens) as artifacts, in memory and with adapters."""
 
 from dataclasses import replace
 
@@ -8,10 +8,9 @@ import pytest
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import load_model
 
-from align_mlx import adapters as lora
 from align_mlx.chat import Tokens
 from align_mlx.compute import Compute
-from align_mlx.resident import Resident, load_base
+from align_mlx.resident import load_base
 from tiny.models import make_model, quantize
 from tiny.stores import publish_base, publish_policy, publish_rm, random_adapter
 from tiny.templates import GEMMA
@@ -93,18 +92,3 @@ def rows():
     prompts, responses = [1, 3, 30, 5, 16, 15, 9, 12, 2, 25, 7, 1], [1, 7, 2, 40, 16, 17, 3, 20, 33, 25, 9, 5]
     drawn = [[tuple(rng.integers(9, 64, n).tolist()) for n in lengths] for lengths in (prompts, responses)]
     return [Tokens(*pair) for pair in zip(*drawn, strict=True)]
-
-
-@pytest.fixture(scope="session")
-def kin():
-    """Give a random model of another Gemma as (resident, its own full forward): gemma2, or gemma3_text untied."""
-
-    def make(kind: str):
-        # mlx-lm's gemma2 takes no batch mask where heads share keys.
-        own = {"tied": True, "num_key_value_heads": 4} if kind == "gemma2" else {"tied": False}
-        (worn, config), (plain, _) = (make_model(kind, **own) for _ in range(2))
-        compute = Compute(mx.float32, dense=True)
-        resident = Resident(worn, None, lora.wrap(worn), compute, frozenset(config["eos_token_id"]))
-        return resident, lambda ids: np.array(plain(mx.array([ids]))[0], np.float64)
-
-    return make
