@@ -61,10 +61,11 @@ def make_scene(
     answers: int = 1,
     seed: int = 0,
     temperature: float = 1.0,
+    noise: float = 0.4,
 ) -> Scene:
     """Draw answers of these lengths to prompts of these lengths; every third answer is cut at the limit.
 
-    The old log-probs are the actor's plus noise, so that ratios lie on both sides of any clip.
+    The old log-probs are the actor's plus noise, so that ratios lie on both sides of any clip; without it they are 1.
     """
     rng = np.random.default_rng(seed)
     asked = draw_rows(seed, prompts, [1] * len(prompts))
@@ -75,7 +76,7 @@ def make_scene(
         for i, (one, cut) in enumerate(zip(said, truncated, strict=True))
     ]
     lora = Lora(actor, SCALE)
-    old = [x + rng.normal(0, 0.4, len(x)) for x in token_logprobs(model, rows, [lora], temperature)]
+    old = [x + rng.normal(0, noise, len(x)) for x in token_logprobs(model, rows, [lora], temperature)]
     ref = [x + rng.normal(0, 0.4, len(x)) for x in token_logprobs(model, rows, [], temperature)]
     scores, batch = rng.normal(0.4, 1.7, len(rows)), pad(rows)
     old, ref = ([x.astype(np.float32).astype(np.float64) for x in each] for each in (old, ref))
