@@ -8,6 +8,7 @@ import mlx.core as mx
 
 from align_contracts import Draft, open_artifact, publish
 from align_contracts.errors import ConfigError, MissingError
+from align_mlx.head import find_head
 from align_mlx.resident import require_chat_template
 from align_sft.config import BaseConfig, source_name
 from align_sft.model_files import count_parameters, quantization_record, store_form, write_model, write_tokenizer
@@ -80,11 +81,12 @@ def _write(
     model, stored = store_form(model, model_config, config.bits, config.group_size)
     write_model(draft, model, stored)
     write_tokenizer(draft, tokenizer)
+    head = find_head(model)
     draft.details = {
         "architecture": stored["model_type"],
-        "hidden_size": model.args.hidden_size,
+        "hidden_size": head.hidden_size,
         "num_layers": len(model.layers),
-        "vocab_size": model.args.vocab_size,
+        "vocab_size": head.vocab_size,
         "parameters": parameters,
         "quantization": quantization_record(stored),
         "source": source,
