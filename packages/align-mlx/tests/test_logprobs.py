@@ -5,28 +5,14 @@ import pytest
 from align_mlx.adapters import Adapter
 from align_mlx.batching import pad
 from align_mlx.chat import Tokens
-from align_mlx.logprobs import policy_stats, response_stats, select_logprobs
+from align_mlx.logprobs import policy_stats, response_stats
+from align_mlx.softmax import Blocks
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """In float64, shifted by the maximum."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def test_select_logprobs_of_three_tokens():
-    # softmax(ln 1, ln 2, ln 5) = (1/8, 2/8, 5/8); H = −Σ p ln p.
-    p = np.array([1, 2, 5]) / 8
-    chosen, entropy = select_logprobs(mx.log(mx.array([[1.0, 2.0, 5.0]])), mx.array([1]), entropy=True)
-    assert chosen.item() == pytest.approx(np.log(2 / 8), abs=1e-6)
-    assert entropy.item() == pytest.approx(-(p * np.log(p)).sum(), abs=1e-6)
-    assert select_logprobs(mx.zeros((1, 3)), mx.array([1]))[1] is None
-
-
-def test_select_logprobs_of_huge_logits_is_finite():
-    chosen, entropy = select_logprobs(mx.array([[1e4, -1e4, 0.0]]), mx.array([1]), entropy=True)
-    assert chosen.item() == pytest.approx(-2e4)
-    assert entropy.item() == pytest.approx(0.0, abs=1e-3)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
@@ -52,12 +38,12 @@ def test_padding_and_company_do_not_matter(resident, adapter, rows):
             np.testing.assert_allclose(alone[0, :n], together[i, :n], atol=2e-5)
 
 
-@pytest.mark.parametrize("block", [1, 7, 100_000])
-def test_block_size_does_not_matter(resident, rows, block):
+@pytest.mark.parametrize("blocks", [Blocks(1, 64), Blocks(7, 5), Blocks(100_000, 100_000)])
+def test_block_size_does_not_matter(resident, rows, blocks):
     batch = pad(rows[:3])
     hidden = resident.hidden(batch.tokens_BL)
     whole = response_stats(resident, hidden, batch, entropy=True)
-    parts = response_stats(resident, hidden, batch, entropy=True, block=block)
+    parts = response_stats(resident, hidden, batch, entropy=True, blocks=blocks)
     np.testing.assert_allclose(parts.logprobs_BT, whole.logprobs_BT, atol=1e-6)
     np.testing.assert_allclose(parts.entropy_BT, whole.entropy_BT, atol=1e-6)
 

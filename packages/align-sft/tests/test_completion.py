@@ -4,7 +4,6 @@ import mlx.core as mx
 import pytest
 
 from align_sft.algorithms.completion import negative_log_likelihood, perplexity
-from align_sft.algorithms.divergence import kl_divergence
 
 
 def test_only_masked_tokens_count():
@@ -32,12 +31,3 @@ def test_perplexity():
     assert perplexity(1e6, 1) == math.inf
     with pytest.raises(ValueError, match="one token"):
         perplexity(0.0, 0)
-
-
-def test_kl_of_two_coins():
-    # p = (¾, ¼), q = (½, ½): ¾ ln(3/2) + ¼ ln(1/2)
-    p, q = mx.log(mx.array([[0.75, 0.25]])) + 3.0, mx.zeros((1, 2))
-    assert kl_divergence(p, q).item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5), rel=1e-5)
-    assert kl_divergence(q, q).item() == 0.0
-    with pytest.raises(ValueError, match="equal shapes"):
-        kl_divergence(p, mx.zeros((1, 3)))

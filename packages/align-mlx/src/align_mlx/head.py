@@ -91,12 +91,10 @@ class Head:
         Returns:
             [..., V] or [..., stop − start], without bias, scale and cap.
         """
-        rows = rows or slice(None)
+        weight = self.weight[rows or slice(None)]
         if not self.quantized:
-            return hidden @ self.weight[rows].T
-        scales, biases = self.linear.scales[rows], None if self.biases is None else self.biases[rows]
-        form = {"group_size": self.group_size, "bits": self.bits, "mode": self.linear.mode}
-        return mx.quantized_matmul(hidden, self.weight[rows], scales=scales, biases=biases, transpose=True, **form)
+            return hidden @ weight.T
+        return mx.quantized_matmul(hidden, weight, transpose=True, **self._codes(rows or slice(None)))
 
     def logits(self, hidden: mx.array, rows: slice | None = None) -> mx.array:
         """Give fp32 logits [..., V] of hidden states [..., D], or of the vocabulary's `rows` alone."""
@@ -106,6 +104,37 @@ class Head:
         if self.scale != 1.0:
             out = out * self.scale
         return out if self.softcap is None else self.softcap * mx.tanh(out / self.softcap)
+
+    def slope(self, logits: mx.array) -> mx.array | None:
+        """Give ∂ logit / ∂ (h Wᵀ) at logits of any shape; None where it is 1 everywhere."""
+        if self.softcap is None:
+            return None if self.scale == 1.0 else mx.full(logits.shape, self.scale)
+        return self.scale * (1.0 - mx.square(logits / self.softcap))
+
+    def back(self, values: mx.array, rows: slice | None = None, dtype: mx.Dtype = mx.float32) -> mx.array:
+        """Give fp32 ``values W`` [..., D]: what `product` does, backwards.
+
+        Args:
+            values: [..., V] or [..., stop − start].
+            rows: the rows of the vocabulary that the values stand for; None for all of it.
+            dtype: number format of the product, as that of the hidden states.
+        """
+        weight, values = self.weight[rows or slice(None)], values.astype(dtype)
+        if not self.quantized:
+            return (values @ weight).astype(mx.float32)
+        codes = self._codes(rows or slice(None))
+        return mx.quantized_matmul(values, weight, transpose=False, **codes).astype(mx.float32)
+
+    def embed(self, ids: mx.array) -> mx.array:
+        """Give the rows of W in fp32, [..., D], at ids [...]."""
+        weight = self.weight[ids]
+        return (mx.dequantize(weight, **self._codes(ids)) if self.quantized else weight).astype(mx.float32)
+
+    def _codes(self, rows: slice | mx.array) -> dict[str, Any]:
+        """What turns some rows' packed codes into numbers, as MLX's quantized operations take it."""
+        biases = None if self.biases is None else self.biases[rows]
+        form = {"group_size": self.group_size, "bits": self.bits, "mode": self.linear.mode}
+        return {"scales": self.linear.scales[rows], "biases": biases, **form}
 
 
 def language_model(model: nn.Module) -> nn.Module:

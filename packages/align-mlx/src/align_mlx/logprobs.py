@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from align_mlx import fastmath
 from align_mlx.adapters import Adapter
 from align_mlx.batching import Batch, gather
 from align_mlx.resident import Resident
+from align_mlx.softmax import BLOCKS, Blocks, target_statistics
 
 
 @dataclass(frozen=True)
@@ -27,27 +27,6 @@ class TokenStats:
     entropy_BT: mx.array | None = None
 
 
-def select_logprobs(
-    logits_NV: mx.array, targets_N: mx.array, *, entropy: bool = False
-) -> tuple[mx.array, mx.array | None]:
-    """Give log-softmax at the targets, and the entropy, of fp32 logits.
-
-    Args:
-        logits_NV: fp32 logits.
-        targets_N: int32 ids.
-        entropy: also compute H = lse − Σ p·logit.
-
-    Returns:
-        logprobs_N and entropy_N (or None), both in nats.
-    """
-    lse_N = fastmath.logsumexp(logits_NV)
-    chosen_N = mx.take_along_axis(logits_NV, targets_N[:, None], axis=-1)[:, 0]
-    if not entropy:
-        return chosen_N - lse_N, None
-    probs_NV = fastmath.exp(logits_NV - lse_N[:, None])
-    return chosen_N - lse_N, lse_N - (probs_NV * logits_NV).sum(axis=-1)
-
-
 def response_stats(
     resident: Resident,
     hidden_BLD: mx.array,
@@ -55,7 +34,8 @@ def response_stats(
     *,
     temperature: float = 1.0,
     entropy: bool = False,
-    block: int = 2048,
+    gradient: bool = True,
+    blocks: Blocks = BLOCKS,
 ) -> TokenStats:
     """Give log-probs (and entropies) of a batch's response tokens from the trunk's hidden states.
 
@@ -65,23 +45,25 @@ def response_stats(
         batch: right-padded sequences.
         temperature: logits are divided by it.
         entropy: also give the entropy at each position.
-        block: tokens whose logits exist at the same time.
+        gradient: False where nothing will be differentiated: the same numbers for fewer products.
+        blocks: how many logits exist at the same time.
     """
-    shape = batch.mask_BT.shape
-    hidden_ND = gather(hidden_BLD, batch.positions_BT).reshape(-1, hidden_BLD.shape[-1])
-    targets_N = batch.targets_BT.reshape(-1)
-    parts = []
-    for start in range(0, targets_N.size, block):
-        logits = resident.logits(hidden_ND[start : start + block])
-        if temperature != 1.0:
-            logits = logits / temperature
-        parts.append(select_logprobs(logits, targets_N[start : start + block], entropy=entropy))
     mask_BT = batch.mask_BT
-    logprobs_BT = mx.where(mask_BT > 0, mx.concatenate([p[0] for p in parts]).reshape(shape), 0.0)
-    if not entropy:
-        return TokenStats(logprobs_BT)
-    entropy_BT = mx.concatenate([p[1] for p in parts]).reshape(shape)
-    return TokenStats(logprobs_BT, mx.where(mask_BT > 0, entropy_BT, 0.0))
+    hidden_ND = gather(hidden_BLD, batch.positions_BT).reshape(-1, hidden_BLD.shape[-1])
+    logprobs_N, entropy_N = target_statistics(
+        resident.head,
+        hidden_ND,
+        batch.targets_BT.reshape(-1),
+        temperature=temperature,
+        entropy=entropy,
+        gradient=gradient,
+        blocks=blocks,
+    )
+
+    def masked(values_N: mx.array) -> mx.array:
+        return mx.where(mask_BT > 0, values_N.reshape(mask_BT.shape), 0.0)
+
+    return TokenStats(masked(logprobs_N), None if entropy_N is None else masked(entropy_N))
 
 
 def policy_stats(
@@ -91,7 +73,11 @@ def policy_stats(
     *,
     temperature: float = 1.0,
     entropy: bool = False,
+    gradient: bool = True,
+    blocks: Blocks = BLOCKS,
 ) -> TokenStats:
     """Teacher-forced log-probs of a batch under the base wearing `adapters` (none: the reference)."""
     hidden_BLD = resident.hidden(batch.tokens_BL, adapters)
-    return response_stats(resident, hidden_BLD, batch, temperature=temperature, entropy=entropy)
+    return response_stats(
+        resident, hidden_BLD, batch, temperature=temperature, entropy=entropy, gradient=gradient, blocks=blocks
+    )

@@ -24,6 +24,6 @@ def perplexity(
     total, tokens = 0.0, 0
     for group in by_length(rows, token_budget):
         batch = pad([rows[i] for i in group])
-        total -= policy_stats(resident, adapters, batch).logprobs_BT.sum().item()
+        total -= policy_stats(resident, adapters, batch, gradient=False).logprobs_BT.sum().item()
         tokens += sum(len(rows[i].response) for i in group)
     return math.exp(total / tokens)

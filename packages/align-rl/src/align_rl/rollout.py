@@ -86,7 +86,7 @@ def logprobs(
 
     def stats(part: Batch) -> mx.array:
         hidden = resident.hidden(part.tokens_BL, adapters)
-        return response_stats(resident, hidden, part, temperature=config.temperature).logprobs_BT
+        return response_stats(resident, hidden, part, temperature=config.temperature, gradient=False).logprobs_BT
 
     return by_budget(stats, rows, batch, config.token_budget)
 

@@ -18,16 +18,12 @@ from align_contracts.errors import ConfigError, KindError, VerificationError
 from align_mlx.adapters import AdaptedLinear
 from align_mlx.batching import Batch, by_length, gather, pad
 from align_mlx.compute import Compute, choose
-from align_mlx.logprobs import select_logprobs
 from align_mlx.resident import Resident, load_base, load_policy, policy_adapters
+from align_mlx.softmax import kl_divergence, target_statistics
 from align_sft.algorithms.completion import perplexity
-from align_sft.algorithms.divergence import kl_divergence
 from align_sft.config import MergeConfig
 from align_sft.model_files import quantization_record, store_form, write_model, write_tokenizer
 from align_sft.rows import encode_rows, read_rows
-
-BLOCK = 512
-"""Positions whose logits exist at the same time, twice."""
 
 
 @dataclass(frozen=True)
@@ -154,19 +150,15 @@ def compare(merged: Resident, exact: Resident, batches: list[Batch]) -> Loss:
     kl = before = after = 0.0
     tokens = 0
     for batch in batches:
-        mask_N = batch.mask_BT.reshape(-1)
+        mask_N, targets_N = batch.mask_BT.reshape(-1), batch.targets_BT.reshape(-1)
         states = [r.hidden(batch.tokens_BL) for r in (merged, exact)]
         new_ND, old_ND = (gather(h, batch.positions_BT).reshape(-1, h.shape[-1]) for h in states)
-        targets_N = batch.targets_BT.reshape(-1)
-        for start in range(0, mask_N.size, BLOCK):
-            cut = slice(start, start + BLOCK)
-            new_NV, old_NV = merged.logits(new_ND[cut]), exact.logits(old_ND[cut])
-            parts = (
-                kl_divergence(new_NV, old_NV),
-                -select_logprobs(old_NV, targets_N[cut])[0],
-                -select_logprobs(new_NV, targets_N[cut])[0],
-            )
-            sums = [float(mx.where(mask_N[cut] > 0, part, 0.0).sum().item()) for part in parts]
-            kl, before, after = kl + sums[0], before + sums[1], after + sums[2]
+        parts = (
+            kl_divergence(merged.head, new_ND, exact.head, old_ND),
+            -target_statistics(exact.head, old_ND, targets_N, gradient=False)[0],
+            -target_statistics(merged.head, new_ND, targets_N, gradient=False)[0],
+        )
+        sums = [float(mx.where(mask_N > 0, part, 0.0).sum().item()) for part in parts]
+        kl, before, after = kl + sums[0], before + sums[1], after + sums[2]
         tokens += int(mask_N.sum().item())
     return Loss(kl / tokens, perplexity(before, tokens), perplexity(after, tokens), tokens)
