@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 from conformance.reference.transformer import Lora
+from mlx import nn
 from mlx.utils import tree_flatten
 
 from align_mlx import adapters as lora
@@ -15,6 +16,7 @@ from align_mlx import fastmath
 from align_mlx.adapters import Adapter, LoraSpec
 from align_mlx.chat import Tokens
 from align_mlx.compute import Compute
+from align_mlx.head import Head
 from align_mlx.resident import Resident
 from tiny.models import make_model
 
@@ -51,6 +53,13 @@ def make(family: str = "gemma", tied: bool = True) -> Specimen:
     fastmath.speed_up(model)
     resident = Resident(model, None, lora.wrap(model), Compute(mx.float32, dense=True), ENDS, config=config)
     return Specimen(resident, weights, config)
+
+
+def identity(size: int) -> Head:
+    """Give a head whose hidden states are its logits."""
+    linear = nn.Linear(size, size, bias=False)
+    linear.weight = mx.eye(size)
+    return Head(linear)
 
 
 def float64(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:

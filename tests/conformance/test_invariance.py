@@ -16,6 +16,7 @@ from align_mlx.logprobs import policy_stats, response_stats
 from align_mlx.recompute import recompute_blocks
 from align_mlx.reward import head_scores
 from align_mlx.rollout import Draw, Prompt, sample
+from align_mlx.softmax import Blocks
 from align_rm.objective import make_gradient as rm_gradient
 from align_rm.objective import zero_head
 from align_sft.train import accumulate, make_gradient
@@ -25,6 +26,8 @@ from tiny.tokenizer import word_tokenizer
 ROWS = draw_rows(1, [3, 17, 1, 5, 9], [4, 12, 20, 1, 6])
 PROMPTS = [Prompt(row.prompt, 70 + i) for i, row in enumerate(ROWS)]
 FAMILIES = [("gemma", True), ("gemma3_text", False), ("qwen3", False)]
+
+WHOLE = Blocks(100_000, 100_000)
 
 
 def close(found, expected, tolerance=2e-5):
@@ -102,19 +105,19 @@ def test_size_of_micro_batches():
         assert all(len(g) == 1 or len(g) * max(bucket(len(ROWS[i])) for i in g) <= budget for g in groups)
 
 
-@pytest.mark.parametrize("block", [1, 7, 64])
+@pytest.mark.parametrize("blocks", [Blocks(13, 64), Blocks(40, 9), Blocks(1000, 33)])
 @pytest.mark.parametrize(("family", "tied"), [("gemma2", True), ("llama", False)])
-def test_block_sizes(family, tied, block):
-    """Line 4: log-probs, entropy and gradient for any block of tokens."""
+def test_block_sizes(family, tied, blocks):
+    """Line 4: log-probs, entropy and gradient for any blocks of tokens and vocabulary."""
     model, batch = specimen(family, tied), pad(ROWS)
     hidden = model.resident.hidden(batch.tokens_BL)
 
-    def both(states, size):
-        stats = response_stats(model.resident, states, batch, temperature=0.8, entropy=True, block=size)
+    def both(states, cut):
+        stats = response_stats(model.resident, states, batch, temperature=0.8, entropy=True, blocks=cut)
         return mx.stack([stats.logprobs_BT, stats.entropy_BT])
 
-    np.testing.assert_allclose(both(hidden, block), both(hidden, 100_000), rtol=0, atol=1e-5)
-    one, other = (mx.grad(lambda h, s=size: both(h, s).square().sum())(hidden) for size in (100_000, block))
+    np.testing.assert_allclose(both(hidden, blocks), both(hidden, WHOLE), rtol=0, atol=1e-5)
+    one, other = (mx.grad(lambda h, s=cut: both(h, s).square().sum())(hidden) for cut in (WHOLE, blocks))
     close({"hidden": other}, {"hidden": one})
 
 

@@ -6,13 +6,13 @@ import pytest
 from conformance.reference import logprobs, sft
 from conformance.reference.transformer import Lora
 from conformance.slopes import assert_gradients
-from conformance.specimen import as_lora, assert_close, draw_rows, float64, ragged, specimen
+from conformance.specimen import as_lora, assert_close, draw_rows, float64, identity, ragged, specimen
 
-from align_mlx import logprobs as implementation
 from align_mlx.adapters import Adapter
 from align_mlx.batching import pad
 from align_mlx.logprobs import policy_stats, response_stats
 from align_mlx.perplexity import perplexity
+from align_mlx.softmax import target_statistics
 from tiny.models import VARIANTS
 
 ROWS = draw_rows(1, [3, 17, 1, 5], [4, 12, 7, 1])
@@ -116,7 +116,7 @@ def test_log_softmax_of_given_logits():
     logits = np.random.default_rng(7).normal(0, 4, (9, 50)).astype(np.float32)
     targets = np.arange(9) * 5
     exact = logprobs.log_softmax(logits.astype(np.float64))
-    chosen, entropy = implementation.select_logprobs(mx.array(logits), mx.array(targets), entropy=True)
+    chosen, entropy = target_statistics(identity(50), mx.array(logits), mx.array(targets), entropy=True)
     np.testing.assert_allclose(chosen, exact[np.arange(9), targets], atol=5e-6)
     np.testing.assert_allclose(entropy, logprobs.entropy(exact), atol=1e-5)
 
