@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from option_effects.effects import Runs
 
-from align_contracts import open_artifact, publish
+from align_data import embedded
 from align_data import run as data_stage
 from align_data.config import BuildConfig
 from align_rm import train as rm_stage
@@ -46,22 +46,12 @@ RM = {
 }
 
 
-def publish_excerpt(store: Path, name: str, of: str, *, start: int = 0) -> None:
-    """Publish a dataset's tables from row `start` on, and one line in sixty of its corpus."""
-    whole = open_artifact(store / of)
-    with publish(store / name, "dataset", producer="align-data", config={}) as draft:
-        for file in whole.manifest.files:
-            if file.path.endswith(".jsonl"):
-                rows = whole.read_jsonl(file.role)
-                draft.write_jsonl(file.path, rows[start :: 60 if file.role == "corpus" else 1], role=file.role)
-        draft.details = whole.details.model_dump()
-
-
 def make_store(store: Path) -> None:
     """Publish data, base, sft, sft-genrm and rm, and others beside them."""
-    data_stage.run(BuildConfig(out=store / "whole", progress=False, **DATA))
-    publish_excerpt(store, "data", "whole")
-    publish_excerpt(store, "data-other", "whole", start=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded.world, "CORPUS_LINES", 400)
+        for name, seed in (("data", 42), ("data-other", 7)):
+            data_stage.run(BuildConfig(out=store / name, seed=seed, progress=False, **DATA))
     for name, more in (("base", {"steps": 80}), ("base-other", {"steps": 2}), ("base-wide", {"hidden_size": 64})):
         settings = {**BASE, "steps": 2, **more}
         base_stage.run(BaseConfig(out=store / name, data=store / "data", **settings))

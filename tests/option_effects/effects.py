@@ -53,18 +53,28 @@ class Watch:
     saves: int = 0
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a run finds and leaves things: the store that all runs share, and its own directory."""
+
+    store: Path
+    folder: Path
+
+
 @dataclass
 class Outcome:
     """What a run left behind.
 
     Attributes:
         folder: its own directory, in which it published ``out``.
+        settings: what it was given, beside defaults.
         error: why it was refused, if it was.
         stdout, stderr: what it printed.
         watch: what it did.
     """
 
     folder: Path
+    settings: Mapping[str, Any]
     error: Exception | None
     stdout: str
     stderr: str
@@ -144,14 +154,20 @@ def label(value: Any) -> str:
     return value.__name__ if callable(value) else str(value)
 
 
-def at(name: str) -> Callable[[Path], str]:
-    """A path of the store, known when it is made."""
+def at(name: str) -> Callable[[Place], str]:
+    """A path of the store; the runs make it out of the name."""
+    return named(lambda place: str(place.store / name), name)
 
-    def path(store: Path) -> str:
-        return str(store / name)
 
-    path.__name__ = name
-    return path
+def inside(name: str) -> Callable[[Place], str]:
+    """A path of a run's own directory."""
+    return named(lambda place: str(place.folder / name), f"./{name}")
+
+
+def named(value: Callable[[Place], str], name: str) -> Callable[[Place], str]:
+    """A value that is known only when a run starts, with a name for tests and for equal runs."""
+    value.__name__ = name
+    return value
 
 
 @contextmanager
@@ -205,9 +221,10 @@ class Runs:
         return self.known[key]
 
     def _run(self, table: Table, effect: Effect, settings: dict[str, Any], folder: Path) -> Outcome:
-        values = {name: value(self.store) if callable(value) else value for name, value in settings.items()}
+        place = Place(self.store, folder)
+        values = {name: value(place) if callable(value) else value for name, value in settings.items()}
         if "out" in table.config.model_fields:
-            values["out"] = folder / values.get("out", "out")
+            values.setdefault("out", folder / "out")
         error: Exception | None = None
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):
@@ -216,9 +233,9 @@ class Runs:
             with watching() as watch:
                 try:
                     table.run(table.config(**values))
-                except (AlignError, ValidationError) as refusal:
-                    error = refusal
-        return Outcome(folder, error, out.getvalue(), err.getvalue(), watch)
+                except (AlignError, ValidationError) as refused:
+                    error = refused
+        return Outcome(folder, values, error, out.getvalue(), err.getvalue(), watch)
 
 
 def check(runs: Runs, table: Table, name: str, effect: Effect) -> None:

@@ -19,6 +19,7 @@ from option_effects.effects import (
     detail,
     finished,
     inputs,
+    inside,
     metric,
     number_format,
     passes,
@@ -99,7 +100,7 @@ TIGHT = {"target_kl": (1e-4,), "kl_schedule": "constant", **TWO}
 LOOP: dict[str, Effects] = {
     "sft": Effect(at("sft-other"), inputs("policy"), to={"rm": at("rm-other")}),
     "data": Effect(at("data-other"), inputs("dataset")),
-    "out": Effect("elsewhere", published, want={"elsewhere"}),
+    "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
     "overwrite": Effect(True, refusal, want=None, first=finished),
     "quiet": Effect(False, silent, want=False),
     "num_iterations": Effect(3, column("iteration"), want=[1, 2, 3]),

@@ -22,6 +22,7 @@ from option_effects.effects import (
     detail,
     finished,
     inputs,
+    inside,
     interrupted,
     metric,
     number_format,
@@ -55,7 +56,7 @@ BASE = Table(
     base.run,
     {**SMALL, "bits": 0, "steps": 3, "data": at("data")},
     {
-        "out": Effect("elsewhere", published, want={"elsewhere"}),
+        "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
         "overwrite": Effect(True, refusal, want=None, first=finished),
         "quiet": Effect(False, silent, want=False),
         "model": Effect(at("base"), detail("source"), to=IMPORT, want="local:base"),
@@ -135,7 +136,7 @@ TRAIN = Table(
     {
         "base": Effect(at("base-other"), inputs("base")),
         "data": Effect(at("data-other"), inputs("dataset")),
-        "out": Effect("elsewhere", published, want={"elsewhere"}),
+        "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
         "overwrite": Effect(True, refusal, want=None, first=finished),
         "quiet": Effect(False, silent, want=False),
         "save_every": Effect(1, saves, want=2),
@@ -190,7 +191,7 @@ MERGE = Table(
     {
         "policy": Effect(at("sft-other"), inputs("policy")),
         "data": Effect(at("data-other"), inputs("dataset")),
-        "out": Effect("elsewhere", published, want={"elsewhere"}),
+        "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
         "overwrite": Effect(True, refusal, want=None, first=finished),
         "quiet": Effect(False, silent, want=False),
         "bits": (Effect(8, codes, want={"mlx.core.uint32"}), Effect(4, metric("kl"), moves=operator.gt)),

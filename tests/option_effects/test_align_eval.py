@@ -1,0 +1,222 @@
+"""Every option of align-eval has its effect; endpoints are real servers on loopback."""
+
+import operator
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from option_effects.effects import (
+    Effect,
+    Outcome,
+    Place,
+    Runs,
+    Table,
+    at,
+    check,
+    column,
+    decodings,
+    detail,
+    finished,
+    inputs,
+    inside,
+    named,
+    number_format,
+    published,
+    quantized,
+    refusal,
+    silent,
+    widest,
+)
+from option_effects.test_align_rl import SMALL as RL
+
+from align_contracts.errors import IncompleteError
+from align_eval import compare, judge, respond
+from align_eval.config import CompareConfig, JudgeConfig, RespondConfig
+from align_rl.config import GRPOConfig, PPOConfig
+from align_rl.run import run as train
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "packages" / "align-eval" / "tests"))
+
+from chat_server import ChatServer, completion, verdict
+
+
+def first_tokens(o: Outcome) -> dict[str, int]:
+    return {"tokens": [row[0] for row in o.column("tokens", "responses")]}
+
+
+RESPOND = Table(
+    RespondConfig,
+    respond.run,
+    {"policy": at("sft"), "data": at("data"), "rm": at("rm"), "max_new_tokens": 8, "quiet": True},
+    {
+        "policy": Effect(at("sft-other"), column("response", "responses")),
+        "data": Effect(at("data-other"), column("prompt", "responses")),
+        "rm": Effect(None, column("reward", "responses"), want=[None] * 6),
+        "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
+        "overwrite": Effect(True, refusal, want=None, first=finished),
+        "quiet": Effect(False, silent, want=False),
+        "split": Effect("validation", detail("prompts"), want=8),
+        "temperature": Effect(0.0, column("response", "responses")),
+        "max_prompt_length": Effect(8, refusal, want="ConfigError"),
+        "max_new_tokens": Effect(3, decodings, moves=operator.lt),
+        "sampling_seed": Effect(1, column("response", "responses")),
+        "compute_form": Effect("quantized", quantized, given={"compute_form": "dense"}, want={True}, same=first_tokens),
+        "compute_dtype": Effect("bfloat16", number_format, given={"compute_dtype": "float32"}),
+        "rollout_rows": Effect(2, widest, want=2, same=first_tokens),
+    },
+)
+
+Reply = Callable[[str, int], Any]
+SERVERS: dict[str, ChatServer] = {}
+
+
+def endpoint(reply: Reply) -> Callable[[Place], str]:
+    """The URL of a server of its own for every run."""
+
+    def url(_: Place) -> str:
+        server = ChatServer(reply)
+        SERVERS[server.url] = server
+        return server.url
+
+    return named(url, reply.__name__)
+
+
+def server(o: Outcome) -> ChatServer:
+    return SERVERS[o.settings["base_url"]]
+
+
+def asked(name: str) -> Callable[[Outcome], Any]:
+    """What the requests say about one of their fields."""
+    return lambda o: {str(body.get(name)) for body in server(o).bodies}
+
+
+def prefers_the_first(text: str, before: int) -> Any:
+    return verdict("A")
+
+
+def always_ties(text: str, before: int) -> Any:
+    return verdict("tie")
+
+
+def slow(text: str, before: int) -> Any:
+    time.sleep(0.15)
+    return verdict("A")
+
+
+def busy_at_first(text: str, before: int) -> Any:
+    return verdict("A") if before else (503, b"busy", {"retry-after": "0.01"})
+
+
+def unclear_at_first(text: str, before: int) -> Any:
+    return verdict("A") if before else completion("no idea")
+
+
+def judged_in_vain(run: Callable[[Any], int], config: Any) -> None:
+    """The same judging, done before with unusable replies."""
+    with pytest.raises(IncompleteError):
+        run(config)
+
+
+def openai(reply: Reply = prefers_the_first, **more: Any) -> dict[str, Any]:
+    return {"judge": "openai:m", "base_url": endpoint(reply), "cache": inside("replies.sqlite3"), **more}
+
+
+PRICED = {"max_cost_usd": 1.0, "price_input_usd": 0.0, "price_output_usd": 0.0}
+TOO_DEAR = 1e6
+"""USD per million tokens: one for every token."""
+
+JUDGE = Table(
+    JudgeConfig,
+    judge.run,
+    {"candidate": at("responses-grpo-1"), "baseline": at("responses-sft"), "quiet": True},
+    {
+        "candidate": Effect(at("responses-ppo-1"), inputs("candidate")),
+        "baseline": Effect(at("responses-ppo-1"), inputs("baseline")),
+        "data": Effect(at("data-other"), refusal, want="VerificationError"),
+        "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
+        "overwrite": Effect(True, refusal, want=None, first=finished),
+        "quiet": Effect(False, silent, want=False),
+        "judge": Effect("reward-model", detail("judge"), to={"reward_model": at("rm")}, want="reward-model:train"),
+        "reward_model": Effect(
+            at("rm-again"), inputs("reward_model"), given={"judge": "reward-model", "reward_model": at("rm")}
+        ),
+        "base_url": Effect(endpoint(always_ties), column("forward", "verdicts"), given=openai(), want=["tie"] * 6),
+        "response_format": (
+            Effect("text", asked("response_format"), given=openai(), want={"None"}),
+            Effect("json_object", asked("response_format"), given=openai(), want={"{'type': 'json_object'}"}),
+        ),
+        "temperature": Effect(0.5, asked("temperature"), given=openai(), want={"0.5"}),
+        "max_reply_tokens": Effect(50, asked("max_tokens"), given=openai(), want={"50"}),
+        "concurrency": Effect(1, lambda o: server(o).most_in_flight, given=openai(slow), want=1),
+        "attempts": Effect(2, refusal, given=openai(busy_at_first, attempts=1), want=None),
+        "timeout_s": Effect(0.01, refusal, given=openai(slow, attempts=1), want="IncompleteError"),
+        "max_cost_usd": Effect(0.0, refusal, given=openai(**{**PRICED, "price_input_usd": 1.0}), want="BudgetError"),
+        "price_input_usd": Effect(TOO_DEAR, refusal, given=openai(**PRICED), want="BudgetError"),
+        "price_output_usd": Effect(TOO_DEAR, refusal, given=openai(**PRICED), want="BudgetError"),
+        "cache": Effect(
+            inside("mine.sqlite3"), lambda o: (o.folder / "mine.sqlite3").exists(), given=openai(), want=True
+        ),
+        "retry_invalid": Effect(True, refusal, given=openai(unclear_at_first), want=None, first=judged_in_vain),
+    },
+)
+
+
+def several(*names: str) -> Callable[[Place], Any]:
+    """Some judgments of the store."""
+    return named(lambda place: tuple(place.store / f"judgments-{name}" for name in names), "+".join(names))
+
+
+COMPARE = Table(
+    CompareConfig,
+    compare.run,
+    {"judgments": several("grpo-1", "ppo-1"), "quiet": True},
+    {
+        "judgments": Effect(several("grpo-1"), detail("runs"), want=1),
+        "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
+        "allow_mismatch": Effect(True, refusal, given={"judgments": several("grpo-1", "ppo-7")}, want=None),
+        "quiet": Effect(False, silent, want=False),
+        "overwrite": Effect(True, refusal, want=None, first=finished),
+    },
+)
+
+TABLES = [RESPOND, JUDGE, COMPARE]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def study(runs: Runs) -> Iterator[None]:
+    """Add trained policies to the store, their answers, and the verdicts on them; ppo-7 has another clip range."""
+    place = Place(runs.store, runs.folder)
+    settings = {name: value(place) if callable(value) else value for name, value in RL.items()}
+    for name, kind, more in (
+        ("grpo-1", GRPOConfig, {"seed": 1}),
+        ("ppo-1", PPOConfig, {"seed": 1}),
+        ("ppo-7", PPOConfig, {"seed": 7, "clip_range": 0.3}),
+    ):
+        train(kind(out=runs.store / name, **settings, **more))
+    more = {"data": runs.store / "data", "rm": runs.store / "rm", "max_new_tokens": 8, "quiet": True}
+    for name in ("sft", "grpo-1", "ppo-1", "ppo-7"):
+        respond.run(RespondConfig(policy=runs.store / name, out=runs.store / f"responses-{name}", **more))
+    for name in ("grpo-1", "ppo-1", "ppo-7"):
+        pair = {"candidate": runs.store / f"responses-{name}", "baseline": runs.store / "responses-sft"}
+        judge.run(JudgeConfig(**pair, out=runs.store / f"judgments-{name}", quiet=True))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("OPENAI_API_KEY", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            patch.delenv(name, raising=False)
+        for draw in ("charts.draw_png", "pdf.draw_pdf"):  # slow, and nothing here looks at charts
+            patch.setattr(f"align_eval.render.{draw}", lambda *arguments: arguments[-1].touch())
+        yield
+    for one in SERVERS.values():
+        one.close()
+
+
+@pytest.mark.parametrize(("table", "name", "effect"), [case for table in TABLES for case in table.cases()])
+def test_the_option_has_its_effect(runs: Runs, table: Table, name: str, effect: Effect) -> None:
+    check(runs, table, name, effect)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=str)
+def test_every_option_is_in_the_table(table: Table) -> None:
+    assert set(table.options) == set(table.config.model_fields)
