@@ -7,16 +7,16 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from conformance.reference import kl, logprobs, transformer
-from conformance.reference.finite_differences import Arrays
-from conformance.reference.transformer import Lora
-from conformance.specimen import ENDS, Specimen, draw, draw_rows, padded
 
 from align_mlx.batching import pad
 from align_mlx.chat import Tokens
 from align_mlx.reward import Calibration, Scorer
 from align_mlx.rollout import Answer
 from align_rl.rollout import Rollout
+from conformance.reference import kl, logprobs, transformer
+from conformance.reference.finite_differences import Arrays
+from conformance.reference.transformer import Lora
+from conformance.specimen import ENDS, Specimen, draw, draw_rows, padded
 
 NOWHERE: dict[str, Any] = {name: Path(name) for name in ("sft", "rm", "data", "out")}
 """The paths that a config must have; the methods never look at them."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
 from conformance.reference import finite_differences
 from conformance.reference.finite_differences import Loss
 from conformance.specimen import float64

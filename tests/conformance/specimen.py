@@ -7,7 +7,6 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from conformance.reference.transformer import Lora
 from mlx import nn
 from mlx.utils import tree_flatten
 
@@ -18,6 +17,7 @@ from align_mlx.chat import Tokens
 from align_mlx.compute import Compute
 from align_mlx.head import Head
 from align_mlx.resident import Resident
+from conformance.reference.transformer import Lora
 from tiny.models import make_model
 
 ENDS, FIRST_WORD, VOCABULARY = frozenset({1, 5}), 9, 64

@@ -6,13 +6,13 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
-from conformance.reference import finite_differences, logprobs, transformer
-from conformance.specimen import specimen
 
 import align_mlx
 from align_mlx import fastmath
 from align_mlx.batching import Batch
 from align_mlx.logprobs import response_stats
+from conformance.reference import finite_differences, logprobs, transformer
+from conformance.specimen import specimen
 from tiny.models import VARIANTS
 
 GELU = np.vectorize(lambda x: x * 0.5 * math.erfc(-x / math.sqrt(2.0)))

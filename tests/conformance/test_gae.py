@@ -3,13 +3,13 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from conformance.reference import gae as reference
-from conformance.reference import ppo
-from conformance.specimen import padded
 
 from align_rl.algorithms.gae import eos_rewards, gae
 from align_rl.algorithms.masked import masked_mean, masked_whiten
 from align_rl.algorithms.ppo import explained_variance, sampled_entropy, value_loss
+from conformance.reference import gae as reference
+from conformance.reference import ppo
+from conformance.specimen import padded
 
 LENGTHS, WIDTH = (1, 7, 4, 12), 16
 LARGE = 1e3  # on the padding: what reads it shows

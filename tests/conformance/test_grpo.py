@@ -3,17 +3,17 @@
 import mlx.core as mx
 import numpy as np
 import pytest
+
+from align_mlx.adapters import Params
+from align_rl.config import GRPOConfig
+from align_rl.loop import accumulate
+from align_rl.methods.grpo import GRPO
 from conformance import methods
 from conformance.methods import LORA, NOWHERE, SCALE, k1_of, make_scene, make_scorer, moved, under
 from conformance.reference import grpo
 from conformance.reference.transformer import Lora
 from conformance.slopes import assert_gradients
 from conformance.specimen import assert_close, float64, ragged, specimen
-
-from align_mlx.adapters import Params
-from align_rl.config import GRPOConfig
-from align_rl.loop import accumulate
-from align_rl.methods.grpo import GRPO
 
 PROMPTS, K, RESPONSES = [3, 14], 3, [9, 1, 12, 5, 18, 2]
 OPTIONS = {

@@ -3,8 +3,6 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from conformance.methods import token_logprobs
-from conformance.specimen import SPEC, Specimen, as_lora, assert_close, draw, draw_rows, float64, make, ragged, specimen
 from mlx.utils import tree_flatten
 from mlx_lm.utils import quantize_model
 
@@ -20,6 +18,8 @@ from align_mlx.softmax import Blocks
 from align_rm.objective import make_gradient as rm_gradient
 from align_rm.objective import zero_head
 from align_sft.train import accumulate, make_gradient
+from conformance.methods import token_logprobs
+from conformance.specimen import SPEC, Specimen, as_lora, assert_close, draw, draw_rows, float64, make, ragged, specimen
 from tiny.models import make_model, save_model
 from tiny.tokenizer import word_tokenizer
 

@@ -3,9 +3,6 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from conformance.methods import NOWHERE, make_scene
-from conformance.reference import kl, logprobs
-from conformance.specimen import float64, identity, specimen
 
 from align_mlx.softmax import kl_divergence
 from align_mlx.train_state import TrainState
@@ -14,6 +11,9 @@ from align_rl.algorithms.kl import k1, k3
 from align_rl.config import GRPOConfig
 from align_rl.measures import rollout_facts
 from align_rl.methods.actor import pull_back
+from conformance.methods import NOWHERE, make_scene
+from conformance.reference import kl, logprobs
+from conformance.specimen import float64, identity, specimen
 
 
 def test_estimators():

@@ -3,16 +3,16 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from conformance.reference import logprobs, sft
-from conformance.reference.transformer import Lora
-from conformance.slopes import assert_gradients
-from conformance.specimen import as_lora, assert_close, draw_rows, float64, identity, ragged, specimen
 
 from align_mlx.adapters import Adapter
 from align_mlx.batching import pad
 from align_mlx.logprobs import policy_stats, response_stats
 from align_mlx.perplexity import perplexity
 from align_mlx.softmax import target_statistics
+from conformance.reference import logprobs, sft
+from conformance.reference.transformer import Lora
+from conformance.slopes import assert_gradients
+from conformance.specimen import as_lora, assert_close, draw_rows, float64, identity, ragged, specimen
 from tiny.models import VARIANTS
 
 ROWS = draw_rows(1, [3, 17, 1, 5], [4, 12, 7, 1])

@@ -5,12 +5,6 @@ from collections import Counter
 import mlx.core as mx
 import numpy as np
 import pytest
-from conformance import methods
-from conformance.methods import NOWHERE, make_scene, make_scorer, moved, under
-from conformance.reference import bradley_terry, finite_differences, grpo, kl, logprobs, ppo
-from conformance.reference.optimizer import AdamW, clip
-from conformance.reference.transformer import Lora
-from conformance.specimen import as_lora, draw_rows, float64, specimen
 
 from align_mlx.rollout import Draw, Prompt
 from align_mlx.train_state import TrainState
@@ -18,6 +12,12 @@ from align_rl import loop
 from align_rl.config import GRPOConfig, PPOConfig
 from align_rl.methods.grpo import GRPO
 from align_rl.methods.ppo import PPO
+from conformance import methods
+from conformance.methods import NOWHERE, make_scene, make_scorer, moved, under
+from conformance.reference import bradley_terry, finite_differences, grpo, kl, logprobs, ppo
+from conformance.reference.optimizer import AdamW, clip
+from conformance.reference.transformer import Lora
+from conformance.specimen import as_lora, draw_rows, float64, specimen
 
 PROMPTS = [Prompt(row.prompt, 50 + i) for i, row in enumerate(draw_rows(1, [3, 8, 1, 5, 2], [1] * 5))]
 SMALL = {

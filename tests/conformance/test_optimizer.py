@@ -3,12 +3,12 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from conformance.reference.optimizer import AdamW, clip
-from conformance.specimen import draw, float64
 
 from align_contracts.errors import DivergedError
 from align_mlx.steps import add, scale
 from align_mlx.train_state import TrainState, warmup
+from conformance.reference.optimizer import AdamW, clip
+from conformance.specimen import draw, float64
 
 LIKE = {"actor.a": np.zeros((3, 4)), "actor.b": np.zeros(5), "critic.a": np.zeros((2, 2))}
 

@@ -3,16 +3,16 @@
 import mlx.core as mx
 import numpy as np
 import pytest
+
+from align_rl.config import PPOConfig
+from align_rl.loop import accumulate
+from align_rl.methods.ppo import PPO
 from conformance import methods
 from conformance.methods import LORA, NOWHERE, SCALE, k1_of, make_scene, make_scorer, moved, under
 from conformance.reference import bradley_terry, logprobs, ppo
 from conformance.reference.transformer import Lora
 from conformance.slopes import assert_gradients
 from conformance.specimen import as_lora, assert_close, float64, ragged, specimen
-
-from align_rl.config import PPOConfig
-from align_rl.loop import accumulate
-from align_rl.methods.ppo import PPO
 
 PROMPTS, RESPONSES = [3, 14, 1, 6, 2], [9, 1, 12, 5, 18]
 OPTIONS = {

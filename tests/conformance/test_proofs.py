@@ -3,8 +3,6 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from conformance.methods import LORA, NOWHERE, make_scene, make_scorer, moved, under
-from conformance.specimen import draw_rows, float64, specimen
 
 from align_contracts.errors import DivergedError
 from align_mlx.rollout import Prompt
@@ -13,6 +11,8 @@ from align_rl import loop
 from align_rl.config import GRPOConfig, PPOConfig
 from align_rl.methods.grpo import GRPO
 from align_rl.methods.ppo import PPO
+from conformance.methods import LORA, NOWHERE, make_scene, make_scorer, moved, under
+from conformance.specimen import draw_rows, float64, specimen
 
 PROMPTS = [Prompt(row.prompt, i) for i, row in enumerate(draw_rows(1, [3, 8, 1, 5], [1] * 4))]
 RUN = {**NOWHERE, **LORA, "batch_size": 4, "minibatches": 2, "num_iterations": 2, "max_response_length": 6}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from conformance.reference import bradley_terry, finite_differences, gae, grpo, kl, logprobs, ppo, sampling, transformer
 from conformance.reference.optimizer import AdamW, clip
 

@@ -3,11 +3,6 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from conformance.methods import make_scorer
-from conformance.reference import bradley_terry
-from conformance.reference.transformer import Lora
-from conformance.slopes import assert_gradients
-from conformance.specimen import as_lora, draw, draw_rows, float64, specimen
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from align_mlx.reward import Calibration, Scorer, head_scores
@@ -15,6 +10,11 @@ from align_rm.algorithms.bradley_terry import log_sigmoid, pair_losses, pairwise
 from align_rm.algorithms.calibration import BINS, expected_calibration_error, fit_temperature, preference_nll
 from align_rm.objective import accumulate, make_gradient, split_params, zero_head
 from align_rm.pairs import Pair, encode_pairs, score_pairs
+from conformance.methods import make_scorer
+from conformance.reference import bradley_terry
+from conformance.reference.transformer import Lora
+from conformance.slopes import assert_gradients
+from conformance.specimen import as_lora, draw, draw_rows, float64, specimen
 from tiny.tokenizer import word_tokenizer
 
 LEFT = draw_rows(1, [3, 9, 3, 15, 6], [4, 12, 9, 1, 30])

@@ -3,15 +3,15 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from conformance.methods import NOWHERE, make_scorer
-from conformance.reference import bradley_terry, logprobs, sampling, transformer
-from conformance.specimen import ENDS, as_lora, assert_close, draw_rows, ragged, specimen
 
 from align_mlx.adapters import Adapter
 from align_mlx.rollout import Draw, Prompt, prompt_number, sample
 from align_mlx.sampling import inverse_cdf, uniforms
 from align_rl.config import GRPOConfig
 from align_rl.rollout import collect
+from conformance.methods import NOWHERE, make_scorer
+from conformance.reference import bradley_terry, logprobs, sampling, transformer
+from conformance.specimen import ENDS, as_lora, assert_close, draw_rows, ragged, specimen
 
 PROMPTS = [Prompt(row.prompt, 1000 + i) for i, row in enumerate(draw_rows(1, [3, 9, 1, 5], [1, 1, 1, 1]))]
 STEPS, SLACK = 9, 1e-5

@@ -3,11 +3,6 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from conformance.methods import token_distributions, token_logprobs
-from conformance.reference import kl, sft
-from conformance.reference.transformer import Lora
-from conformance.slopes import assert_gradients
-from conformance.specimen import as_lora, draw_rows, float64, make, specimen
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from align_mlx import steps
@@ -17,6 +12,11 @@ from align_mlx.chat import encode_prompt, encode_turn
 from align_sft.merge import compare
 from align_sft.rows import encode_rows
 from align_sft.train import accumulate, make_gradient
+from conformance.methods import token_distributions, token_logprobs
+from conformance.reference import kl, sft
+from conformance.reference.transformer import Lora
+from conformance.slopes import assert_gradients
+from conformance.specimen import as_lora, draw_rows, float64, make, specimen
 from tiny.models import VARIANTS
 from tiny.templates import GEMMA
 from tiny.tokenizer import word_tokenizer

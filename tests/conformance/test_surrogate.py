@@ -3,12 +3,12 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from conformance.reference import finite_differences, grpo, ppo
-from conformance.specimen import padded
 
 from align_rl.algorithms.grpo import group_advantages, silent_groups
 from align_rl.algorithms.normalizer import ScoreNormalizer
 from align_rl.algorithms.surrogate import clipped_surrogate, sequence_ratio, token_ratio, token_weights
+from conformance.reference import finite_differences, grpo, ppo
+from conformance.specimen import padded
 
 LENGTHS, WIDTH = (3, 1, 8, 5), 8
 MASK = padded([np.ones(n) for n in LENGTHS], WIDTH)

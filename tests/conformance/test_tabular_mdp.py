@@ -9,14 +9,14 @@ from itertools import product
 import mlx.core as mx
 import numpy as np
 import pytest
-from conformance.reference import finite_differences, kl
-from conformance.reference.logprobs import log_softmax
 
 from align_rl.algorithms.gae import eos_rewards, gae
 from align_rl.algorithms.grpo import group_advantages
 from align_rl.algorithms.kl import k1, k3
 from align_rl.algorithms.ppo import value_loss
 from align_rl.algorithms.surrogate import clipped_surrogate, token_ratio, token_weights
+from conformance.reference import finite_differences, kl
+from conformance.reference.logprobs import log_softmax
 
 TOKENS, END, HORIZON = 3, 2, 3
 

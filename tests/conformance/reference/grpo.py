@@ -7,6 +7,7 @@ eq. 5–7. The score normaliser is the study's own.
 from collections.abc import Sequence
 
 import numpy as np
+
 from conformance.reference.ppo import surrogate
 
 Ragged = Sequence[np.ndarray]

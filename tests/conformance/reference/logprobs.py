@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+
 from conformance.reference import transformer
 from conformance.reference.transformer import Config, Lora, Weights
 

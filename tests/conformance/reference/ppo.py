@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+
 from conformance.reference import gae
 
 Ragged = Sequence[np.ndarray]
