@@ -178,7 +178,16 @@ def test_as_many_rows_as_key_heads(case):
 
 
 def test_decoding_is_found_exact(case):
-    require_exact_decoding(case.resident)
+    require_exact_decoding(case.resident, 32)
+
+
+@pytest.mark.parametrize(("name", "tied"), [kind for kind in KINDS if kind[0] != "qwen3_moe"])
+def test_rounding_to_bfloat16_refuses_no_model(name, tied, tmp_path):  # MLX's experts on a CPU know fp32 alone
+    rounded = make(name, tied).resident
+    rounded.model.set_dtype(mx.bfloat16)
+    rounded.compute = Compute(mx.bfloat16, dense=True)
+    require_own_logits(rounded, tmp_path)
+    require_exact_decoding(rounded, 32)
 
 
 def gradient(case: Case, scale: float, batch):
@@ -249,7 +258,16 @@ def test_blocks_are_found_whatever_their_name():
     assert [lora.block_index(name) for name in maps] == [0, 0, 1, 1]
     resident = Resident(model, None, maps, Compute(mx.float32, dense=True), ENDS)
     assert resident.head.tied
-    require_exact_decoding(resident)
+    require_exact_decoding(resident, 32)
+
+
+def test_a_window_of_another_length_without_the_cache_is_refused():
+    # mlx-lm's plamo3 sees window + 1 tokens without a cache. Answers that stay within the window cannot tell.
+    case = make("gemma3_text", tied=True)
+    case.resident.model.model.window_size = 9
+    require_exact_decoding(case.resident, 8)
+    with pytest.raises(ConfigError, match="cannot answer prompts in batches"):
+        require_exact_decoding(case.resident, 9)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +279,7 @@ def test_models_with_other_caches_are_refused(cache):
     case = make("llama", tied=True)
     case.resident.model.make_cache = lambda: [KVCache(), cache]
     with pytest.raises(ConfigError, match="cannot answer prompts in batches") as refusal:
-        require_exact_decoding(case.resident)
+        require_exact_decoding(case.resident, 32)
     assert refusal.value.got == type(cache).__name__
     with pytest.raises(ConfigError, match="cannot answer prompts in batches"):
         sample(case.resident, (), PROMPTS, draw=Draw(0), max_new_tokens=1)
@@ -273,7 +291,7 @@ def test_models_that_decode_otherwise_than_they_score_are_refused(key_heads, got
     _, (model, _) = build("gemma2", tied=True, num_key_value_heads=key_heads)
     resident = Resident(model, None, lora.wrap(model), Compute(mx.float32, dense=True), ENDS)
     with pytest.raises(ConfigError, match="cannot answer prompts in batches") as refusal:
-        require_exact_decoding(resident)
+        require_exact_decoding(resident, 32)
     assert got in refusal.value.got
     repair(model)
-    require_exact_decoding(resident)
+    require_exact_decoding(resident, 32)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from mlx_lm.tokenizer_utils import TokenizerWrapper
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from align_mlx.chat import Tokens, decode_response, encode_prompt, encode_turn, turn_end
@@ -65,6 +65,20 @@ def test_the_prompt_is_the_templates_and_has_one_beginning(family, bpe):
     assert list(ids) == bpe.apply_chat_template([{"role": "user", "content": QUESTION}], **plain)
     bos = TEMPLATES[family].bos
     assert bos is None or ids.count(bpe.bos_token_id) == 1
+
+
+def test_a_tokenizer_that_begins_every_text_begins_no_turn_twice(family):
+    chat = TEMPLATES[family]
+    first = chat.bos or chat.pad  # Qwen has none: its tokenizer would begin with any token here
+    beginning = bpe_tokenizer(chat)
+    beginning.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A", special_tokens=[(first, chat.id(first))]
+    )
+    assert beginning.encode("fox")[0] == chat.id(first)
+    wrapped, plain = TokenizerWrapper(beginning), TokenizerWrapper(bpe_tokenizer(chat))
+    ends = frozenset(chat.id(token) for token in chat.ends)
+    for answer in ("The fox is red.", "\nThe fox"):
+        assert encode_turn(wrapped, QUESTION, answer, ends) == encode_turn(plain, QUESTION, answer, ends)
 
 
 def test_the_answer_stands_right_behind_the_prompt_and_ends_with_the_turn(family, bpe, ends):

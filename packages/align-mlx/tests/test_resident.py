@@ -34,6 +34,16 @@ def test_a_model_that_does_more_to_its_logits_than_we_know_is_refused(resident, 
         require_own_logits(resident, tmp_path)
 
 
+@pytest.mark.parametrize("error", [TypeError, AttributeError])
+def test_a_model_whose_trunk_is_called_otherwise_is_refused(resident, tmp_path, monkeypatch, error):
+    def fail(self, tokens, cache=None):
+        raise error
+
+    monkeypatch.setattr(type(resident.trunk), "__call__", fail)
+    with pytest.raises(ConfigError, match="not its head's output"):
+        require_own_logits(resident, tmp_path)
+
+
 def test_adapters_are_worn_for_one_call_only(resident, adapter):
     before = logits(resident)
     assert np.abs(logits(resident, (adapter,)) - before).max() > 0.1

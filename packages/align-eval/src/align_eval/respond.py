@@ -38,7 +38,7 @@ def run(config: RespondConfig) -> int:
     ) as draft:
         compute = choose(config.compute_form, config.compute_dtype)
         resident = load_policy(policy, compute)
-        require_exact_decoding(resident)
+        require_exact_decoding(resident, config.max_prompt_length + config.max_new_tokens)
         rows = data.read_jsonl(f"prompts_{config.split}")
         if not rows:
             raise ConfigError(f"the {config.split} split of {data.name} has no prompts", do="choose another --split")

@@ -149,16 +149,19 @@ def require_own_logits(resident: Resident, path: Path) -> None:
 
     Both are computed from the same hidden states, so they differ by the rounding of the compute format alone.
     """
-    tokens_BL = mx.array([[0, 1]])
-    ours, theirs = resident.logits(resident.hidden(tokens_BL)), resident.model(tokens_BL).astype(mx.float32)
-    rounding = 1e-4 if resident.compute.dtype == mx.float32 else 0.02
+    tokens_BL, rounding = mx.array([[0, 1]]), 1e-4 if resident.compute.dtype == mx.float32 else 0.02
+    refusal = ConfigError(
+        f"the logits of {path} are not its head's output",
+        expected="a model whose logits are its head's output, scaled and soft-capped in a way that we know",
+        got=str(resident.config.get("model_type")),
+        do="use another model: log-probs of this one would be wrong",
+    )
+    try:
+        ours, theirs = resident.logits(resident.hidden(tokens_BL)), resident.model(tokens_BL).astype(mx.float32)
+    except (AttributeError, TypeError) as error:  # a trunk called otherwise, or weights that are not read by a call
+        raise refusal from error
     if not (mx.abs(ours - theirs).max() <= rounding * mx.abs(ours).max()).item():  # false for nan and inf too
-        raise ConfigError(
-            f"the logits of {path} are not its head's output",
-            expected="a model whose logits are its head's output, scaled and soft-capped in a way that we know",
-            got=str(resident.config.get("model_type")),
-            do="use another model: log-probs of this one would be wrong",
-        )
+        raise refusal
 
 
 def require_chat_template(tokenizer: Any, path: Path) -> None:

@@ -35,7 +35,7 @@ def load(data: Artifact, resident: Resident, config: RLConfig) -> RLData:
         ConfigError: the base cannot answer in batches, or no training prompt, no validation prompt or no chosen
             answer fits the length limits.
     """
-    require_exact_decoding(resident)
+    require_exact_decoding(resident, config.max_seq_length)
     train, _, long_train = _prompts(data, "train", resident, config)
     validation, ids, long_validation = _prompts(data, "validation", resident, config)
     for split, prompts in (("training", train), ("validation", validation)):
