@@ -11,6 +11,7 @@ import align_mlx
 from align_mlx import fastmath
 from align_mlx.batching import Batch
 from align_mlx.logprobs import response_stats
+from align_mlx.softmax import BLOCKS, Blocks
 from conformance.reference import finite_differences, logprobs, transformer
 from conformance.specimen import specimen
 from tiny.models import VARIANTS
@@ -63,9 +64,9 @@ def test_log_sum_exp():
     np.testing.assert_allclose(grad[0], slope, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize(("temperature", "blocks"), [(1.0, BLOCKS), (0.6, Blocks(5, 13))], ids=["whole", "blocks"])
 @pytest.mark.parametrize(("family", "tied"), VARIANTS)
-def test_logprobs_and_entropy_by_their_states(family, tied, temperature):
+def test_logprobs_and_entropy_by_their_states(family, tied, temperature, blocks):
     """Line 4: the gradient of log-probs and entropy by the hidden states, for each kind of head, and 0 elsewhere."""
     model, rng = specimen(family, tied), np.random.default_rng(3)
     tokens = rng.integers(0, 64, (2, 9))
@@ -76,7 +77,7 @@ def test_logprobs_and_entropy_by_their_states(family, tied, temperature):
     cotangents = rng.normal(size=(2, 2, 7))
 
     def loss(states):
-        stats = response_stats(model.resident, states, batch, temperature=temperature, entropy=True)
+        stats = response_stats(model.resident, states, batch, temperature=temperature, entropy=True, blocks=blocks)
         both = mx.stack([stats.logprobs_BT, stats.entropy_BT])
         return (both * mx.array(cotangents, mx.float32)).sum()
 

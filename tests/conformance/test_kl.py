@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from align_mlx.softmax import kl_divergence
+from align_mlx.softmax import BLOCKS, Blocks, kl_divergence
 from align_mlx.train_state import TrainState
 from align_rl.algorithms.controller import Control, control, phased_target
 from align_rl.algorithms.kl import k1, k3
@@ -33,7 +33,9 @@ def test_exact_divergence():
         for a, b in ((p, q), (q, p))
     )
     head = identity(30)
-    np.testing.assert_allclose(kl_divergence(head, mx.array(p), head, mx.array(q)), forward, rtol=1e-5)
+    for blocks in (BLOCKS, Blocks(3, 7)):
+        found = kl_divergence(head, mx.array(p), head, mx.array(q), blocks=blocks)
+        np.testing.assert_allclose(found, forward, rtol=1e-5)
     assert np.abs(forward - backward).max() > 0.1
 
 

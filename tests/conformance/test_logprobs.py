@@ -8,7 +8,7 @@ from align_mlx.adapters import Adapter
 from align_mlx.batching import pad
 from align_mlx.logprobs import policy_stats, response_stats
 from align_mlx.perplexity import perplexity
-from align_mlx.softmax import target_statistics
+from align_mlx.softmax import BLOCKS, Blocks, target_statistics
 from conformance.reference import logprobs, sft
 from conformance.reference.transformer import Lora
 from conformance.slopes import assert_gradients
@@ -104,21 +104,23 @@ def test_softmax_keeps_fp32(scale):
     logits = hidden[0] @ model.weights["lm_head.weight"].T
     exact = logprobs.log_softmax(logits[7:23])
     stats = response_stats(model.resident, mx.array(hidden, mx.float32), pad(row), entropy=True)
-    # Logits of size z are known to 6e-8 z in fp32 (half precision: 5e-4 z), and so is log p; p is known to 6e-8 z of
-    # itself, and the entropy multiplies it by z once more.
-    largest, found = np.abs(logits).max(), logprobs.of_response(exact, row[0].response)
-    np.testing.assert_allclose(stats.logprobs_BT[0], found, rtol=0, atol=3e-7 * largest + 2e-6)
-    np.testing.assert_allclose(stats.entropy_BT[0], logprobs.entropy(exact), rtol=0, atol=6e-8 * largest**2 + 2e-6)
+    # Logits of size z are known to 6e-8 z in fp32 (half precision: 5e-4 z), and so are log p and H.
+    tolerance, found = 3e-7 * np.abs(logits).max() + 2e-6, logprobs.of_response(exact, row[0].response)
+    np.testing.assert_allclose(stats.logprobs_BT[0], found, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(stats.entropy_BT[0], logprobs.entropy(exact), rtol=0, atol=tolerance)
 
 
 def test_log_softmax_of_given_logits():
-    """Line 2: log p(target) = z_y − log Σ e^z and H = −Σ p log p."""
+    """Lines 2 and 4: log p(target) = z_y − log Σ e^z and H = −Σ p log p, in blocks or whole."""
     logits = np.random.default_rng(7).normal(0, 4, (9, 50)).astype(np.float32)
     targets = np.arange(9) * 5
     exact = logprobs.log_softmax(logits.astype(np.float64))
-    chosen, entropy = target_statistics(identity(50), mx.array(logits), mx.array(targets), entropy=True)
-    np.testing.assert_allclose(chosen, exact[np.arange(9), targets], atol=5e-6)
-    np.testing.assert_allclose(entropy, logprobs.entropy(exact), atol=1e-5)
+    for blocks in (BLOCKS, Blocks(4, 7)):
+        for gradient in (True, False):
+            settings = {"entropy": True, "gradient": gradient, "blocks": blocks}
+            chosen, entropy = target_statistics(identity(50), mx.array(logits), mx.array(targets), **settings)
+            np.testing.assert_allclose(chosen, exact[np.arange(9), targets], rtol=0, atol=5e-6)
+            np.testing.assert_allclose(entropy, logprobs.entropy(exact), rtol=0, atol=5e-6)
 
 
 def test_perplexity_is_of_all_tokens():

@@ -8,6 +8,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from align_mlx.reward import Calibration, Scorer, head_scores
 from align_rm.algorithms.bradley_terry import log_sigmoid, pair_losses, pairwise_accuracy
 from align_rm.algorithms.calibration import BINS, expected_calibration_error, fit_temperature, preference_nll
+from align_rm.calibrate import calibrate
 from align_rm.objective import accumulate, make_gradient, split_params, zero_head
 from align_rm.pairs import Pair, encode_pairs, score_pairs
 from conformance.methods import make_scorer
@@ -132,6 +133,27 @@ def test_accuracy_and_calibration():
         assert found == pytest.approx(bradley_terry.calibration_error(margins, t, BINS), abs=1e-9)
         nll = np.mean(bradley_terry.surprise(margins / t))
         assert preference_nll(margins, t) == pytest.approx(nll, rel=1e-9)
+
+
+def test_calibration_is_measured_on_pairs_that_did_not_fit_it():
+    """RM: ECE before and after on validation pairs, the temperature from calibration pairs where they need one."""
+    model, scorer = specimen("gemma"), make_scorer(specimen("gemma"), 4)
+    loud = Scorer(model.resident, scorer.adapter, {k: 9.0 * v for k, v in scorer.head.items()})
+    head = {f"head.{k}": v for k, v in float64(loud.head).items()}
+    swapped = [Pair(p.prompt_id, p.rejected, p.chosen, -p.gap) for p in PAIRS]
+    fitted, held = [*PAIRS, swapped[0], *PAIRS[1:]], [*PAIRS, swapped[1]]
+    margins = {
+        name: scores(model, [p.chosen for p in pairs], as_lora(loud.adapter), head)
+        - scores(model, [p.rejected for p in pairs], as_lora(loud.adapter), head)
+        for name, pairs in (("fitted", fitted), ("held", held))
+    }
+    found = calibrate(loud, fitted, held)
+    temperature = bradley_terry.best_temperature(margins["fitted"])
+    assert found.accuracy == bradley_terry.accuracy(margins["held"])
+    assert found.temperature == pytest.approx(temperature, rel=1e-3)
+    before, after = (bradley_terry.calibration_error(margins["held"], t, BINS) for t in (1.0, temperature))
+    assert (found.ece_before, found.ece_after) == pytest.approx((before, after), abs=1e-4)
+    assert temperature > 2
 
 
 def test_reward_scale():
