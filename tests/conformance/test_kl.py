@@ -8,6 +8,7 @@ from align_mlx.softmax import BLOCKS, Blocks, kl_divergence
 from align_mlx.train_state import TrainState
 from align_rl.algorithms.controller import Control, control, phased_target
 from align_rl.algorithms.kl import k1, k3
+from align_rl.algorithms.selection import Point, better
 from align_rl.config import GRPOConfig
 from align_rl.measures import rollout_facts
 from align_rl.methods.actor import pull_back
@@ -89,3 +90,25 @@ def test_pulling_back_scales_the_actors_product_alone():
     state = TrainState.start(params)
     pull_back(state, 0.25)
     assert {k: v.item() for k, v in state.params.items()} == dict(zip(names, (2.0, 0.5, 2.0, 2.0), strict=True))
+
+
+def test_the_checkpoint_rule():
+    """Study: the KL gate first; then the lower perplexity or the higher reward, and the lower KL where none passes."""
+
+    def point(kl, perplexity, reward):
+        return Point(1, kl, perplexity, reward, target_kl=0.1)
+
+    inside, finer, richer = point(0.05, 3.0, 1.0), point(0.09, 2.0, 0.5), point(0.08, 4.0, 2.0)
+    outside, further = point(0.1, 1.0, 9.0), point(0.3, 0.5, 99.0)
+    best = {
+        "perplexity": (finer, [inside, finer, richer, outside, further]),
+        "reward": (richer, [inside, finer, richer, outside, further]),
+    }
+    for rule, (expected, points) in best.items():
+        for order in (points, points[::-1]):
+            kept = None
+            for candidate in order:
+                kept = candidate if better(rule, candidate, kept) else kept
+            assert kept == expected
+    assert better("reward", outside, further)
+    assert not better("reward", further, outside)

@@ -4,7 +4,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from align_mlx.adapters import Adapter
+from align_mlx import adapters as lora
+from align_mlx.adapters import Adapter, LoraSpec
 from align_mlx.batching import pad
 from align_mlx.logprobs import policy_stats, response_stats
 from align_mlx.perplexity import perplexity
@@ -72,6 +73,23 @@ def test_gradient_reaches_every_adapter_array(family, tied):
         return total
 
     assert_gradients(mx.grad(loss)(adapter.params), exact, float64(adapter.params))
+
+
+def test_a_fresh_adapter_changes_nothing():
+    """LoRA: B is zero and A uniform within ±1/√in, on the last blocks alone; the scale is alpha / rank."""
+    model = specimen("gemma")
+    adapter = lora.fresh(model.resident.maps, LoraSpec(rank=4, alpha=6.0, layers=1), mx.random.key(0))
+    assert adapter.scale == 1.5
+    assert {name.split(".layers.")[1][0] for name in adapter.params} == {"1"}
+    with_it, without = (policy_stats(model.resident, worn, pad(ROWS)).logprobs_BT for worn in ((adapter,), ()))
+    np.testing.assert_array_equal(with_it, without)
+    for name, value in float64(adapter.params).items():
+        if name.endswith("lora_a"):
+            bound = value.shape[0] ** -0.5
+            assert 0.8 * bound < np.abs(value).max() <= bound
+            assert value.std() == pytest.approx(bound / 3**0.5, rel=0.3)
+        else:
+            assert not value.any()
 
 
 def test_the_prompt_matters():

@@ -101,3 +101,11 @@ def test_flipped_rewards_reverse_the_update(kind):
     assert largest > 1e-3
     for name, grad in gradients[0].items():
         np.testing.assert_allclose(gradients[1][name], -grad, rtol=0, atol=1e-4 * largest)
+
+
+def test_rewards_that_are_not_finite_stop_the_run():
+    """Liveness and promises: a reward that is not a number reaches neither gradient nor parameters."""
+    method, scorer = start("grpo")
+    broken = type(scorer)(scorer.resident, scorer.adapter, {k: v * float("nan") for k, v in scorer.head.items()})
+    with pytest.raises(DivergedError, match="reward is not finite"):
+        run(method, broken)

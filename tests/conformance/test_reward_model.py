@@ -5,17 +5,20 @@ import numpy as np
 import pytest
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
+from align_mlx.chat import encode_prompt
 from align_mlx.reward import Calibration, Scorer, head_scores
+from align_mlx.rollout import Draw, Prompt, prompt_number, sample
 from align_rm.algorithms.bradley_terry import log_sigmoid, pair_losses, pairwise_accuracy
 from align_rm.algorithms.calibration import BINS, expected_calibration_error, fit_temperature, preference_nll
-from align_rm.calibrate import calibrate
+from align_rm.calibrate import calibrate, reward_scale
+from align_rm.config import TrainConfig
 from align_rm.objective import accumulate, make_gradient, split_params, zero_head
 from align_rm.pairs import Pair, encode_pairs, score_pairs
-from conformance.methods import make_scorer
+from conformance.methods import NOWHERE, make_scorer
 from conformance.reference import bradley_terry
 from conformance.reference.transformer import Lora
 from conformance.slopes import assert_gradients
-from conformance.specimen import as_lora, draw, draw_rows, float64, specimen
+from conformance.specimen import as_lora, draw, draw_rows, float64, make, specimen
 from tiny.tokenizer import word_tokenizer
 
 LEFT = draw_rows(1, [3, 9, 3, 15, 6], [4, 12, 9, 1, 30])
@@ -157,8 +160,23 @@ def test_calibration_is_measured_on_pairs_that_did_not_fit_it():
 
 
 def test_reward_scale():
-    """RM: reward mean and std on reference answers give them the asked mean and standard deviation."""
-    raw = np.random.default_rng(8).normal(5.0, 2.5, 50)
-    scaled = Calibration(raw.mean(), raw.std()).apply(raw, mean=3.0)
-    assert (scaled.mean(), scaled.std()) == pytest.approx((3.0, 1.0))
+    """RM: mean and std are those of answers that the SFT policy gives to calibration prompts, one each."""
+    model = make("gemma")
+    model.resident.tokenizer = TokenizerWrapper(word_tokenizer())
+    scorer = Scorer(model.resident, model.adapter(4), make_scorer(model, 4).head)
+    config = TrainConfig(**{k: v for k, v in NOWHERE.items() if k != "rm"}, seed=9, max_new_tokens=7, quiet=True)
+    texts = [{"prompt_id": f"p{i}", "prompt": f"w{i} w{2 * i}"} for i in range(6)]
+    found = reward_scale(config, None, scorer, texts)
+    asked = [Prompt(encode_prompt(model.resident.tokenizer, t["prompt"]), prompt_number(t["prompt_id"])) for t in texts]
+    answers = sample(model.resident, (), asked, draw=Draw(9), max_new_tokens=7)
+    head = {f"head.{k}": v for k, v in float64(scorer.head).items()}
+    raw = scores(model, [a.tokens for a in answers], as_lora(scorer.adapter), head)
+    assert (found.mean, found.std, found.n) == (
+        pytest.approx(raw.mean(), abs=2e-5),
+        pytest.approx(raw.std(), rel=1e-4),
+        6,
+    )
+    # On this scale those answers have the asked mean and standard deviation, and keep their order.
+    scaled = Calibration(found.mean, found.std).apply(raw, mean=3.0)
+    assert (scaled.mean(), scaled.std()) == pytest.approx((3.0, 1.0), abs=1e-4)
     assert np.argmax(scaled) == np.argmax(raw)
