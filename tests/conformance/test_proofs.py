@@ -1,10 +1,13 @@
 """Proofs the code carries: liveness, the first ratio, and the direction of an update — on runs that break them."""
 
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from align_contracts.errors import DivergedError
+from align_mlx.compute import Compute
 from align_mlx.rollout import Prompt
 from align_mlx.train_state import TrainState
 from align_rl import loop
@@ -12,7 +15,7 @@ from align_rl.config import GRPOConfig, PPOConfig
 from align_rl.methods.grpo import GRPO
 from align_rl.methods.ppo import PPO
 from conformance.methods import LORA, NOWHERE, make_scene, make_scorer, moved, under
-from conformance.specimen import draw_rows, float64, specimen
+from conformance.specimen import draw_rows, float64, make, specimen
 
 PROMPTS = [Prompt(row.prompt, i) for i, row in enumerate(draw_rows(1, [3, 8, 1, 5], [1] * 4))]
 RUN = {**NOWHERE, **LORA, "batch_size": 4, "minibatches": 2, "num_iterations": 2, "max_response_length": 6}
@@ -42,6 +45,18 @@ def test_an_honest_run_proves_itself(kind):
     assert not memory["liveness"]["waiting"]
     assert memory["liveness"]["live_updates"] <= 3
     assert memory["first_ratio"]["first_ratio_error_max"] < 1e-4
+
+
+def test_the_first_ratio_in_bf16():
+    """Line 2: in bf16 the first ratio has a tolerance of its own: batches of another shape round otherwise."""
+    config = GRPOConfig(**{**RUN, "K": 3, "token_budget": 64})
+    model = make("gemma")
+    model.resident.model.set_dtype(mx.bfloat16)
+    resident = replace(model.resident, compute=Compute(mx.bfloat16, dense=True))
+    scorer = replace(make_scorer(model, 4), resident=resident)
+    memory = run(GRPO(config, resident, scorer.calibration), scorer)
+    assert memory["first_ratio"]["ratio_tolerance"] == 2e-2
+    assert memory["first_ratio"]["first_ratio_error"] <= 2e-2
 
 
 @pytest.mark.parametrize("dead", ["critic.", "actor."])
