@@ -2,10 +2,13 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx import nn
+from mlx.utils import tree_flatten
+from mlx_lm.models import gpt2
 
 from align_contracts.errors import ConfigError, VerificationError
 from align_mlx import adapters as lora
 from align_mlx.adapters import AdaptedLinear, Adapter, LoraSpec, block_index
+from tiny.models import make_config, new_model
 
 LINEARS = {
     **{f"self_attn.{p}_proj": s for p, s in (("q", (32, 32)), ("k", (32, 16)), ("v", (32, 16)), ("o", (32, 32)))},
@@ -123,3 +126,21 @@ def test_a_file_without_a_scale_is_no_adapter(tmp_path):
     mx.save_safetensors(str(tmp_path / "x.safetensors"), {"a": mx.zeros(2)})
     with pytest.raises(VerificationError, match=r"x\.safetensors"):
         lora.load(tmp_path / "x.safetensors")
+
+
+def test_experts_stay_frozen():
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": True}
+    config = make_config("qwen3", **experts, decoder_sparse_step=1, mlp_only_layers=[])
+    model = new_model({**config, "model_type": "qwen3_moe"})
+    maps = lora.wrap(model)
+    assert {name.rsplit(".", 1)[-1] for name in maps} == {"q_proj", "k_proj", "v_proj", "o_proj", "gate"}
+    frozen = [name for name, _ in tree_flatten(model.parameters()) if ".switch_mlp." in name]
+    assert len(frozen) == 6  # gate, up and down of two blocks
+
+
+def test_blocks_are_found_whatever_their_name():
+    sizes = {"n_ctx": 64, "n_embd": 32, "n_head": 2, "n_layer": 2, "n_positions": 64, "vocab_size": 64}
+    model = gpt2.Model(gpt2.ModelArgs.from_dict({"model_type": "gpt2", "layer_norm_epsilon": 1e-5, **sizes}))
+    maps = lora.wrap(model, ("c_attn", "c_fc"))
+    assert list(maps) == [f"model.h.{i}.{name}" for i in (0, 1) for name in ("attn.c_attn", "mlp.c_fc")]
+    assert [block_index(name) for name in maps] == [0, 0, 1, 1]

@@ -2,9 +2,9 @@
 
 The ids are those that the model's own chat template gives, special tokens included; nothing is added to them, and a
 system turn that a template writes by itself (Qwen 2.5) stays. The answer is what stands behind the generation prompt,
-up to and including the token that ends it. Templates that know
-thinking are asked for none (``enable_thinking=False``): the study compares short direct answers. The generation prompt
-of Qwen 3 then ends behind an empty thought, and so does the prompt of a written answer.
+up to and including the token that ends it. Templates that know thinking are asked for none
+(``enable_thinking=False``): the study compares short direct answers. The generation prompt of Qwen 3 then ends behind
+an empty thought, and so does the prompt of a written answer.
 """
 
 from collections.abc import Sequence
