@@ -37,6 +37,9 @@ def test_a_template_without_end_token_gets_one(tokenizer_of):
         "{% if add_generation_prompt %}assistant {% endif %}"
     )
     assert encode_turn(bare, "w0", "w1", ENDS) == Tokens((7, 9, 3), (10, 1))
+    # The tokenizer's own end of a text (1) if it ends a response, else any.
+    assert encode_turn(bare, "w0", "w1", frozenset({0, 1, 5})).response == (10, 1)
+    assert encode_turn(bare, "w0", "w1", frozenset({5})).response == (10, 5)
 
 
 def test_a_template_that_rewrites_the_prompt_is_refused(tokenizer_of):

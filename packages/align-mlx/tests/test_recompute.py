@@ -13,6 +13,7 @@ from align_mlx.compute import Compute
 from align_mlx.logprobs import policy_stats
 from align_mlx.recompute import recompute_blocks
 from align_mlx.resident import Resident
+from align_mlx.rollout import Draw, Prompt, sample
 
 
 def gradient_of(resident, scale, batch):
@@ -119,3 +120,14 @@ def test_what_earlier_blocks_hand_on_gets_its_gradient():
     for name, grad in plain.items():
         assert mx.abs(grad).max().item() > 1e-3
         np.testing.assert_allclose(again[name], grad, rtol=1e-4, atol=1e-5)
+
+
+def test_with_a_cache_nothing_is_recomputed(new_resident, monkeypatch):
+    resident = new_resident()
+    recompute_blocks(resident.model)
+    checkpointed = []
+    monkeypatch.setattr(mx, "checkpoint", lambda function: checkpointed.append(1) or function)
+    sample(resident, (), [Prompt((2, 9), 0), Prompt((2, 9, 10), 1)], draw=Draw(0), max_new_tokens=3)
+    assert not checkpointed
+    resident.hidden(mx.array([[2, 9]]))
+    assert len(checkpointed) == 2  # blocks

@@ -133,14 +133,11 @@ def _behind(tokenizer: Any, asked: str, prompt: str, response: str) -> str:
 
 def _continue(tokenizer: Any, start: tuple[int, ...], said: str, full: tuple[int, ...]) -> tuple[int, ...]:
     """Encode a text apart from what it follows, so that both together decode to what they would as one text."""
-    whole = tokenizer.decode(full, clean_up_tokenization_spaces=False)
+    whole = _decode(tokenizer, full)
     for anchor in ANCHORS:
         before, ids = _encode(tokenizer, anchor), _encode(tokenizer, anchor + said)
         answer = ids[len(before) :]
-        if (
-            ids[: len(before)] == before
-            and tokenizer.decode(start + answer, clean_up_tokenization_spaces=False) == whole
-        ):
+        if ids[: len(before)] == before and _decode(tokenizer, start + answer) == whole:
             return answer
     raise ConfigError(
         "the tokenizer cannot continue a prompt",
