@@ -1,11 +1,12 @@
 """Sessions: the checks (default) and the pipeline.
 
-Run them with ``uv run nox``: uv makes the environment from the lock, and every session but ``isolated`` uses it
-as it is, so no session waits for another environment.
+Run them with ``uv run nox``: uv makes the environment from the lock, and every session but ``isolated`` and
+``conformance-torch`` uses it as it is, so no session waits for another environment.
 """
 
 import importlib.util
 import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -15,6 +16,8 @@ nox.options.default_venv_backend = "none"
 nox.options.sessions = ["tests", "lint", "types", "imports"]
 
 HERE = Path(__file__).parent
+# What the project is held against. Exactly this PyTorch: it can be had without CUDA.
+PEERS = ("torch==2.13.0", "transformers==5.23.*", "trl==1.16.*", "peft==0.21.*", "safetensors==0.8.*", "numpy==2.4.*")
 # Members of the workspace and the workspace packages that each needs.
 STAGES = {
     "contracts": (),
@@ -69,6 +72,18 @@ def isolated(session, stage):
     members = [part for member in (stage, *STAGES[stage]) for part in ("--editable", str(HERE / member))]
     session.install("--no-config", "--constraint", str(locked), *TEST_TOOLS, *members)
     session.run("python", "-m", "pytest", f"{stage}/tests", *session.posargs)
+
+
+@nox.session(name="conformance-torch", venv_backend="venv", reuse_venv=True)
+def conformance_torch(session):
+    """Our numbers beside those of PyTorch, transformers and TRL on the same weights: one table, and a verdict."""
+    session.install(*PEERS)
+    programs = HERE / "tests" / "conformance" / "torch"
+    with tempfile.TemporaryDirectory() as run:
+        # Two processes, two environments: MLX's BLAS and PyTorch's would share their symbols in one.
+        python(session, f"{programs}/ours.py", run)
+        session.run("python", "-W", "ignore", f"{programs}/theirs.py", run)
+        python(session, f"{programs}/compare.py", run)
 
 
 @nox.session
