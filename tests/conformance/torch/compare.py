@@ -12,7 +12,6 @@ import numpy as np
 from exchange import Numbers, read, read_cases
 
 PER_TOKEN = ("log-probs", "entropies", "RM scores")
-FLOAT64 = ("GAE", "returns", "whitened GAE")
 STAGES = ("log-probs", "entropies", "SFT", "RM", "BT", "advantages", "mean")
 """The order of the table: what comes first in the pipeline; GRPO's losses follow."""
 
@@ -87,8 +86,8 @@ def tolerance(quantity: str, names: list[str], theirs: Numbers, rounded: Numbers
     costs transformers on the same weights: ours may be twice as far from its fp32 numbers as its own bf16 numbers are.
     The loss is a mean of n token errors of that size, so it may be off by four of its standard errors.
     """
-    if quantity.startswith(FLOAT64):
-        return "relative", 1e-6
+    if quantity.startswith(("GAE", "returns", "whitened")):
+        return "relative" if quantity.startswith("whitened") else "absolute", 1e-6
     if rounded is not None:
         if quantity.endswith("loss"):
             tokens = differ(rounded["log-probs"], theirs["log-probs"])

@@ -44,7 +44,7 @@ from align_mlx.logprobs import policy_stats
 from align_mlx.resident import Resident, load_base
 from align_mlx.reward import Calibration, Scorer
 from align_mlx.rollout import Answer
-from align_rl.algorithms.gae import gae
+from align_rl.algorithms.gae import eos_rewards, gae
 from align_rl.algorithms.grpo import group_advantages
 from align_rl.algorithms.kl import k3
 from align_rl.algorithms.masked import masked_mean, masked_whiten
@@ -247,14 +247,15 @@ def beside_the_reference(run: Path, rng: np.random.Generator) -> None:
     write_case(folder, Case(folder.name))
     lengths = rng.integers(1, 60, 16)
     mask_BT = np.arange(lengths.max()) < lengths[:, None]
-    rewards_BT, values_BT = (rng.normal(0, 1, mask_BT.shape).astype(np.float32) for _ in range(2))
+    scores_B, values_BT = (rng.normal(0, 1, shape).astype(np.float32) for shape in (lengths.shape, mask_BT.shape))
     mask = mx.array(mask_BT.astype(np.float32))
-    cut = [[row[:n].astype(np.float64) for row, n in zip(a, lengths, strict=True)] for a in (rewards_BT, values_BT)]
+    rewards = [reference.rewards(float(score), n) for score, n in zip(scores_B, lengths, strict=True)]
+    values = [row[:n].astype(np.float64) for row, n in zip(values_BT, lengths, strict=True)]
     ours: Numbers = {}
     theirs: Numbers = {}
     for gamma, lam in ((0.99, 0.95), (1.0, 1.0), (0.9, 0.0)):
-        found = gae(mx.array(rewards_BT), mx.array(values_BT), mask, gamma=gamma, lam=lam)
-        advantages, returns = reference.advantages(*cut, gamma, lam)
+        found = gae(eos_rewards(mx.array(scores_B), mask), mx.array(values_BT), mask, gamma=gamma, lam=lam)
+        advantages, returns = reference.advantages(rewards, values, gamma, lam)
         white = reference.whiten(advantages)
         setting = f"γ = {gamma}, λ = {lam}"
         for name, ours_BT, theirs_rows in (
