@@ -87,6 +87,12 @@ def conformance_torch(session):
 
 
 @nox.session
+def mutants(session):
+    """Classic bugs planted one at a time, and the conformance suite that kills each: nox -s mutants -- [NAME …]."""
+    python(session, "-m", "mutants", *session.posargs, env={"PYTHONPATH": str(HERE / "tests")})
+
+
+@nox.session
 def pipeline(session):
     """The whole chain: nox -s pipeline -- [--recipe FILE] [--out DIR] [--set section.key=value] [--dry-run]."""
     # A step that is interrupted gets time to save its state, so nox must not kill the pipeline at once.

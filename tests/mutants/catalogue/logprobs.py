@@ -1,0 +1,166 @@
+"""Batches, log-probs, the blocked softmax and its gradient."""
+
+from mutants.mutant import bugs
+
+MUTANTS = (
+    *bugs(
+        "align_mlx/batching.py",
+        "test_logprobs.py",
+        (
+            "states-shifted",
+            "self.starts_B[:, None] - 1 + steps",
+            "self.starts_B[:, None] + steps",
+            "each token is scored by the state that has seen it",
+        ),
+        (
+            "targets-shifted",
+            "self.positions_BT + 1, last",
+            "self.positions_BT, last",
+            "the model is asked for the token that it has just read",
+        ),
+        (
+            "mask-shifted",
+            "mask[i, : len(row.response)]",
+            "mask[i, 1 : len(row.response) + 1]",
+            "the first token is left out and a padding token counts",
+        ),
+        (
+            "end-token-not-scored",
+            "mask[i, : len(row.response)]",
+            "mask[i, : len(row.response) - 1]",
+            "the policy is never paid for ending",
+        ),
+        (
+            "prompt-left-out",
+            "tokens[i, : len(row)] = row.ids",
+            "tokens[i, len(row.prompt) : len(row)] = row.response",
+            "answers are scored behind padding instead of their prompt",
+        ),
+    ),
+    *bugs(
+        "align_mlx/head.py",
+        "test_logprobs.py",
+        (
+            "half-precision-softmax",
+            "self.product(hidden, rows).astype(mx.float32)",
+            "self.product(hidden, rows).astype(mx.float16).astype(mx.float32)",
+            "ratios are noise of a thousandth",
+        ),
+        (
+            "soft-cap-left-out",
+            "self.softcap * mx.tanh(out / self.softcap)",
+            "out",
+            "Gemma 2's logits are not those that it was trained with",
+        ),
+        (
+            "soft-cap-without-slope",
+            "(1.0 - mx.square(logits / self.softcap))",
+            "mx.ones_like(logits)",
+            "the gradient does not know of the cap",
+        ),
+    ),
+    *bugs(
+        "align_mlx/softmax.py",
+        "test_logprobs.py",
+        (
+            "temperature-ignored",
+            "logits_NV / temperature if temperature != 1.0 else logits_NV",
+            "logits_NV",
+            "log-probs are not those of the policy that sampled",
+        ),
+        (
+            "gradient-without-temperature",
+            "[(target_ND - mean_ND) / temperature]",
+            "[target_ND - mean_ND]",
+            "the step is as much too small as the temperature is low",
+        ),
+        (
+            "gradient-of-the-target-alone",
+            "[(target_ND - mean_ND) / temperature]",
+            "[target_ND / temperature]",
+            "all logits are pushed up: the softmax's normaliser is a constant",
+        ),
+        (
+            "cotangent-ignored",
+            "cotangents[i][:, None] * outputs[kinds + i]",
+            "outputs[kinds + i]",
+            "every token has the same weight, whatever its advantage",
+        ),
+    ),
+    *bugs(
+        "align_mlx/softmax.py",
+        "test_invariance.py",
+        (
+            "log-sum-exp-not-rescaled",
+            "keep_N * self.total_N,",
+            "self.total_N,",
+            "blocks are added relative to different largest logits",
+        ),
+        (
+            "gradient-not-rescaled",
+            "keep_N1 * self.row_ND,",
+            "self.row_ND,",
+            "the same for the mean row of the head",
+        ),
+        (
+            "energy-not-shifted",
+            "self.energy_N + shift_N * self.total_N",
+            "self.energy_N",
+            "the entropy is wrong wherever the largest logit is in a later block",
+        ),
+        (
+            "energy-gradient-not-shifted",
+            "self.energy_row_ND + shift_N1 * self.row_ND",
+            "self.energy_row_ND",
+            "and so is its gradient",
+        ),
+        (
+            "target-of-the-last-block",
+            "mx.where(places_N + cut.start == targets_N, found_N, chosen_N)",
+            "found_N",
+            "the target's logit is some logit of the last block",
+        ),
+        (
+            "entropy-gradient-not-centred",
+            "sums.excess_N[:, None] * mean_ND - sums.energy_row_ND",
+            "mean_ND - sums.energy_row_ND",
+            "the entropy bonus pushes elsewhere",
+        ),
+    ),
+    *bugs(
+        "align_mlx/logprobs.py",
+        "test_logprobs.py",
+        (
+            "padding-has-logprobs",
+            "mx.where(mask_BT > 0, values_N.reshape(mask_BT.shape), 0.0)",
+            "values_N.reshape(mask_BT.shape)",
+            "padding is scored, and its numbers are added up",
+        ),
+    ),
+    *bugs(
+        "align_mlx/perplexity.py",
+        "test_logprobs.py",
+        (
+            "perplexity-by-answer",
+            "math.exp(total / tokens)",
+            "math.exp(total / len(rows))",
+            "long answers look surprising",
+        ),
+    ),
+    *bugs(
+        "align_mlx/fastmath.py",
+        "test_custom_gradients.py",
+        (
+            "exp-without-chain-rule",
+            "return cotangent * output",
+            "return output",
+            "whatever is behind the exponential gets no say",
+        ),
+        (
+            "gelu-with-another-slope",
+            "return _gelu_slope(x, cotangent)",
+            "return cotangent * (0.5 + _odd_ratio(_CDF_P, _CDF_Q, x))",
+            "gelu'(x) = Φ(x) + x φ(x), and the second term is missing",
+        ),
+    ),
+)

@@ -1,0 +1,90 @@
+"""The loop, the optimizer, and the proofs that a run carries."""
+
+from mutants.mutant import bugs
+
+MUTANTS = (
+    *bugs(
+        "align_rl/loop.py",
+        "test_loop.py",
+        ("prompts-left-out", "if not order or offset == 0:", "if not order:", "a pass goes on with the last order"),
+        ("passes-in-one-order", "default_rng([seed, epoch, 2])", "default_rng([seed, 2])", "no new permutation"),
+        (
+            "minibatches-split-groups",
+            "np.isin(rollout.prompts, share)",
+            "np.isin(np.arange(len(rollout.prompts)) % count, share)",
+            "answers of a prompt are torn apart",
+        ),
+        (
+            "minibatches-in-one-order",
+            "[config.seed, iteration, epoch, 1]",
+            "[config.seed, 1]",
+            "every epoch has the same minibatches",
+        ),
+        (
+            "micro-batch-mean-of-means",
+            "minibatch.rows(part, width, steps), weights_BT[part, :steps]",
+            "minibatch.rows(part, width, steps), method.weights(minibatch.rows(part, width, steps))",
+            "the step depends on how memory was saved",
+        ),
+        (
+            "last-micro-batch-alone",
+            "{k: grads[k] + g for k, g in grad.items()} if grads else grad",
+            "grad",
+            "all but the last part of a minibatch is lost",
+        ),
+        ("controllers-rate-ignored", "rate(iteration) * decision.lr_scale", "rate(iteration)", "mode lr does nothing"),
+        (
+            "controllers-coefficient-ignored",
+            "state.params, decision.kl_coef)",
+            "state.params, 0.0)",
+            "mode reward_penalty does nothing",
+        ),
+        ("stop-ignored", "[] if decision.stop else update", "update", "mode stop does nothing"),
+        ("critic-at-the-actors-rate", "learning_rate if critic is None else critic", "learning_rate", "option is dead"),
+        ("null-control-learns", 'if config.control == "null":', 'if config.control == "nil":', "a control that moves"),
+        ("evaluation-of-draws", "draw = Draw(config.seed, iteration)", "draw = Draw(config.seed)", "no new answers"),
+    ),
+    *bugs(
+        "align_rl/algorithms/first_ratio.py",
+        "test_proofs.py",
+        ("first-ratio-unchecked", "if not error <= tolerance:", "if error > 1e9:", "a wrong path trains on"),
+    ),
+    *bugs(
+        "align_mlx/liveness.py",
+        "test_proofs.py",
+        ("always-alive", "mx.any(grads[name] != 0)", "mx.any(grads[name] == grads[name])", "dead tensors pass"),
+        ("never-stops", "if n >= LIVE_UPDATES", "if n >= 1e9", "a dead tensor waits for ever"),
+    ),
+    *bugs(
+        "align_mlx/train_state.py",
+        "test_optimizer.py",
+        (
+            "clip-by-tensor",
+            "clipped, norm = optim.clip_grad_norm(grads, max_grad_norm)",
+            "clipped, norm = optim.clip_grad_norm(grads, max_grad_norm); "
+            "clipped = {k: optim.clip_grad_norm({k: g}, max_grad_norm)[0][k] for k, g in grads.items()}",
+            "the direction of the joint gradient is lost",
+        ),
+        (
+            "clip-left-out",
+            "self.optimizer.apply_gradients(clipped,",
+            "self.optimizer.apply_gradients(grads,",
+            "no clip",
+        ),
+        (
+            "bias-correction-off",
+            "bias_correction=True",
+            "bias_correction=False",
+            "the first steps are three times as long",
+        ),
+        (
+            "weight-decay-as-l2",
+            "optim.AdamW(learning_rate=0.0, weight_decay=weight_decay, bias_correction=True)",
+            'type("L2", (optim.Adam,), {"apply_single": lambda self, g, p, s: optim.Adam.apply_single('
+            "self, g + weight_decay * p, p, s)})(learning_rate=0.0, bias_correction=True)",
+            "Adam's scaling undoes the decay",
+        ),
+        ("one-rate-for-all", "/ base for k in before}", "/ base * 0 + 1 for k in before}", "the critic's rate is dead"),
+        ("warm-up-from-zero", "min(1.0, (step + 1) /", "min(1.0, step /", "the first iteration is thrown away"),
+    ),
+)

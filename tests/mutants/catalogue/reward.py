@@ -1,0 +1,120 @@
+"""The reward model: where the score is read, the Bradley-Terry loss, the calibration."""
+
+from mutants.mutant import bugs
+
+MUTANTS = (
+    *bugs(
+        "align_mlx/reward.py",
+        "test_reward_model.py",
+        ("score-before-the-last-token", "(lengths_B - 1)", "(lengths_B - 2)", "the end token is not seen"),
+        (
+            "score-of-the-padding",
+            "(lengths_B - 1)",
+            "mx.full(lengths_B.shape, hidden_BLD.shape[1] - 1)",
+            "short answers are scored by what padding gives",
+        ),
+        (
+            "padding-pooled",
+            "last_BD.astype(mx.float32)",
+            "hidden_BLD.mean(axis=1)",
+            "the score is of the mean over tokens and padding",
+        ),
+        (
+            "scores-by-length",
+            "scores[group] =",
+            "scores[sorted(group)] =",
+            "rewards go to other answers than they were given for",
+        ),
+        (
+            "calibration-not-centred",
+            "(raw - self.mean) / self.std",
+            "raw / self.std",
+            "a typical answer has a reward",
+        ),
+        (
+            "calibration-by-variance",
+            "/ self.std * std",
+            "/ self.std**2 * std",
+            "the reward's scale is another one",
+        ),
+    ),
+    *bugs(
+        "align_rm/algorithms/bradley_terry.py",
+        "test_reward_model.py",
+        (
+            "log-sigmoid-without-gradient",
+            "-mx.logaddexp(mx.zeros_like(x), -x)",
+            "mx.minimum(x, 0.0) - mx.log1p(mx.exp(-mx.abs(x)))",
+            "the gradient is 0 at x = 0, where a zero head starts",
+        ),
+        (
+            "log-sigmoid-overflows",
+            "-mx.logaddexp(mx.zeros_like(x), -x)",
+            "mx.log(mx.sigmoid(x))",
+            "a pair that is clearly wrong gives −inf",
+        ),
+        ("margin-ignored", " - margin * gaps_B", "", "the option does nothing"),
+        ("margin-sign", "- margin * gaps_B", "+ margin * gaps_B", "the clearest pairs are learned least"),
+        (
+            "centering-of-the-difference",
+            "mx.square(chosen_B + rejected_B)",
+            "mx.square(chosen_B - rejected_B)",
+            "scores of a pair are pulled together instead of to zero",
+        ),
+        (
+            "ties-are-right",
+            "np.mean(margins_N > 0) + 0.5",
+            "np.mean(margins_N > 0) + 1.0",
+            "an untrained head is always right",
+        ),
+    ),
+    *bugs(
+        "align_rm/objective.py",
+        "test_reward_model.py",
+        (
+            "rejected-preferred",
+            "chosen_B, rejected_B = mx.split",
+            "rejected_B, chosen_B = mx.split",
+            "the reward model learns the opposite",
+        ),
+        (
+            "pairs-mean-of-means",
+            "grads = stepping.add(grads, part)",
+            "grads = stepping.add(grads, stepping.scale(part, 0.5 * len(pairs) / len(group)))",
+            "pairs in small micro-batches weigh more",
+        ),
+    ),
+    *bugs(
+        "align_rm/pairs.py",
+        "test_reward_model.py",
+        (
+            "gap-sign",
+            'row["score_chosen"] - row["score_rejected"]',
+            'row["score_rejected"] - row["score_chosen"]',
+            "the margin is negative",
+        ),
+        (
+            "scores-of-pairs-swapped",
+            "return scores[: len(pairs)], scores[len(pairs) :]",
+            "return scores[len(pairs) :], scores[: len(pairs)]",
+            "accuracy is that of the opposite",
+        ),
+    ),
+    *bugs(
+        "align_rm/algorithms/calibration.py",
+        "test_reward_model.py",
+        (
+            "calibration-error-by-pair",
+            "np.abs(gap).sum()",
+            "np.abs(right - confidence).sum()",
+            "a calibrated model has an error",
+        ),
+        (
+            "calibration-error-without-temperature",
+            "np.abs(margins) / temperature",
+            "np.abs(margins)",
+            "before and after are the same number",
+        ),
+        ("temperature-upside-down", "return 1.0 / a", "return a", "confidence is made worse"),
+    ),
+)

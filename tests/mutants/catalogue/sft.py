@@ -1,0 +1,70 @@
+"""SFT and merge: which tokens are learned, exact accumulation, the schedule, what a merge costs."""
+
+from mutants.mutant import bugs
+
+MUTANTS = (
+    *bugs(
+        "align_mlx/chat.py",
+        "test_sft.py",
+        ("end-token-left-out", "answer[: end + 1]", "answer[:end]", "the model never learns to stop"),
+        (
+            "prompt-in-the-loss",
+            "return Tokens(start, answer[: end + 1])",
+            "return Tokens(start[:1], start[1:] + answer[: end + 1])",
+            "the model learns to ask",
+        ),
+        ("begin-token-twice", "add_special_tokens=False", "add_special_tokens=True", "prompts that nobody trained on"),
+    ),
+    *bugs(
+        "align_sft/train.py",
+        "test_sft.py",
+        (
+            "sft-mean-of-means",
+            "grads = stepping.add(grads, part)",
+            "grads = stepping.add(grads, stepping.scale(part, tokens * batch_size / len(rows) / batch.mask_BT.sum()))",
+            "tokens of short rows weigh more",
+        ),
+        ("sft-mean-by-row", "tokens = sum(len(row.response) for row in rows)", "tokens = len(rows)", "long rows rule"),
+        (
+            "sft-last-micro-batch-alone",
+            "grads = stepping.add(grads, part)",
+            "grads = part",
+            "accumulation forgets",
+        ),
+    ),
+    *bugs(
+        "align_sft/rows.py",
+        "test_sft.py",
+        (
+            "empty-rows-kept",
+            "if turn.empty or not assistant.strip():",
+            "if False:",
+            "a batch may have no target: 0 / 0",
+        ),
+        ("limit-off-by-one", "len(turn) > max_seq_length", "len(turn) >= max_seq_length", "rows that fit are dropped"),
+    ),
+    *bugs(
+        "align_mlx/steps.py",
+        "test_sft.py",
+        ("epochs-in-one-order", "epoch + 2)[epoch + 1]", "2)[1]", "rows come in the same order every time"),
+        ("no-floor-of-the-cosine", "(0.1 + 0.9 * 0.5 *", "(0.5 *", "the last step is thrown away"),
+        ("warm-up-off-by-one", "peak * (step + 1) / warmup_steps", "peak * step / warmup_steps", "a step at rate 0"),
+    ),
+    *bugs(
+        "align_sft/merge.py",
+        "test_sft.py",
+        (
+            "merge-kl-direction",
+            "kl_divergence(merged.head, new_ND, exact.head, old_ND)",
+            "kl_divergence(exact.head, old_ND, merged.head, new_ND)",
+            "what the merge lost is not what is measured",
+        ),
+        ("merged-without-scale", "weight + scale * (a @ b).T", "weight + (a @ b).T", "alpha is lost in the merge"),
+        (
+            "perplexities-swapped",
+            "perplexity(before, tokens), perplexity(after",
+            "perplexity(after, tokens), perplexity(before",
+            "a loss looks like a gain",
+        ),
+    ),
+)
