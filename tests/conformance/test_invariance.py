@@ -196,3 +196,6 @@ def test_copies_share_their_prefix():
     lengths = [len(a.tokens.response) for a in found]
     assert shapes[0] == (len(PROMPTS), max(len(p.ids) for p in PROMPTS))
     assert shapes[1:] == [(sum(n > t for n in lengths), 1) for t in range(1, max(lengths))]
+    shapes.clear()
+    sample(model.resident, (), PROMPTS, draw=Draw(4), answers=6, max_new_tokens=9, max_rows=12)
+    assert max(rows for rows, _ in shapes) == 12  # two prompts at a time

@@ -10,7 +10,7 @@ from align_mlx.batching import pad
 from align_mlx.logprobs import policy_stats, response_stats
 from align_mlx.perplexity import perplexity
 from align_mlx.softmax import BLOCKS, Blocks, target_statistics
-from conformance.reference import logprobs, sft
+from conformance.reference import logprobs, sft, transformer
 from conformance.reference.transformer import Lora
 from conformance.slopes import assert_gradients
 from conformance.specimen import as_lora, assert_close, draw_rows, float64, identity, ragged, specimen
@@ -45,6 +45,10 @@ def test_without_adapters_it_is_the_base(family, tied):
     """Line 2, KL: the reference is the same base with no adapter on it, also right after another role wore one."""
     model = specimen(family, tied)
     policy_stats(model.resident, (model.adapter(2),), pad(ROWS))
+    row = ROWS[0]
+    bare = np.array(model.resident.model(mx.array([row.ids]))[0], np.float64)
+    exact = transformer.logits(model.weights, model.config, row.ids)
+    np.testing.assert_allclose(bare, exact, rtol=0, atol=5e-5)  # nothing stays on
     found = ragged(policy_stats(model.resident, (), pad(ROWS)).logprobs_BT, ROWS)
     assert_close(found, of_tokens(expected(model)), atol=2e-5)
 

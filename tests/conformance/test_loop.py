@@ -1,23 +1,29 @@
 """The RL loop: which prompts, which minibatches, and whole iterations replayed in float64."""
 
+import json
 from collections import Counter
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx_lm.tokenizer_utils import TokenizerWrapper
 
+from align_mlx.chat import Tokens
 from align_mlx.rollout import Draw, Prompt
 from align_mlx.train_state import TrainState
 from align_rl import loop
 from align_rl.config import GRPOConfig, PPOConfig
+from align_rl.evaluation import Evaluator
+from align_rl.methods.actor import actor_adapter
 from align_rl.methods.grpo import GRPO
 from align_rl.methods.ppo import PPO
 from conformance import methods
 from conformance.methods import NOWHERE, make_scene, make_scorer, moved, under
-from conformance.reference import bradley_terry, finite_differences, grpo, kl, logprobs, ppo
+from conformance.reference import bradley_terry, finite_differences, grpo, kl, logprobs, ppo, sft
 from conformance.reference.optimizer import AdamW, clip
 from conformance.reference.transformer import Lora
-from conformance.specimen import as_lora, draw_rows, float64, specimen
+from conformance.specimen import as_lora, draw_rows, float64, make, specimen
+from tiny.tokenizer import word_tokenizer
 
 PROMPTS = [Prompt(row.prompt, 50 + i) for i, row in enumerate(draw_rows(1, [3, 8, 1, 5, 2], [1] * 5))]
 SMALL = {
@@ -259,3 +265,25 @@ def test_rates():
     assert loop.rates(config, 1, 0.1) == {"actor.": 0.0, "": 0.3}
     assert loop.rates(config, 2, 0.1) == {"actor.": 0.1, "": 0.3}
     assert loop.rates(PPOConfig(**NOWHERE), 0, 0.1) == {"actor.": 0.1, "": 0.1}
+
+
+def test_evaluation_points_are_measured_alike(tmp_path):
+    """Study: every point draws the same numbers, one answer a validation prompt, and perplexity on written answers."""
+    model, config = make("gemma"), GRPOConfig(**{**SMALL, "K": 2})
+    model.resident.tokenizer, scorer = TokenizerWrapper(word_tokenizer()), make_scorer(model, 4)
+    method = GRPO(config, model.resident, scorer.calibration)
+    state = TrainState.start(moved(method.params(mx.random.key(1)), seed=2, size=0.2))
+    written, ids = draw_rows(5, [3, 7], [4, 9]), [f"v{i}" for i in range(5)]
+    evaluate = Evaluator(method, model.resident, scorer, PROMPTS, ids, written, config, tmp_path)
+    first = evaluate(state, 0.1)
+    state.iteration = 7
+    assert {**evaluate(state, 0.1), "iteration": 0} == first
+    actor = as_lora(actor_adapter(state.params, config))
+    expected = sft.perplexity(methods.token_logprobs(model, written, [actor]))
+    assert first["perplexity"] == pytest.approx(expected, rel=1e-5)
+    kept = [json.loads(line) for line in (tmp_path / "0007.jsonl").read_text().splitlines()]
+    rows = [Tokens(prompt.ids, tuple(row["tokens"])) for prompt, row in zip(PROMPTS, kept, strict=True)]
+    assert [row["prompt_id"] for row in kept] == ids
+    for name, loras in (("logprobs", [actor]), ("ref_logprobs", [])):
+        for row, exact in zip(kept, methods.token_logprobs(model, rows, loras), strict=True):
+            np.testing.assert_allclose(row[name], exact, rtol=1e-4, atol=1e-4)
