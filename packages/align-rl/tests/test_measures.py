@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -20,10 +21,15 @@ def test_facts_of_two_answers_by_hand():
     rollout = Rollout(np.array([0, 1]), answers, batch, mx.array(logp), mx.array(ref), np.array([2.0, 5.0]))
     facts = rollout_facts(rollout)
     assert facts["kl_k1"] == pytest.approx(0.0, abs=1e-7)
-    assert facts["kl"] == pytest.approx((np.exp(-1) + np.e - 2) / 3, rel=1e-5)
+    assert facts["kl"] == facts["kl_k3"] == pytest.approx((np.exp(-1) + np.e - 2) / 3, rel=1e-5)
     assert (facts["reward_mean"], facts["reward_std"]) == (3.5, 1.5)
     assert (facts["response_length_mean"], facts["response_tokens"], facts["responses"]) == (1.5, 3, 2)
     assert facts["truncated_rate"] == 0.5
+    # With the exact KL of each position, that is what is held; k3 stays beside it.
+    exact_BT = mx.array(np.pad([[0.5, 0.25], [0.75, 9.0]], ((0, 0), (0, 14))).astype(np.float32))
+    held = rollout_facts(replace(rollout, kl_BT=exact_BT))
+    assert held["kl"] == pytest.approx((0.5 + 0.25 + 0.75) / 3)
+    assert held["kl_k3"] == facts["kl_k3"]
 
 
 def test_the_clock_adds_up_phases():

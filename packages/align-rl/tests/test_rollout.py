@@ -32,6 +32,20 @@ def test_everything_an_update_needs(resident, configure, start, scorer, temperat
     assert rollout.truncated_B.tolist() == [float(a.tokens.response[-1] not in (1, 5)) for a in rollout.answers]
 
 
+@pytest.mark.parametrize("budget", [64, 16384])
+def test_exact_kl_sums_over_the_vocabulary(resident, configure, start, budget):
+    # In float64 and with the whole vocabulary at once: Σ_v p (log p − log q) before every response token.
+    config = configure("grpo", kl_estimator="exact", temperature=0.8, token_budget=budget)
+    _, state, rollout = start(config)
+    actor = actor_adapter(state.params, config)
+    for i, answer in enumerate(rollout.answers):
+        ids, n = mx.array([answer.tokens.ids]), len(answer.tokens.response)
+        logits = [np.array(resident.logits(resident.hidden(ids, worn))[0], np.float64) for worn in ((actor,), ())]
+        p, q = (log_softmax(z[-n - 1 : -1] / 0.8) for z in logits)
+        np.testing.assert_allclose(rollout.kl_BT[i, :n], (np.exp(p) * (p - q)).sum(axis=-1), rtol=1e-3, atol=2e-5)
+        assert not mx.any(rollout.kl_BT[i, n:]).item()
+
+
 def test_an_untrained_actor_is_the_reference(configure, start):
     _, _, rollout = start(configure("grpo"), moved=False)
     np.testing.assert_array_equal(rollout.logprobs_BT, rollout.ref_logprobs_BT)

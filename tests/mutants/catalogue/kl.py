@@ -37,8 +37,8 @@ MUTANTS = (
         "test_kl.py",
         (
             "controller-reads-k1",
-            '"kl": masked_mean(k3(',
-            '"kl": masked_mean(k1(',
+            '"kl": masked_mean(k3_BT',
+            '"kl": masked_mean(k1(*sampled)',
             "its noise is larger than the target",
         ),
     ),

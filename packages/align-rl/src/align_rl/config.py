@@ -54,6 +54,7 @@ class RLConfig(BaseModel):
     controller: Mode = _field("kl", "lr", "how KL is held: none, lr, stop, pullback or reward_penalty")
     kl_schedule: Literal["phased", "constant"] = _field("kl", "phased", "phased: one target a phase of the run")
     target_kl: tuple[float, ...] = _field("kl", (0.05, 0.02, 0.01), "KL targets, nats per response token")
+    kl_estimator: Literal["k3", "exact"] = _field("kl", "k3", "KL that is held: k3 of sampled tokens, or exact")
     kl_coef: float = _field("kl", 0.05, "initial KL coefficient of reward_penalty", ge=0)
     eval_every: int = _field("evaluation", 50, "iterations between evaluation points", ge=1)
     eval_prompts: int = _field("evaluation", 200, "validation prompts of an evaluation point", ge=1)
@@ -103,7 +104,7 @@ class PPOConfig(RLConfig):
     value_clip: float | None = _field("ppo", None, "clip of the value's change; none by default", gt=0)
     critic_init: Literal["rm", "zero"] = _field("ppo", "rm", "start of the critic: the reward model, or zero")
     critic_learning_rate: float | None = _field(
-        "ppo", None, "learning rate of the critic; the actor's if not given", ge=0
+        "ppo", None, "base learning rate of the critic; the actor's rate if not given", ge=0
     )
     critic_warmup: int = _field("ppo", 0, "first iterations in which only the critic learns", ge=0)
 

@@ -7,12 +7,13 @@ import mlx.core as mx
 import numpy as np
 
 from align_mlx.adapters import Adapter
-from align_mlx.batching import Batch, by_length, pad
+from align_mlx.batching import Batch, by_length, gather, pad
 from align_mlx.chat import Tokens
 from align_mlx.logprobs import response_stats
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Answer, Draw, Prompt, sample
+from align_mlx.softmax import kl_divergence
 from align_rl.config import RLConfig
 
 
@@ -26,6 +27,7 @@ class Rollout:
         batch: the same, right-padded.
         logprobs_BT, ref_logprobs_BT: of the sampling policy, and of the reference; nats.
         scores_B: raw reward model scores, fp64.
+        kl_BT: KL(policy ‖ reference) of each next-token distribution, nats; None unless `kl_estimator` is ``exact``.
     """
 
     prompts: np.ndarray
@@ -34,6 +36,7 @@ class Rollout:
     logprobs_BT: mx.array
     ref_logprobs_BT: mx.array
     scores_B: np.ndarray
+    kl_BT: mx.array | None = None
 
     @property
     def truncated_B(self) -> np.ndarray:
@@ -76,6 +79,7 @@ def collect(
         logprobs_BT=logprobs(resident, (actor,), rows, batch, config),
         ref_logprobs_BT=logprobs(resident, (), rows, batch, config),
         scores_B=scorer.score(rows),
+        kl_BT=exact_kl(resident, actor, rows, batch, config) if config.kl_estimator == "exact" else None,
     )
 
 
@@ -89,6 +93,18 @@ def logprobs(
         return response_stats(resident, hidden, part, temperature=config.temperature, gradient=False).logprobs_BT
 
     return by_budget(stats, rows, batch, config.token_budget)
+
+
+def exact_kl(resident: Resident, actor: Adapter, rows: Sequence[Tokens], batch: Batch, config: RLConfig) -> mx.array:
+    """KL(actor ‖ reference) [B, T] of the whole distribution before each response token, a token budget at a time."""
+
+    def divergence(part: Batch) -> mx.array:
+        trunks = [resident.hidden(part.tokens_BL, worn) for worn in ((actor,), ())]
+        states = [gather(hidden, part.positions_BT).reshape(-1, hidden.shape[-1]) for hidden in trunks]
+        kl_N = kl_divergence(resident.head, states[0], resident.head, states[1], temperature=config.temperature)
+        return mx.where(part.mask_BT > 0, kl_N.reshape(part.mask_BT.shape), 0.0)
+
+    return by_budget(divergence, rows, batch, config.token_budget)
 
 
 def by_budget(compute: Callable[[Batch], mx.array], rows: Sequence[Tokens], batch: Batch, budget: int) -> mx.array:
