@@ -79,6 +79,8 @@ def test_rates(configure):
     ppo = configure("ppo", critic_learning_rate=0.1, critic_warmup=2)
     assert rates(ppo, 1, 0.3) == {"actor.": 0.0, "": 0.1}
     assert rates(ppo, 2, 0.3) == {"actor.": 0.3, "": 0.1}
+    warm = configure("ppo", critic_learning_rate=0.1, warmup_iterations=4)
+    assert [rates(warm, i, 0.3)[""] for i in (0, 1, 3, 9)] == pytest.approx([0.025, 0.05, 0.1, 0.1])
     assert rates(configure("ppo", value_coef=0.0), 0, 0.3) == {"actor.": 0.3, "": 0.0}  # no loss, no rate
     assert rates(configure("ppo", control="null", critic_learning_rate=0.1), 0, 0.3) == {"": 0.0}
 

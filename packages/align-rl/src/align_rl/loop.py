@@ -167,10 +167,15 @@ def prompt_order(seed: int, iteration: int, batch_size: int, count: int) -> list
 
 
 def rates(config: RLConfig, iteration: int, learning_rate: float) -> dict[str, float]:
-    """Give the learning rate of the actor and of everything else (PPO's critic); all 0 in the null control."""
+    """Give the learning rate of the actor and of everything else (PPO's critic); all 0 in the null control.
+
+    A rate of the critic's own warms up as the actor's does; the KL controller leaves it alone.
+    """
     if config.control == "null":
         return {"": 0.0}
     critic = getattr(config, "critic_learning_rate", None)
+    if critic is not None:
+        critic = warmup(critic, config.warmup_iterations)(iteration)
     if getattr(config, "value_coef", None) == 0:
         critic = 0.0  # without its loss the critic has no gradient: it waits, it is not dead
     waiting = iteration < getattr(config, "critic_warmup", 0)
