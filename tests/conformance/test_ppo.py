@@ -147,9 +147,8 @@ def test_whole_loss(case):
     assert facts["clip_fraction"].item() == pytest.approx(outside.mean(), abs=1e-6)
     assert facts["approx_kl"].item() == pytest.approx((ratio - 1 - np.log(ratio)).mean(), rel=1e-4)
     assert facts["ratio_error"].item() == pytest.approx(np.abs(ratio - 1).mean(), rel=1e-4)
-    if case.config.entropy == "true":
-        entropy = np.concatenate([logprobs.entropy(d) for d in distributions]).mean()
-        assert facts["entropy"].item() == pytest.approx(entropy, rel=1e-5)
+    entropy = np.concatenate([logprobs.entropy(d) for d in distributions]).mean()
+    assert facts["entropy"].item() == pytest.approx(entropy, rel=1e-5)
 
 
 @pytest.mark.parametrize("budget", [64, 16384])

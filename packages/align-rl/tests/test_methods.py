@@ -172,12 +172,18 @@ class TestPPO:
         assert loss.item() == pytest.approx((policy + 0.7 * value - 0.2 * entropy) / tokens, abs=1e-4)
 
     def test_entropy_as_the_seed_has_it(self, configure, start):
-        config = configure("ppo", entropy="sampled")
-        method, state, rollout = start(config)
-        experience = method.experience(rollout, state.params, 0.0)
-        _, facts = method.loss(state.params, experience, method.weights(experience))
+        # The two losses differ by their bonus alone; what is logged is the true entropy in both.
+        losses, entropies = [], []
+        for entropy in ("true", "sampled"):
+            method, state, rollout = start(configure("ppo", entropy=entropy, entropy_coef=0.5))
+            experience = method.experience(rollout, state.params, 0.0)
+            loss, facts = method.loss(state.params, experience, method.weights(experience))
+            losses.append(loss.item())
+            entropies.append(facts["entropy"].item())
         logp, real = np.array(rollout.logprobs_BT, np.float64), np.array(rollout.batch.mask_BT) > 0
-        assert facts["entropy"].item() == pytest.approx(-(logp * np.exp(logp))[real].mean(), rel=1e-4)
+        sampled = -(logp * np.exp(logp))[real].mean()
+        assert losses[1] - losses[0] == pytest.approx(0.5 * (entropies[0] - sampled), rel=1e-3)
+        assert entropies[0] == entropies[1]
 
     def test_diagnosis_is_values_and_advantages(self, configure, start):
         method, state, rollout = start(configure("ppo"))

@@ -90,7 +90,7 @@ MUTANTS = (
         ("entropy-sign", "- config.entropy_coef", "+ config.entropy_coef", "the bonus is a penalty"),
         (
             "entropy-of-the-sampled-token",
-            "if stats.entropy_BT is None else stats.entropy_BT",
+            'if config.entropy == "sampled" else entropy_BT',
             "",
             "−p log p of one token is no entropy",
         ),

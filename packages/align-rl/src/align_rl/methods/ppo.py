@@ -81,14 +81,15 @@ class PPO:
         return token_weights(experience.learn_BT, "dapo", self.config.max_response_length)
 
     def loss(self, params: Params, part: Experience, weights_BT: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
-        """L_CLIP + value_coef · L_value − entropy_coef · H; no KL term."""
+        """L_CLIP + value_coef · L_value − entropy_coef · H; no KL term. The true entropy is logged, whatever H is."""
         config = self.config
-        true_entropy = config.entropy == "true"
-        loss_BT, stats, facts = surrogate(self.resident, config, params, part, entropy=true_entropy)
-        entropy_BT = sampled_entropy(stats.logprobs_BT) if stats.entropy_BT is None else stats.entropy_BT
+        loss_BT, stats, facts = surrogate(self.resident, config, params, part, entropy=True)
+        entropy_BT = stats.entropy_BT
+        assert entropy_BT is not None  # asked for
+        bonus_BT = sampled_entropy(stats.logprobs_BT) if config.entropy == "sampled" else entropy_BT
         values_BT = self.values(params, part.batch)
         value_BT = value_loss(values_BT, part.returns_BT, part.old_values_BT, value_clip=config.value_clip)
-        total_BT = loss_BT + config.value_coef * value_BT - config.entropy_coef * entropy_BT
+        total_BT = loss_BT + config.value_coef * value_BT - config.entropy_coef * bonus_BT
         facts = {**facts, "value_loss": value_BT, "entropy": entropy_BT}
         return (total_BT * weights_BT).sum(), weigh(facts, weights_BT)
 
