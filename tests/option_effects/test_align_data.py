@@ -108,7 +108,7 @@ def source(runs: Runs) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(("table", "name", "effect"), BUILD.cases())
+@pytest.mark.parametrize(("table", "name", "effect"), list(BUILD.cases()))
 def test_the_option_has_its_effect(runs: Runs, table: Table, name: str, effect: Effect) -> None:
     check(runs, table, name, effect)
 

@@ -84,6 +84,10 @@ def responses(o: Outcome) -> list[str]:
     return o.column("response", "eval_0000_responses")
 
 
+def k3(o: Outcome) -> dict[str, list[float]]:
+    return {"kl_k3": o.column("kl_k3")}
+
+
 def longest(o: Outcome) -> int:
     return max(map(len, o.column("tokens", "eval_0000_responses")))
 
@@ -120,6 +124,7 @@ LOOP: dict[str, Effects] = {
     ),
     "kl_schedule": Effect("constant", column("target_kl"), given=THREE, want=[0.05, 0.05, 0.05]),
     "target_kl": Effect((0.5, 0.25), column("target_kl"), given=TWO, want=[0.5, 0.25]),
+    "kl_estimator": Effect("exact", column("kl"), given=TWO, same=k3),
     "eval_every": Effect(1, column("iteration", "curve"), given=TWO, want=[0, 1, 2]),
     "eval_prompts": Effect(3, lambda o: len(responses(o)), want=3),
     "selection": Effect("reward", detail("selection", "step"), given={"eval_every": 1, "target_kl": (9.0,), **THREE}),
@@ -180,7 +185,7 @@ PPO = Table(
         "gae_lambda": Effect(0.5, points("advantages")),
         "value_coef": Effect(0.0, critic_moved, want=False),
         "entropy_coef": Effect(9.0, last("entropy"), given=TWO, moves=operator.gt),
-        "entropy": Effect("sampled", first("entropy")),
+        "entropy": Effect("sampled", first("loss"), same=lambda o: {"entropy": o.column("entropy")[0]}),
         "reward_shaping": Effect("dense", refusal, want="ValidationError"),
         "whiten_advantages": Effect(True, spread, given={"whiten_advantages": False}, want=1.0),
         "value_clip": Effect(1e-4, first("value_loss"), moves=operator.gt),
