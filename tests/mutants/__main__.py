@@ -31,6 +31,7 @@ def main() -> int:
         if verdict != SURVIVED:
             output = (healthy / OUTPUT).read_text(encoding="utf-8")
             return refuse(f"{output}\nthe suite does not pass without a bug: {verdict.text}")
+        print(f"{'(no bug)':36} the suite passes", flush=True)
         killed = 0
         with ThreadPoolExecutor(options.jobs) as workers:
             tried = workers.map(lambda one: attempt(healthy, *one, options.limit), zip(chosen, planted, strict=True))

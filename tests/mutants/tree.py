@@ -69,6 +69,7 @@ def _pytest(tree: Path, files: list[str]) -> None:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(output.fileno(), stream.fileno())
     os.chdir(tree)
+    sys.dont_write_bytecode = False  # whatever the user wishes for the checkout: copies of this tree start sooner
     sys.path[:] = [str(tree / home) for home in HOMES] + [entry for entry in sys.path if entry != str(ROOT / "tests")]
     packages = [path for home in HOMES for path in (tree / home).iterdir() if (path / "__init__.py").exists()]
     if any(_found(path.name) != path / "__init__.py" for path in packages):

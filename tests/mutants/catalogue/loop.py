@@ -42,7 +42,12 @@ MUTANTS = (
         ("stop-ignored", "[] if decision.stop else update", "update", "mode stop does nothing"),
         ("critic-at-the-actors-rate", "learning_rate if critic is None else critic", "learning_rate", "option is dead"),
         ("null-control-learns", 'if config.control == "null":', 'if config.control == "nil":', "a control that moves"),
-        ("evaluation-of-draws", "draw = Draw(config.seed, iteration)", "draw = Draw(config.seed)", "no new answers"),
+        (
+            "answers-of-the-first-iteration",
+            "draw = Draw(config.seed, iteration)",
+            "draw = Draw(config.seed)",
+            "no new answers",
+        ),
     ),
     *bugs(
         "align_rl/algorithms/first_ratio.py",
