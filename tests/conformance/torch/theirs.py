@@ -55,6 +55,7 @@ TRAINER: dict[str, Any] = {
 
 
 def main(run: Path) -> None:
+    torch.set_num_threads(1)  # models this small gain nothing by more, and lose much where cores are busy
     rows = read_rows(run)
     for folder, case in read_cases(run):
         if not (folder / "model").exists():
