@@ -90,6 +90,14 @@ def test_inverse_cdf_picks_the_first_token_above():
     assert found == [sampling.token(np.array([0.25, 0.5, 0.0, 0.25]), u) for u in numbers]
 
 
+def test_a_number_on_an_edge_belongs_to_what_follows():
+    """Line 7: token i has [F(i−1), F(i)), edges in and out: never a token without probability, not even at 0."""
+    even = mx.zeros((4, 4))  # weights of 1 and a sum of 4: the edges ¼, ½ and ¾ are exact
+    assert inverse_cdf(even, mx.array([0.0, 0.25, 0.5, 0.75]), 1.0).tolist() == [0, 1, 2, 3]
+    behind = mx.array([[-1e9, 0.0, -1e9, 0.0, -1e9]] * 3)
+    assert inverse_cdf(behind, mx.array([0.0, 0.5, 1.0 - 2.0**-24]), 1.0).tolist() == [1, 3, 3]
+
+
 def test_temperature_sharpens_the_cdf():
     """Line 2: weights 1 : 2 at temperature ½ become 1 : 4, so the edge moves from ⅓ to ⅕."""
     logits = mx.log(mx.array([[1.0, 2.0]] * 4))
