@@ -33,6 +33,7 @@ def test_a_small_error_is_left_alone():
     found = calibrate(Scripted(), pairs(2, 1, NEAR_LN3), pairs(5, 3, NEAR_LN3))
     assert found.temperature == 1.0
     assert found.ece_calibration == pytest.approx(1 / 12, abs=1e-3)
+    assert found.scaling == "not scaled: ECE 0.083 on calibration pairs is below 0.1"
     # Validation pairs are further off (¾ − ⅝ = ⅛): they measure the rule, and do not trigger it.
     assert found.ece_before == found.ece_after == pytest.approx(1 / 8, abs=1e-3)
     # −(2 ln ¾ + ln ¼) / 3
@@ -44,6 +45,7 @@ def test_a_large_error_is_scaled_away():
     found = calibrate(Scripted(), pairs(5, 3, NEAR_LN3), pairs(5, 3, NEAR_LN3))
     assert found.ece_calibration == found.ece_before == pytest.approx(1 / 8, abs=1e-3)
     assert found.temperature == pytest.approx(math.log(3) / math.log(5 / 3), rel=1e-3)
+    assert found.scaling == "T 2.15: ECE 0.125 on calibration pairs"
     assert found.ece_after == pytest.approx(0.0, abs=1e-3)
 
 

@@ -46,6 +46,14 @@ class Found:
     nll_after: float
     chosen: dict[str, float]
 
+    @property
+    def scaling(self) -> str:
+        """Say which temperature is used, and why, in a few words."""
+        error = f"ECE {self.ece_calibration:.3f} on calibration pairs"
+        if self.ece_calibration >= WELL_CALIBRATED:
+            return f"T {self.temperature:.2f}: {error}"
+        return f"not scaled: {error} is below {WELL_CALIBRATED}"
+
 
 @dataclass(frozen=True)
 class RewardScale:

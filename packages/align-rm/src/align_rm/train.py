@@ -190,6 +190,7 @@ def write(
     mx.save_safetensors(str(draft.file("head.safetensors", role="head")), scorer.head, metadata={"format": "mlx"})
     names = list(lora.adapted_names(scorer.resident.maps, spec))
     draft.metric("loss_calibration", found.nll_after, n=len(splits["calibration"].kept))
+    draft.metric("ece_calibration", found.ece_calibration, n=len(splits["calibration"].kept))
     draft.metric("ece_before", found.ece_before, n=len(splits["validation"].kept))
     draft.metric("ece_after", found.ece_after, n=len(splits["validation"].kept))
     draft.metric("reward_mean", scale.mean, n=scale.n)
@@ -222,7 +223,7 @@ def write(
     if not config.quiet:
         print(
             f"accuracy {found.accuracy:.3f}  ECE {found.ece_before:.3f} → {found.ece_after:.3f} "
-            f"(T {found.temperature:.2f})  SFT answers score {scale.mean:.3f} ± {scale.std:.3f}",
+            f"({found.scaling})  SFT answers score {scale.mean:.3f} ± {scale.std:.3f}",
             file=sys.stderr,
         )
         print(liveness.sentence(certificate), file=sys.stderr)
