@@ -25,7 +25,6 @@ CLIP_LOW, CLIP_HIGH = 0.2, 0.28
 MARGIN, CENTERING = 0.5, 0.01
 GROUP = 4
 MAX_RESPONSE = 32
-KL_COEFFICIENT = 0.04
 SCALES = ("none", "group", "batch")
 LOSS_TYPES = ("grpo", "dapo", "dr_grpo", "gspo")
 

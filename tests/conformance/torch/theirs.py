@@ -25,7 +25,6 @@ from exchange import (
     CLIP_HIGH,
     CLIP_LOW,
     GROUP,
-    KL_COEFFICIENT,
     LOSS_TYPES,
     MARGIN,
     MAX_RESPONSE,
@@ -228,7 +227,7 @@ def grpo(model: Path, folder: Path, rows: Rows, old_logprobs_BT: np.ndarray) -> 
                 temperature=TEMPERATURE,
                 epsilon=CLIP_LOW,
                 epsilon_high=CLIP_HIGH,
-                beta=KL_COEFFICIENT,
+                beta=0.04,  # any but 0: only then are reference log-probs taken
                 use_bias_correction_kl=False,  # its default multiplies k3 by the ratio (DeepSeek-V3.2)
                 **TRAINER,
             ),
