@@ -32,8 +32,8 @@ def advantages(rewards: Sequence[Sequence[float]], scale: str = "none") -> list[
     if scale == "none":
         return centred
     if scale == "group":
-        return [group / std if (std := np.sqrt(np.mean(group**2))) > 0 else group for group in centred]
-    return [group / np.sqrt(np.mean(np.concatenate(centred) ** 2)) for group in centred]
+        return [group / (np.std(own, ddof=1) + 1e-4) for group, own in zip(centred, rewards, strict=True)]
+    return [group / (np.std(np.concatenate(rewards), ddof=1) + 1e-4) for group in centred]
 
 
 def loss(

@@ -249,7 +249,7 @@ def grpo(model: Path, folder: Path, rows: Rows, old_logprobs_BT: np.ndarray) -> 
     for scale in SCALES:
         trainer.scale_rewards = scale
         inputs = trainer._generate_and_score_completions([{"prompt": "one"} for _ in rows.prompts])
-        numbers[f"advantages, {scale}"] = inputs["advantages"].numpy() * std_ratio(rows.rewards, scale)
+        numbers[f"advantages, {scale}"] = inputs["advantages"].numpy()
         if scale == "none":
             batch = inputs
     steps = batch["completion_ids"].shape[1]
@@ -265,21 +265,6 @@ def grpo(model: Path, folder: Path, rows: Rows, old_logprobs_BT: np.ndarray) -> 
         numbers[f"{loss_type} loss"] = np.array([loss.item()])
         numbers |= gradients(f"{loss_type} gradient", worn, loss)
     return numbers
-
-
-def std_ratio(rewards: list[float], scale: str) -> np.ndarray:
-    """What turns TRL's scaled advantages into ours: its divisor over ours, one an answer.
-
-    DeepSeekMath writes std(r) and no more. TRL divides by K − 1 (or B − 1) inside it and adds 1e-4; for ``batch`` it
-    takes the rewards themselves. We divide by K (or B), add 1e-6, and for ``batch`` take the centred rewards.
-    """
-    grouped_PK = np.array(rewards).reshape(-1, GROUP)
-    centred_PK = grouped_PK - grouped_PK.mean(1, keepdims=True)
-    if scale == "none":
-        return np.ones(len(rewards))
-    if scale == "batch":
-        return np.full(len(rewards), (grouped_PK.std(ddof=1) + 1e-4) / (centred_PK.std() + 1e-6))
-    return np.repeat((grouped_PK.std(1, ddof=1) + 1e-4) / (centred_PK.std(1) + 1e-6), GROUP)
 
 
 if __name__ == "__main__":
