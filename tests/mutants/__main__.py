@@ -13,6 +13,8 @@ from mutants.judge import SURVIVED, Verdict
 from mutants.mutant import ROOT, Mutant, StaleMutantError
 from mutants.tree import OUTPUT, make_tree, put, run_suite
 
+WIDTH = max(len(mutant.name) for mutant in MUTANTS)
+
 
 def main() -> int:
     """Run the mutants that were asked for; 0 if all were killed, 2 if nothing could be judged."""
@@ -31,12 +33,12 @@ def main() -> int:
         if verdict != SURVIVED:
             output = (healthy / OUTPUT).read_text(encoding="utf-8")
             return refuse(f"{output}\nthe suite does not pass without a bug: {verdict.text}")
-        print(f"{'(no bug)':36} the suite passes", flush=True)
+        print(f"{'(no bug)':{WIDTH}} the suite passes", flush=True)
         killed = 0
         with ThreadPoolExecutor(options.jobs) as workers:
             tried = workers.map(lambda one: attempt(healthy, *one, options.limit), zip(chosen, planted, strict=True))
             for mutant, (verdict, seconds) in zip(chosen, tried, strict=True):
-                print(f"{mutant.name:36} {verdict.text} in {seconds:.0f} s", flush=True)
+                print(f"{mutant.name:{WIDTH}} {verdict.text} in {seconds:.0f} s", flush=True)
                 killed += verdict.killed
     print(f"killed {killed} of {len(chosen)}")
     return 0 if killed == len(chosen) else 1

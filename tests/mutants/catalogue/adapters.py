@@ -20,6 +20,12 @@ MUTANTS = (
             "y = self.base(x) + scale * (",
             "of several adapters on a stack only the last counts",
         ),
+        (
+            "lora-b-does-not-start-at-zero",
+            "mx.zeros((spec.rank, outputs))",
+            "mx.random.normal((spec.rank, outputs), key=sub)",
+            "a policy starts away from its reference",
+        ),
     ),
     *bugs(
         "align_mlx/adapters.py",
@@ -29,12 +35,6 @@ MUTANTS = (
             "mx.random.uniform(-bound, bound, (inputs, spec.rank), key=sub)",
             "mx.zeros((inputs, spec.rank))",
             "with A = B = 0 neither ever gets a gradient",
-        ),
-        (
-            "lora-b-does-not-start-at-zero",
-            "mx.zeros((spec.rank, outputs))",
-            "mx.random.normal((spec.rank, outputs), key=sub)",
-            "a policy starts away from its reference",
         ),
     ),
     *bugs(
@@ -88,6 +88,10 @@ MUTANTS = (
             "part_of(params, ACTOR)",
             "the value loss trains the actor, and the critic's adapter is dead",
         ),
+    ),
+    *bugs(
+        "align_rl/methods/ppo.py",
+        "test_sharp_edges.py",
         (
             "critic-at-the-actors-scale",
             "scorer.adapter.params, scorer.adapter.scale",

@@ -20,18 +20,6 @@ MUTANTS = (
             "[config.seed, 1]",
             "every epoch has the same minibatches",
         ),
-        (
-            "micro-batch-mean-of-means",
-            "minibatch.rows(part, width, steps), weights_BT[part, :steps]",
-            "minibatch.rows(part, width, steps), method.weights(minibatch.rows(part, width, steps))",
-            "the step depends on how memory was saved",
-        ),
-        (
-            "last-micro-batch-alone",
-            "{k: grads[k] + g for k, g in grad.items()} if grads else grad",
-            "grad",
-            "all but the last part of a minibatch is lost",
-        ),
         ("controllers-rate-ignored", "rate(iteration) * decision.lr_scale", "rate(iteration)", "mode lr does nothing"),
         (
             "controllers-coefficient-ignored",
@@ -91,5 +79,21 @@ MUTANTS = (
         ),
         ("one-rate-for-all", "/ base for k in before}", "/ base * 0 + 1 for k in before}", "the critic's rate is dead"),
         ("warm-up-from-zero", "min(1.0, (step + 1) /", "min(1.0, step /", "the first iteration is thrown away"),
+    ),
+    *bugs(
+        "align_rl/loop.py",
+        "test_grpo.py",
+        (
+            "micro-batch-mean-of-means",
+            "minibatch.rows(part, width, steps), weights_BT[part, :steps]",
+            "minibatch.rows(part, width, steps), method.weights(minibatch.rows(part, width, steps))",
+            "the step depends on how memory was saved",
+        ),
+        (
+            "last-micro-batch-alone",
+            "{k: grads[k] + g for k, g in grad.items()} if grads else grad",
+            "grad",
+            "all but the last part of a minibatch is lost",
+        ),
     ),
 )

@@ -117,4 +117,26 @@ MUTANTS = (
         ),
         ("temperature-upside-down", "return 1.0 / a", "return a", "confidence is made worse"),
     ),
+    *bugs(
+        "align_rm/calibrate.py",
+        "test_reward_model.py",
+        (
+            "temperature-always-fitted",
+            "if ece_calibration >= WELL_CALIBRATED else 1.0",
+            "",
+            "a temperature that is not needed moves held-out probabilities",
+        ),
+        (
+            "calibration-error-after-is-before",
+            "expected_calibration_error(margins, temperature)",
+            "expected_calibration_error(margins)",
+            "the report never shows what the temperature did",
+        ),
+        (
+            "reward-scale-by-variance",
+            "float(np.std(scores))",
+            "float(np.var(scores))",
+            "every calibrated reward has another size",
+        ),
+    ),
 )

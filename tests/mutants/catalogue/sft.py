@@ -13,7 +13,6 @@ MUTANTS = (
             "return Tokens(start[:1], start[1:] + answer[: end + 1])",
             "the model learns to ask",
         ),
-        ("begin-token-twice", "add_special_tokens=False", "add_special_tokens=True", "prompts that nobody trained on"),
     ),
     *bugs(
         "align_sft/train.py",
@@ -59,12 +58,21 @@ MUTANTS = (
             "kl_divergence(exact.head, old_ND, merged.head, new_ND)",
             "what the merge lost is not what is measured",
         ),
-        ("merged-without-scale", "weight + scale * (a @ b).T", "weight + (a @ b).T", "alpha is lost in the merge"),
         (
             "perplexities-swapped",
             "perplexity(before, tokens), perplexity(after",
             "perplexity(after, tokens), perplexity(before",
             "a loss looks like a gain",
         ),
+    ),
+    *bugs(
+        "align_mlx/chat.py",
+        "test_sharp_edges.py",
+        ("begin-token-twice", "add_special_tokens=False", "add_special_tokens=True", "prompts that nobody trained on"),
+    ),
+    *bugs(
+        "align_sft/merge.py",
+        "test_sharp_edges.py",
+        ("merged-without-scale", "weight + scale * (a @ b).T", "weight + (a @ b).T", "alpha is lost in the merge"),
     ),
 )
