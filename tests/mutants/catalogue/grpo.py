@@ -31,6 +31,12 @@ MUTANTS = (
             "scale_rewards=batch does what group does",
         ),
         (
+            "std-of-the-advantages",
+            "mx.sqrt(rewards_PK.var(ddof=1))",
+            "mx.sqrt(centred_PK.var(ddof=1))",
+            "differences between prompts do not count in the batch's scale",
+        ),
+        (
             "silent-groups-blown-up",
             "mx.where(equal_P1, 0.0, rewards_PK - rewards_PK.mean(axis=1, keepdims=True))",
             "rewards_PK - rewards_PK.mean(axis=1, keepdims=True)",

@@ -94,6 +94,12 @@ MUTANTS = (
             "the margin is negative",
         ),
         (
+            "last-pair-lost",
+            "    if group:\n        yield group",
+            "    if len(group) > 1:\n        yield group",
+            "a pair that is left over teaches nothing",
+        ),
+        (
             "scores-of-pairs-swapped",
             "return scores[: len(pairs)], scores[len(pairs) :]",
             "return scores[len(pairs) :], scores[: len(pairs)]",
