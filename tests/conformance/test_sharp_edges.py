@@ -1,5 +1,7 @@
 """Edges where two settings that are usually equal differ, or a tokenizer does what tiny ones do not."""
 
+from types import SimpleNamespace
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from align_mlx.chat import encode_prompt, encode_turn
 from align_mlx.reward import Scorer
 from align_rl.config import PPOConfig
 from align_rl.methods.ppo import PPO
+from align_rm.calibrate import calibrate
+from align_rm.pairs import Pair
 from align_sft.merge import fold
 from conformance.methods import LORA, NOWHERE, SCALE, make_scorer
 from conformance.reference import bradley_terry
@@ -36,6 +40,22 @@ def test_the_critic_keeps_the_reward_models_scale():
             model.weights, model.config, seen, [as_lora(adapter)], head["weight"][0], head["bias"][0]
         )
         assert value == pytest.approx((raw - scorer.calibration.mean) / scorer.calibration.std, abs=2e-5)
+
+
+@pytest.mark.parametrize(("odds", "temperature", "before", "after"), [(4.0, 1.0, 0.05, 0.05), (9.0, 2.0, 0.15, 0.0)])
+def test_only_a_calibration_error_of_a_tenth_is_scaled_away(odds, temperature, before, after):
+    """RM: three of four pairs are right, at margins of log odds: σ is 0.8 or 0.9, and ECE that less 0.75.
+
+    The best T has σ(log odds / T) = 0.75, so T = log odds / log 3: 2 for 9, and for 4 it is 1.26 but not needed.
+    """
+    rows = draw_rows(2, [3] * 8, [2] * 8)
+    margins = np.log(odds) * np.array([1, 1, -1, 1])
+    raw = dict(zip(rows, [*margins, 0.0, 0.0, 0.0, 0.0], strict=True))
+    scorer = SimpleNamespace(score=lambda asked: np.array([raw[row] for row in asked]))
+    pairs = [Pair(str(i), rows[i], rows[4 + i], 1.0) for i in range(4)]
+    found = calibrate(scorer, pairs, pairs)
+    assert found.temperature == pytest.approx(temperature, rel=1e-6)
+    assert (found.ece_before, found.ece_after) == pytest.approx((before, after), abs=1e-6)
 
 
 def test_merged_weights_are_base_plus_scaled_products():
