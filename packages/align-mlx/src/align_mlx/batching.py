@@ -1,10 +1,11 @@
 """Batches of sequences: right-padded ids whose lengths come from few buckets, so that nothing recompiles.
 
-A right-padded batch under a causal mask needs no padding mask: no real token can see the padding after it.
+A right-padded batch under a causal mask needs no padding mask: no real token can see the padding after it. Rows that
+answer the same prompt share it (`align_mlx.prefix`).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 import numpy as np
@@ -23,11 +24,21 @@ class Batch:
         tokens_BL: int32 ids.
         starts_B: prompt lengths: the index of the first response token.
         mask_BT: 1 for a response token, else 0 (fp32); T is the padded response length.
+        prompts_PL: the distinct prompts, right-padded, where fewer than rows; None where nothing is shared.
+        prompt_B: which of them each row answers.
     """
 
     tokens_BL: mx.array
     starts_B: mx.array
     mask_BT: mx.array
+    prompts_PL: mx.array | None = None
+    prompt_B: mx.array | None = None
+
+    @property
+    def arrays(self) -> tuple[mx.array, ...]:
+        """The arrays that are there, in order: ``Batch(*batch.arrays)`` is the batch, also in a compiled function."""
+        shared = () if self.prompts_PL is None else (self.prompts_PL, self.prompt_B)
+        return (self.tokens_BL, self.starts_B, self.mask_BT, *shared)
 
     @property
     def lengths_B(self) -> mx.array:
@@ -35,16 +46,15 @@ class Batch:
         return self.mask_BT.sum(axis=1).astype(mx.int32)
 
     @property
-    def positions_BT(self) -> mx.array:
-        """Index in L of the state that predicts response token t: start − 1 + t, clamped to the sequence."""
-        steps = mx.arange(self.mask_BT.shape[1])
+    def positions_BS(self) -> mx.array:
+        """Index in L of the state before response token t, and of the one behind the last: start − 1 + t, clamped."""
+        steps = mx.arange(self.mask_BT.shape[1] + 1)
         return mx.minimum(self.starts_B[:, None] - 1 + steps, self.tokens_BL.shape[1] - 1)
 
     @property
     def targets_BT(self) -> mx.array:
         """The response ids; where the mask is 0 they are meaningless but valid ids."""
-        last = self.tokens_BL.shape[1] - 1
-        return mx.take_along_axis(self.tokens_BL, mx.minimum(self.positions_BT + 1, last), axis=1)
+        return mx.take_along_axis(self.tokens_BL, self.positions_BS[:, 1:], axis=1)
 
 
 def bucket(length: int, size: int = BUCKET) -> int:
@@ -52,36 +62,65 @@ def bucket(length: int, size: int = BUCKET) -> int:
     return max(size, -(-length // size) * size)
 
 
-def pad(rows: Sequence[Tokens], pad_token: int = 0) -> Batch:
-    """Make a batch of token rows; both L and T are rounded up to buckets."""
-    width = bucket(max(len(r) for r in rows))
-    steps = bucket(max(len(r.response) for r in rows))
-    tokens = np.full((len(rows), width), pad_token, np.int32)
-    mask = np.zeros((len(rows), steps), np.float32)
+def pad(rows: Sequence[Tokens], pad_token: int = 0, *, share: bool = True) -> Batch:
+    """Make a batch of token rows; all widths are rounded up to buckets.
+
+    Args:
+        rows: the sequences.
+        pad_token: any id.
+        share: let rows share their prompts where some have the same.
+    """
+    tokens = _padded([row.ids for row in rows], pad_token)
+    mask = _padded([(1,) * len(row.response) for row in rows], 0).astype(np.float32)
+    starts = np.array([len(row.prompt) for row in rows], np.int32)
+    numbers: dict[tuple[int, ...], int] = {}
+    prompt_of = [numbers.setdefault(row.prompt, len(numbers)) for row in rows]
+    whole = Batch(mx.array(tokens), mx.array(starts), mx.array(mask))
+    if not share or len(numbers) == len(rows):
+        return whole
+    return replace(whole, prompts_PL=mx.array(_padded(list(numbers), pad_token)), prompt_B=mx.array(prompt_of))
+
+
+def _padded(rows: Sequence[Sequence[int]], fill: int) -> np.ndarray:
+    padded = np.full((len(rows), bucket(max(map(len, rows)))), fill, np.int32)
     for i, row in enumerate(rows):
-        tokens[i, : len(row)] = row.ids
-        mask[i, : len(row.response)] = 1
-    starts = np.array([len(r.prompt) for r in rows], np.int32)
-    return Batch(mx.array(tokens), mx.array(starts), mx.array(mask))
+        padded[i, : len(row)] = row
+    return padded
 
 
-def gather(values_BLD: mx.array, positions_BT: mx.array) -> mx.array:
-    """Pick rows of the middle axis: [B, L, D] at [B, T] → [B, T, D]."""
-    return mx.take_along_axis(values_BLD, positions_BT[:, :, None], axis=1)
+def gather(values_BLD: mx.array, positions_BS: mx.array) -> mx.array:
+    """Pick rows of the middle axis: [B, L, D] at [B, S] → [B, S, D]."""
+    return mx.take_along_axis(values_BLD, positions_BS[:, :, None], axis=1)
+
+
+def padded_size(rows: Sequence[Tokens]) -> int:
+    """Count the padded tokens of a forward pass over rows, prompts shared where that is possible."""
+    prompts = {row.prompt for row in rows}
+    if len(prompts) == len(rows):
+        return len(rows) * bucket(max(map(len, rows)))
+    longest = bucket(max(map(len, prompts))), bucket(max(len(row.response) for row in rows))
+    return len(prompts) * longest[0] + len(rows) * longest[1]
 
 
 def by_length(rows: Sequence[Tokens], token_budget: int) -> Iterator[list[int]]:
     """Yield index groups of similar length whose padded size stays within a token budget (one row at least).
 
+    Rows with the same prompt stay together as long as the budget allows.
+
     Args:
         rows: the sequences.
-        token_budget: the most padded tokens (rows × bucketed length) of one group.
+        token_budget: the most padded tokens of one group, see `padded_size`.
     """
+    families: dict[tuple[int, ...], list[int]] = {}
+    for i in sorted(range(len(rows)), key=lambda i: (len(rows[i]), i)):
+        families.setdefault(rows[i].prompt, []).append(i)
     group: list[int] = []
-    for index in sorted(range(len(rows)), key=lambda i: (len(rows[i]), i)):
-        if group and (len(group) + 1) * bucket(len(rows[index])) > token_budget:
-            yield group
-            group = []
-        group.append(index)
+    for family in sorted(families.values(), key=lambda family: len(rows[family[-1]])):
+        fits = padded_size([rows[i] for i in family]) <= token_budget
+        for unit in [family] if fits else [[i] for i in family]:
+            if group and padded_size([rows[i] for i in group + unit]) > token_budget:
+                yield group
+                group = []
+            group += unit
     if group:
         yield group

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from align_mlx.adapters import Adapter
-from align_mlx.batching import Batch, gather
+from align_mlx.batching import Batch
+from align_mlx.prefix import states
 from align_mlx.resident import Resident
-from align_mlx.softmax import BLOCKS, Blocks, target_statistics
+from align_mlx.softmax import BLOCKS, Blocks, kl_divergence, target_statistics
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class TokenStats:
 
 def response_stats(
     resident: Resident,
-    hidden_BLD: mx.array,
+    states_BSD: mx.array,
     batch: Batch,
     *,
     temperature: float = 1.0,
@@ -37,22 +38,21 @@ def response_stats(
     gradient: bool = True,
     blocks: Blocks = BLOCKS,
 ) -> TokenStats:
-    """Give log-probs (and entropies) of a batch's response tokens from the trunk's hidden states.
+    """Give log-probs (and entropies) of a batch's response tokens from the states before them.
 
     Args:
         resident: the base, whose head turns hidden states into logits.
-        hidden_BLD: what `Resident.hidden` gave for ``batch.tokens_BL``.
-        batch: right-padded sequences.
+        states_BSD: what `align_mlx.prefix.states` gave for the batch.
+        batch: the rows.
         temperature: logits are divided by it.
         entropy: also give the entropy at each position.
         gradient: False where nothing will be differentiated: the same numbers for fewer products.
         blocks: how many logits exist at the same time.
     """
     mask_BT = batch.mask_BT
-    hidden_ND = gather(hidden_BLD, batch.positions_BT).reshape(-1, hidden_BLD.shape[-1])
     logprobs_N, entropy_N = target_statistics(
         resident.head,
-        hidden_ND,
+        states_BSD[:, :-1].reshape(-1, states_BSD.shape[-1]),
         batch.targets_BT.reshape(-1),
         temperature=temperature,
         entropy=entropy,
@@ -66,6 +66,30 @@ def response_stats(
     return TokenStats(masked(logprobs_N), None if entropy_N is None else masked(entropy_N))
 
 
+def response_kl(
+    resident: Resident,
+    states_BSD: mx.array,
+    reference_BSD: mx.array,
+    batch: Batch,
+    *,
+    temperature: float = 1.0,
+    blocks: Blocks = BLOCKS,
+) -> mx.array:
+    """Give the exact KL(policy ‖ reference) of the next token before each response token, fp32 [B, T], 0 on padding.
+
+    Args:
+        resident: the base, whose head both use.
+        states_BSD, reference_BSD: what `align_mlx.prefix.states` gave under each.
+        batch: the rows.
+        temperature: logits are divided by it.
+        blocks: how many logits exist at the same time.
+    """
+    width, head = states_BSD.shape[-1], resident.head
+    mine_ND, other_ND = (s[:, :-1].reshape(-1, width) for s in (states_BSD, reference_BSD))
+    kl_N = kl_divergence(head, mine_ND, head, other_ND, temperature=temperature, blocks=blocks)
+    return mx.where(batch.mask_BT > 0, kl_N.reshape(batch.mask_BT.shape), 0.0)
+
+
 def policy_stats(
     resident: Resident,
     adapters: Sequence[Adapter],
@@ -77,7 +101,7 @@ def policy_stats(
     blocks: Blocks = BLOCKS,
 ) -> TokenStats:
     """Teacher-forced log-probs of a batch under the base wearing `adapters` (none: the reference)."""
-    hidden_BLD = resident.hidden(batch.tokens_BL, adapters)
+    states_BSD = states(resident, batch, adapters)
     return response_stats(
-        resident, hidden_BLD, batch, temperature=temperature, entropy=entropy, gradient=gradient, blocks=blocks
+        resident, states_BSD, batch, temperature=temperature, entropy=entropy, gradient=gradient, blocks=blocks
     )

@@ -5,6 +5,7 @@ forward pass is computed twice. Source: Chen et al., arXiv 1604.06174.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from mlx import nn
 from mlx.utils import tree_flatten, tree_map
 
 from align_mlx.adapters import AdaptedLinear
+from align_mlx.prefix import Prefix
 
 Worn = Sequence[tuple[mx.array, mx.array, float]]
 
@@ -21,7 +23,8 @@ def recompute_blocks(model: nn.Module) -> None:
     """Checkpoint every block of a model whose linear maps are `AdaptedLinear`, in place.
 
     Gradients flow to the block's input and to the adapters that its maps wear; base weights are frozen. With a
-    key-value cache (sampling) a block runs as before.
+    key-value cache (sampling) a block runs as before; the keys and values of shared prompts are handed on like its
+    output.
     """
     for block in model.layers:
         kind: Any = type(block)
@@ -36,23 +39,30 @@ def _recomputing(kind: Any) -> Any:
         """A block that keeps its input only."""
 
         def __call__(self, *args: Any, **named: Any) -> Any:
-            if any(hasattr(value, "update_and_fetch") for value in (*args, *named.values())):
+            caches = [v for v in (*args, *named.values()) if hasattr(v, "update_and_fetch")]
+            if any(not isinstance(cache, Prefix) for cache in caches):
                 return kind.__call__(self, *args, **named)
             maps = [module for module in self.modules() if isinstance(module, AdaptedLinear)]
             worn = [module._worn for module in maps]
             scales = [[scale for _, _, scale in stack] for stack in worn]
 
-            def inner(arrays: list[mx.array], pairs: list[list[tuple[mx.array, mx.array]]]) -> Any:
+            def inner(arrays: list[mx.array], pairs: list[list[tuple[mx.array, mx.array]]], stored: list[Any]) -> Any:
                 # Called again by the backward pass, when nothing is worn any more: so the adapters are arguments.
                 before = [module._worn for module in maps]
                 _wear(maps, [[(*p, s) for p, s in zip(*z, strict=True)] for z in zip(pairs, scales, strict=True)])
+                copies = [replace(prefix, stored=kept) for prefix, kept in zip(caches, stored, strict=True)]
                 try:
-                    again, also = _with_arrays((args, named), arrays)
-                    return kind.__call__(self, *again, **also)
+                    again, also = _with_arrays((args, named), arrays, copies)
+                    return kind.__call__(self, *again, **also), [prefix.stored for prefix in copies]
                 finally:
                     _wear(maps, before)
 
-            return mx.checkpoint(inner)(_arrays((args, named)), [[(a, b) for a, b, _ in stack] for stack in worn])
+            pairs = [[(a, b) for a, b, _ in stack] for stack in worn]
+            given = [prefix.stored for prefix in caches]
+            out, stored = mx.checkpoint(inner)(_arrays((args, named)), pairs, given)
+            for prefix, kept in zip(caches, stored, strict=True):
+                prefix.stored = kept
+            return out
 
     Recomputing.__name__ = kind.__name__
     return Recomputing
@@ -63,10 +73,16 @@ def _arrays(tree: Any) -> list[mx.array]:
     return [leaf for _, leaf in tree_flatten(tree) if _flows(leaf)]
 
 
-def _with_arrays(tree: Any, arrays: Sequence[mx.array]) -> Any:
-    """Put arrays back where `_arrays` found them."""
-    given = iter(arrays)
-    return tree_map(lambda leaf: next(given) if _flows(leaf) else leaf, tree)
+def _with_arrays(tree: Any, arrays: Sequence[mx.array], prefixes: Sequence[Prefix]) -> Any:
+    """Put arrays where `_arrays` found them, and prefixes in place of the call's own."""
+    given, copies = iter(arrays), iter(prefixes)
+
+    def put(leaf: Any) -> Any:
+        if isinstance(leaf, Prefix):
+            return next(copies)
+        return next(given) if _flows(leaf) else leaf
+
+    return tree_map(put, tree)
 
 
 def _flows(leaf: Any) -> bool:

@@ -12,21 +12,22 @@ from align_mlx.adapters import Adapter, Params
 from align_mlx.batching import by_length, pad
 from align_mlx.chat import Tokens, encode_turn
 from align_mlx.compute import Compute
+from align_mlx.prefix import states
 from align_mlx.resident import Resident, load_base, load_policy
 
 
-def head_scores(hidden_BLD: mx.array, lengths_B: mx.array, head: Params) -> mx.array:
-    """Apply the scalar head to the last real token.
+def head_scores(states_BSD: mx.array, lengths_B: mx.array, head: Params) -> mx.array:
+    """Apply the scalar head to the state that has read the last real token.
 
     Args:
-        hidden_BLD: trunk output of right-padded sequences.
-        lengths_B: int32 number of real tokens of each.
+        states_BSD: what `align_mlx.prefix.states` gave for the rows.
+        lengths_B: int32 number of response tokens of each.
         head: ``weight`` [1, D] and ``bias`` [1], fp32.
 
     Returns:
         fp32 scores [B].
     """
-    last_BD = mx.take_along_axis(hidden_BLD, (lengths_B - 1)[:, None, None], axis=1)[:, 0]
+    last_BD = mx.take_along_axis(states_BSD, lengths_B[:, None, None], axis=1)[:, 0]
     return (last_BD.astype(mx.float32) @ head["weight"].T + head["bias"])[:, 0]
 
 
@@ -57,9 +58,8 @@ class Scorer:
         scores = np.zeros(len(rows))
         for group in by_length(rows, self.token_budget):
             batch = pad([rows[i] for i in group])
-            lengths = mx.array([len(rows[i]) for i in group])
-            hidden = self.resident.hidden(batch.tokens_BL, (self.adapter,))
-            scores[group] = np.array(head_scores(hidden, lengths, self.head))
+            read = states(self.resident, batch, (self.adapter,))
+            scores[group] = np.array(head_scores(read, batch.lengths_B, self.head))
         return scores
 
     def score_texts(self, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:

@@ -1,6 +1,6 @@
 """The RL loop. PPO and GRPO share it: rollout → advantages → minibatch updates → controller → log → evaluation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from align_contracts.errors import DivergedError
 from align_mlx import liveness
 from align_mlx.adapters import Params
-from align_mlx.batching import bucket, by_length
+from align_mlx.batching import by_length
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt
@@ -102,7 +102,7 @@ def update(
     steps: list[dict[str, float]] = []
     for epoch in range(config.ppo_epochs):
         for index in minibatches(rollout, config, state.iteration, epoch):
-            grads, facts = accumulate(gradient, state.params, experience, index, rollout, method, config)
+            grads, facts = accumulate(gradient, state.params, experience, index.tolist(), method, config)
             require_finite(state.iteration, loss=facts["loss"])
             if not steps:  # the policy is still the one that sampled
                 worst, errors = state.memory.get("first_ratio", {}), (facts[RATIO_ERROR], facts[LARGEST])
@@ -123,22 +123,18 @@ def accumulate(
     gradient: Callable[..., Any],
     params: Params,
     experience: Experience,
-    index: np.ndarray,
-    rollout: Rollout,
+    index: Sequence[int],
     method: Method,
     config: RLConfig,
 ) -> tuple[Params, dict[str, float]]:
     """Sum gradients and facts of a minibatch over micro-batches; the weights make the sum exact."""
-    minibatch = experience.rows(mx.array(index))
+    minibatch = experience.part(index)
     weights_BT = method.weights(minibatch)
-    rows = [rollout.answers[i].tokens for i in index]
     grads: Params = {}
     facts: dict[str, float] = {}
-    for group in by_length(rows, config.token_budget):
-        width = bucket(max(len(rows[i]) for i in group))
-        steps = bucket(max(len(rows[i].response) for i in group))
-        part = mx.array(group)
-        (loss, parts), grad = gradient(params, minibatch.rows(part, width, steps), weights_BT[part, :steps])
+    for group in by_length(minibatch.rows, config.token_budget):
+        part = minibatch.part(group)
+        (loss, parts), grad = gradient(params, part, weights_BT[mx.array(group), : part.learn_BT.shape[1]])
         grads = {k: grads[k] + g for k, g in grad.items()} if grads else grad
         mx.eval(grads, loss, parts)
         for name, value in {"loss": loss, **parts}.items():

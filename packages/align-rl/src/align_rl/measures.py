@@ -37,20 +37,16 @@ class Clock:
 
 
 def rollout_facts(rollout: Rollout) -> dict[str, float]:
-    """Give reward, KL per token, length and truncation of a rollout.
-
-    ``kl`` is what the controller holds and the gate judges: the exact one where the rollout has it, else k3.
-    """
+    """Give reward, KL per token (what the controller reads; k1, k3 beside it), length and truncation of a rollout."""
     mask_BT = rollout.batch.mask_BT
     lengths = [len(a.tokens.response) for a in rollout.answers]
-    sampled = rollout.logprobs_BT, rollout.ref_logprobs_BT
-    k3_BT = k3(*sampled)
+    kl_args = rollout.logprobs_BT, rollout.ref_logprobs_BT
     return {
         "reward_mean": float(np.mean(rollout.scores_B)),
         "reward_std": float(np.std(rollout.scores_B)),
-        "kl": masked_mean(k3_BT if rollout.kl_BT is None else rollout.kl_BT, mask_BT).item(),
-        "kl_k1": masked_mean(k1(*sampled), mask_BT).item(),
-        "kl_k3": masked_mean(k3_BT, mask_BT).item(),
+        "kl": masked_mean(rollout.kl_BT, mask_BT).item(),
+        "kl_k1": masked_mean(k1(*kl_args), mask_BT).item(),
+        "kl_k3": masked_mean(k3(*kl_args), mask_BT).item(),
         "response_length_mean": float(np.mean(lengths)),
         "truncated_rate": float(rollout.truncated_B.mean()),
         "response_tokens": sum(lengths),

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from align_mlx.adapters import Adapter
-from align_mlx.batching import Batch, by_length, gather, pad
+from align_mlx.batching import Batch, by_length, pad
 from align_mlx.chat import Tokens
-from align_mlx.logprobs import response_stats
+from align_mlx.logprobs import response_kl, response_stats
+from align_mlx.prefix import states
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Answer, Draw, Prompt, sample
-from align_mlx.softmax import kl_divergence
+from align_rl.algorithms.kl import k3
 from align_rl.config import RLConfig
 
 
@@ -26,8 +28,8 @@ class Rollout:
         answers: the sampled tokens.
         batch: the same, right-padded.
         logprobs_BT, ref_logprobs_BT: of the sampling policy, and of the reference; nats.
+        kl_BT: the estimate of KL(actor ‖ reference) at each token that the controller reads; nats.
         scores_B: raw reward model scores, fp64.
-        kl_BT: KL(policy ‖ reference) of each next-token distribution, nats; None unless `kl_estimator` is ``exact``.
     """
 
     prompts: np.ndarray
@@ -35,8 +37,13 @@ class Rollout:
     batch: Batch
     logprobs_BT: mx.array
     ref_logprobs_BT: mx.array
+    kl_BT: mx.array
     scores_B: np.ndarray
-    kl_BT: mx.array | None = None
+
+    @property
+    def rows(self) -> list[Tokens]:
+        """The answers' tokens with their prompts'."""
+        return [answer.tokens for answer in self.answers]
 
     @property
     def truncated_B(self) -> np.ndarray:
@@ -72,46 +79,42 @@ def collect(
     )
     rows = [a.tokens for a in sampled]
     batch = pad(rows)
+
+    def compare(part: Batch) -> list[mx.array]:
+        mine, reference = (states(resident, part, adapters) for adapters in ((actor,), ()))
+        how: dict[str, Any] = {"temperature": config.temperature}
+        found = [response_stats(resident, s, part, gradient=False, **how).logprobs_BT for s in (mine, reference)]
+        exact = config.kl_estimator == "exact"
+        return [*found, response_kl(resident, mine, reference, part, **how) if exact else k3(*found)]
+
+    logprobs_BT, ref_logprobs_BT, kl_BT = by_budget(compare, rows, batch, config.token_budget)
     return Rollout(
         prompts=np.repeat(np.arange(len(prompts)), answers),
         answers=sampled,
         batch=batch,
-        logprobs_BT=logprobs(resident, (actor,), rows, batch, config),
-        ref_logprobs_BT=logprobs(resident, (), rows, batch, config),
+        logprobs_BT=logprobs_BT,
+        ref_logprobs_BT=ref_logprobs_BT,
+        kl_BT=kl_BT,
         scores_B=scorer.score(rows),
-        kl_BT=exact_kl(resident, actor, rows, batch, config) if config.kl_estimator == "exact" else None,
     )
 
 
-def logprobs(
-    resident: Resident, adapters: Sequence[Adapter], rows: Sequence[Tokens], batch: Batch, config: RLConfig
-) -> mx.array:
-    """Teacher-forced log-probs [B, T] of a batch, a token budget at a time."""
+def by_budget(
+    compute: Callable[[Batch], Sequence[mx.array]], rows: Sequence[Tokens], batch: Batch, budget: int
+) -> list[mx.array]:
+    """Compute arrays [b, t] over groups of similar length and put each together as [B, T], 0 where padded.
 
-    def stats(part: Batch) -> mx.array:
-        hidden = resident.hidden(part.tokens_BL, adapters)
-        return response_stats(resident, hidden, part, temperature=config.temperature, gradient=False).logprobs_BT
-
-    return by_budget(stats, rows, batch, config.token_budget)
-
-
-def exact_kl(resident: Resident, actor: Adapter, rows: Sequence[Tokens], batch: Batch, config: RLConfig) -> mx.array:
-    """KL(actor ‖ reference) [B, T] of the whole distribution before each response token, a token budget at a time."""
-
-    def divergence(part: Batch) -> mx.array:
-        trunks = [resident.hidden(part.tokens_BL, worn) for worn in ((actor,), ())]
-        states = [gather(hidden, part.positions_BT).reshape(-1, hidden.shape[-1]) for hidden in trunks]
-        kl_N = kl_divergence(resident.head, states[0], resident.head, states[1], temperature=config.temperature)
-        return mx.where(part.mask_BT > 0, kl_N.reshape(part.mask_BT.shape), 0.0)
-
-    return by_budget(divergence, rows, batch, config.token_budget)
-
-
-def by_budget(compute: Callable[[Batch], mx.array], rows: Sequence[Tokens], batch: Batch, budget: int) -> mx.array:
-    """Compute [b, t] arrays over groups of similar length and put them together as [B, T], 0 where padded."""
-    out = np.zeros(batch.mask_BT.shape, np.float32)
+    Args:
+        compute: gives the arrays of a part of the rows; their number is the same for every part.
+        rows: the sequences.
+        batch: all of them padded, for the shape.
+        budget: most padded tokens of a part.
+    """
+    whole: list[np.ndarray] = []
     for group in by_length(rows, budget):
-        part = np.array(compute(pad([rows[i] for i in group])))
-        width = min(part.shape[1], out.shape[1])
-        out[group, :width] = part[:, :width]
-    return mx.array(out)
+        parts = compute(pad([rows[i] for i in group]))
+        mx.eval(parts)
+        whole = whole or [np.zeros(batch.mask_BT.shape, np.float32) for _ in parts]
+        for out, part in zip(whole, parts, strict=True):
+            out[group, : part.shape[1]] = np.array(part)
+    return [mx.array(out) for out in whole]

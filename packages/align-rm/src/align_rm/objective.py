@@ -6,13 +6,14 @@ import mlx.core as mx
 
 from align_mlx import steps as stepping
 from align_mlx.adapters import Adapter, Params
-from align_mlx.batching import pad
+from align_mlx.batching import Batch, pad
+from align_mlx.prefix import states
 from align_mlx.resident import Resident
 from align_mlx.reward import head_scores
 from align_rm.algorithms.bradley_terry import pair_losses
 from align_rm.pairs import Pair, micro_batches
 
-Gradient = Callable[[Params, mx.array, mx.array, mx.array], tuple[mx.array, Params]]
+Gradient = Callable[..., tuple[mx.array, Params]]
 
 HEAD = "head."
 """Prefix of the head's arrays among the trainable ones."""
@@ -32,9 +33,10 @@ def split_params(params: Params, scale: float, head: Params) -> tuple[Adapter, P
 def make_gradient(
     resident: Resident, scale: float, head: Params, *, margin: float, centering: float, compiled: bool
 ) -> Gradient:
-    """Give (params, tokens [2B, L], lengths [2B], gaps [B]) → (summed loss, its gradients).
+    """Give (params, gaps [B], the arrays of a batch of 2B rows) → (summed loss, its gradients).
 
-    Chosen answers are the first half of the rows, rejected ones the second: one forward pass for both.
+    Chosen answers are the first half of the rows, rejected ones the second: one forward pass for both, in which the two
+    share their prompt.
 
     Args:
         resident: the backbone.
@@ -45,9 +47,9 @@ def make_gradient(
         compiled: compile it for every batch shape.
     """
 
-    def loss(params: Params, tokens_BL: mx.array, lengths_B: mx.array, gaps_B: mx.array) -> mx.array:
-        adapter, now = split_params(params, scale, head)
-        scores_B = head_scores(resident.hidden(tokens_BL, (adapter,)), lengths_B, now)
+    def loss(params: Params, gaps_B: mx.array, *arrays: mx.array) -> mx.array:
+        batch, (adapter, now) = Batch(*arrays), split_params(params, scale, head)
+        scores_B = head_scores(states(resident, batch, (adapter,)), batch.lengths_B, now)
         chosen_B, rejected_B = mx.split(scores_B, 2)
         return pair_losses(chosen_B, rejected_B, gaps_B, margin=margin, centering=centering).sum()
 
@@ -75,8 +77,7 @@ def accumulate(
     for group in micro_batches(pairs, token_budget):
         check()
         rows = [p.chosen for p in group] + [p.rejected for p in group]
-        lengths = mx.array([len(row) for row in rows])
-        value, part = gradient(params, pad(rows).tokens_BL, lengths, mx.array([p.gap for p in group]))
+        value, part = gradient(params, mx.array([p.gap for p in group]), *pad(rows).arrays)
         grads = stepping.add(grads, part)
         mx.eval(value, grads)
         total += float(value.item())

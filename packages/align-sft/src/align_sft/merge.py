@@ -16,8 +16,9 @@ from mlx.utils import tree_unflatten
 from align_contracts import Artifact, open_artifact, publish
 from align_contracts.errors import ConfigError, KindError, VerificationError
 from align_mlx.adapters import AdaptedLinear
-from align_mlx.batching import Batch, by_length, gather, pad
+from align_mlx.batching import Batch, by_length, pad
 from align_mlx.compute import Compute, choose
+from align_mlx.prefix import states
 from align_mlx.resident import Resident, load_base, load_policy, policy_adapters
 from align_mlx.softmax import kl_divergence, target_statistics
 from align_sft.algorithms.completion import perplexity
@@ -151,8 +152,8 @@ def compare(merged: Resident, exact: Resident, batches: list[Batch]) -> Loss:
     tokens = 0
     for batch in batches:
         mask_N, targets_N = batch.mask_BT.reshape(-1), batch.targets_BT.reshape(-1)
-        states = [r.hidden(batch.tokens_BL) for r in (merged, exact)]
-        new_ND, old_ND = (gather(h, batch.positions_BT).reshape(-1, h.shape[-1]) for h in states)
+        read = [states(resident, batch)[:, :-1] for resident in (merged, exact)]
+        new_ND, old_ND = (states_BTD.reshape(-1, states_BTD.shape[-1]) for states_BTD in read)
         parts = (
             kl_divergence(merged.head, new_ND, exact.head, old_ND),
             -target_statistics(exact.head, old_ND, targets_N, gradient=False)[0],

@@ -222,7 +222,7 @@ def accumulate(
     total, grads = 0.0, None
     for start in range(0, len(ordered), batch_size):
         check()
-        batch = pad(ordered[start : start + batch_size])
+        batch = pad(ordered[start : start + batch_size], share=False)  # few answers share a prompt; one shape compiles
         nll, part = gradient(params, batch.tokens_BL, batch.starts_B, batch.mask_BT)
         grads = stepping.add(grads, part)
         mx.eval(nll, grads)

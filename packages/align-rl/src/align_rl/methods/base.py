@@ -1,12 +1,14 @@
 """What the loop asks of a method."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import mlx.core as mx
 
 from align_mlx.adapters import Params
-from align_mlx.batching import Batch
+from align_mlx.batching import Batch, pad
+from align_mlx.chat import Tokens
 from align_mlx.resident import Resident
 from align_rl.rollout import Rollout
 
@@ -16,7 +18,8 @@ class Experience:
     """A rollout made ready for updates; every array has one row an answer.
 
     Attributes:
-        batch: the token rows.
+        rows: the tokens.
+        batch: the same, padded.
         old_logprobs_BT: of the policy that sampled, teacher-forced.
         advantages_BT: what each token is credited with.
         returns_BT, old_values_BT: PPO's value targets and values; zeros for GRPO.
@@ -24,6 +27,7 @@ class Experience:
         facts: numbers for the log.
     """
 
+    rows: Sequence[Tokens]
     batch: Batch
     old_logprobs_BT: mx.array
     advantages_BT: mx.array
@@ -32,16 +36,19 @@ class Experience:
     learn_BT: mx.array
     facts: dict[str, float]
 
-    def rows(self, index: mx.array, width: int | None = None, steps: int | None = None) -> "Experience":
-        """Give the experience of some rows only, padded to `width` tokens and `steps` response tokens (None: as is)."""
-        tokens_BL, mask_BT = self.batch.tokens_BL[index, :width], self.batch.mask_BT[index, :steps]
+    def part(self, index: Sequence[int]) -> "Experience":
+        """Give the experience of some rows only, padded no wider than they need."""
+        rows = [self.rows[i] for i in index]
+        batch, place = pad(rows), mx.array(index)
+        width = batch.mask_BT.shape[1]
         return Experience(
-            Batch(tokens_BL, self.batch.starts_B[index], mask_BT),
-            self.old_logprobs_BT[index, :steps],
-            self.advantages_BT[index, :steps],
-            self.returns_BT[index, :steps],
-            self.old_values_BT[index, :steps],
-            self.learn_BT[index, :steps],
+            rows,
+            batch,
+            self.old_logprobs_BT[place, :width],
+            self.advantages_BT[place, :width],
+            self.returns_BT[place, :width],
+            self.old_values_BT[place, :width],
+            self.learn_BT[place, :width],
             self.facts,
         )
 

@@ -54,7 +54,9 @@ class GRPO:
         learn_BT = rollout.learn_BT(config.mask_truncated)
         advantages_BT = advantages_B[:, None] * learn_BT
         zeros_BT = mx.zeros_like(mask_BT)
-        return Experience(rollout.batch, rollout.logprobs_BT, advantages_BT, zeros_BT, zeros_BT, learn_BT, facts)
+        return Experience(
+            rollout.rows, rollout.batch, rollout.logprobs_BT, advantages_BT, zeros_BT, zeros_BT, learn_BT, facts
+        )
 
     def weights(self, experience: Experience) -> mx.array:
         """Weights of the chosen loss type."""

@@ -6,7 +6,8 @@ import mlx.core as mx
 import numpy as np
 
 from align_mlx.adapters import Adapter, LoraSpec, Params, fresh
-from align_mlx.batching import Batch, gather
+from align_mlx.batching import Batch
+from align_mlx.prefix import states
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_rl.algorithms.gae import eos_rewards, gae
@@ -51,7 +52,7 @@ class PPO:
     def values(self, params: Params, batch: Batch) -> mx.array:
         """V(s_t) before each response token t, fp32 [B, T], 0 on padding."""
         critic = Adapter(part_of(params, CRITIC), self.critic_scale)
-        states_BTD = gather(self.resident.hidden(batch.tokens_BL, (critic,)), batch.positions_BT)
+        states_BTD = states(self.resident, batch, (critic,))[:, :-1]
         head = part_of(params, HEAD)
         values_BT = (states_BTD.astype(mx.float32) @ head["weight"].T)[..., 0] + head["bias"]
         return mx.where(batch.mask_BT > 0, values_BT, 0.0)
@@ -59,8 +60,7 @@ class PPO:
     def experience(self, rollout: Rollout, params: Params, kl_coef: float) -> Experience:
         """EOS-only rewards, values, GAE, returns before whitening, whitened advantages."""
         config, batch = self.config, rollout.batch
-        rows = [a.tokens for a in rollout.answers]
-        values_BT = by_budget(lambda part: self.values(params, part), rows, batch, config.token_budget)
+        (values_BT,) = by_budget(lambda part: [self.values(params, part)], rollout.rows, batch, config.token_budget)
         scores = self.calibration.apply(rollout.scores_B) - config.truncation_penalty * rollout.truncated_B
         rewards_BT = eos_rewards(mx.array(scores.astype(np.float32)), batch.mask_BT)
         if kl_coef:
@@ -74,7 +74,9 @@ class PPO:
         }
         learn_BT = rollout.learn_BT(config.mask_truncated)
         advantages_BT = masked_whiten(advantages_BT, learn_BT) if config.whiten_advantages else advantages_BT * learn_BT
-        return Experience(batch, rollout.logprobs_BT, advantages_BT, returns_BT, values_BT, learn_BT, facts)
+        return Experience(
+            rollout.rows, batch, rollout.logprobs_BT, advantages_BT, returns_BT, values_BT, learn_BT, facts
+        )
 
     def weights(self, experience: Experience) -> mx.array:
         """Mean over the minibatch's tokens that learn."""
