@@ -87,6 +87,7 @@ def make_scene(
         batch=batch,
         logprobs_BT=padded(old, width),
         ref_logprobs_BT=padded(ref, width),
+        kl_BT=padded([kl.k3(p, q) for p, q in zip(old, ref, strict=True)], width, padding=9.0),
         scores_B=scores.copy(),
     )
     return Scene(model, rows, old, ref, scores, truncated, rollout)

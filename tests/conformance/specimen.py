@@ -16,6 +16,7 @@ from align_mlx.adapters import Adapter, LoraSpec
 from align_mlx.chat import Tokens
 from align_mlx.compute import Compute
 from align_mlx.head import Head
+from align_mlx.repairs import repair
 from align_mlx.resident import Resident
 from conformance.reference.transformer import Lora
 from tiny.models import make_model
@@ -50,6 +51,7 @@ def make(family: str = "gemma", tied: bool = True) -> Specimen:
     model, config = make_model(family, tied=tied, hidden=16)
     weights = float64(dict(tree_flatten(model.parameters())))
     model.freeze()
+    repair(model)
     fastmath.speed_up(model)
     resident = Resident(model, None, lora.wrap(model), Compute(mx.float32, dense=True), ENDS, config=config)
     return Specimen(resident, weights, config)

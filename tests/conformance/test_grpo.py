@@ -15,7 +15,7 @@ from conformance.reference.transformer import Lora
 from conformance.slopes import assert_gradients
 from conformance.specimen import assert_close, float64, ragged, specimen
 
-PROMPTS, K, RESPONSES = [3, 14], 3, [9, 1, 12, 5, 18, 2]
+PROMPTS, K, RESPONSES = [3, 30], 3, [9, 1, 12, 5, 18, 2]
 OPTIONS = {
     "grpo": {"clip_range": 0.15, "clip_range_high": 0.3},
     "dapo": {"clip_range": 0.1, "clip_range_high": 0.28, "mask_truncated": True, "truncation_penalty": 0.5},
@@ -81,12 +81,16 @@ def test_experience(case):
     assert case.method.memory()["normalizer"] == pytest.approx(remembered, rel=1e-6)
 
 
-@pytest.mark.parametrize("budget", [64, 16384])
+@pytest.mark.parametrize("budget", [64, 112, 16384])
 def test_whole_loss_and_gradient(case, budget):
-    """GRPO: finite differences of the whole loss for every A and B, whole or in micro-batches; no KL in the loss."""
+    """GRPO: finite differences of the whole loss for every A and B, whole or in micro-batches; no KL in the loss.
+
+    Groups read their prompt together (all six answers at once), or are cut apart (the second: 32 + 3 · 32 tokens).
+    """
+    assert case.experience.batch.prompts_PL is not None
     config = case.config.model_copy(update={"token_budget": budget})
-    gradient, everything = mx.value_and_grad(case.method.loss), np.arange(len(case.scene.rows))
-    grads, facts = accumulate(gradient, case.now, case.experience, everything, case.scene.rollout, case.method, config)
+    gradient, everything = mx.value_and_grad(case.method.loss), range(len(case.scene.rows))
+    grads, facts = accumulate(gradient, case.now, case.experience, everything, case.method, config)
     params = float64(case.now)
     assert facts["loss"] == pytest.approx(case.loss(params), rel=1e-5, abs=1e-5)
     assert_gradients(grads, case.loss, params)
@@ -94,8 +98,8 @@ def test_whole_loss_and_gradient(case, budget):
 
 def test_facts_are_means_over_the_tokens_that_learn(case):
     """PPO and GRPO: clip fraction, approximate KL and first ratio are logged as means of the chosen weighting."""
-    gradient, everything = mx.value_and_grad(case.method.loss), np.arange(len(case.scene.rows))
-    _, facts = accumulate(gradient, case.now, case.experience, everything, case.scene.rollout, case.method, case.config)
+    gradient, everything = mx.value_and_grad(case.method.loss), range(len(case.scene.rows))
+    _, facts = accumulate(gradient, case.now, case.experience, everything, case.method, case.config)
     actor, (low, high) = Lora(under(float64(case.now), "actor."), SCALE), case.config.clip
     clipped, weights, distances = [], [], []
     new = methods.token_logprobs(case.model, case.scene.rows, [actor], case.config.temperature)

@@ -9,8 +9,10 @@ from mlx_lm.utils import quantize_model
 from align_mlx import resident as loading
 from align_mlx.adapters import Adapter
 from align_mlx.batching import Batch, bucket, by_length, pad
+from align_mlx.chat import Tokens
 from align_mlx.compute import Compute
 from align_mlx.logprobs import policy_stats, response_stats
+from align_mlx.prefix import states
 from align_mlx.recompute import recompute_blocks
 from align_mlx.reward import head_scores
 from align_mlx.rollout import Draw, Prompt, sample
@@ -25,6 +27,9 @@ from tiny.tokenizer import word_tokenizer
 
 ROWS = draw_rows(1, [3, 17, 1, 5, 9], [4, 12, 20, 1, 6])
 PROMPTS = [Prompt(row.prompt, 70 + i) for i, row in enumerate(ROWS)]
+# Two prompts of 30 and 40 tokens with three answers each, in turns.
+ASKED, ANSWERS = draw_rows(3, [30, 40], [1, 1]), draw_rows(4, [1] * 6, [4, 12, 20, 1, 6, 17])
+GROUPS = [Tokens(ASKED[i % 2].prompt, answer.response) for i, answer in enumerate(ANSWERS)]
 FAMILIES = [("gemma", True), ("gemma3_text", False), ("qwen3", False)]
 
 WHOLE = Blocks(100_000, 100_000)
@@ -52,7 +57,6 @@ def test_amount_of_padding(family, tied):
     adapter = model.adapter(2)
     wide = wider(batch, 13, 7, padding=40)
     head = draw({"weight": np.zeros((1, 16)), "bias": np.zeros(1)}, 3)
-    lengths = mx.array([len(row) for row in ROWS])
 
     def loss(params, part):
         return policy_stats(model.resident, (Adapter(params, adapter.scale),), part).logprobs_BT.sum()
@@ -62,7 +66,7 @@ def test_amount_of_padding(family, tied):
         assert_close(ragged(getattr(other, name), ROWS), ragged(getattr(one, name), ROWS), atol=1e-5)
         assert getattr(other, name).sum().item() == pytest.approx(getattr(one, name).sum().item(), rel=1e-5)
     close(*(mx.grad(loss)(adapter.params, b) for b in (wide, batch)))
-    scores = [head_scores(model.resident.hidden(b.tokens_BL, (adapter,)), lengths, head) for b in (batch, wide)]
+    scores = [head_scores(states(model.resident, b, (adapter,)), b.lengths_B, head) for b in (batch, wide)]
     np.testing.assert_allclose(scores[1], scores[0], atol=1e-5)
 
 
@@ -110,15 +114,15 @@ def test_size_of_micro_batches():
 def test_block_sizes(family, tied, blocks):
     """Line 4: log-probs, entropy and gradient for any blocks of tokens and vocabulary."""
     model, batch = specimen(family, tied), pad(ROWS)
-    hidden = model.resident.hidden(batch.tokens_BL)
+    before = states(model.resident, batch)
 
-    def both(states, cut):
-        stats = response_stats(model.resident, states, batch, temperature=0.8, entropy=True, blocks=cut)
+    def both(states_BSD, cut):
+        stats = response_stats(model.resident, states_BSD, batch, temperature=0.8, entropy=True, blocks=cut)
         return mx.stack([stats.logprobs_BT, stats.entropy_BT])
 
-    np.testing.assert_allclose(both(hidden, blocks), both(hidden, WHOLE), rtol=0, atol=1e-5)
-    one, other = (mx.grad(lambda h, s=cut: both(h, s).square().sum())(hidden) for cut in (WHOLE, blocks))
-    close({"hidden": other}, {"hidden": one})
+    np.testing.assert_allclose(both(before, blocks), both(before, WHOLE), rtol=0, atol=1e-5)
+    one, other = (mx.grad(lambda h, s=cut: both(h, s).square().sum())(before) for cut in (WHOLE, blocks))
+    close({"states": other}, {"states": one})
 
 
 @pytest.mark.parametrize(("family", "tied"), [("gemma", True), ("gemma2", True)])
@@ -131,12 +135,36 @@ def test_compiled_or_not(family, tied):
     assert found[1][0].item() == pytest.approx(found[0][0].item(), rel=1e-6)
     close(found[1][1], found[0][1])
     params = {**adapter.params, "head.weight": draw({"w": np.zeros((1, 16))}, 3)["w"]}
-    lengths, gaps = mx.array([len(row) for row in ROWS[:4]]), mx.array([0.5, -1.0])
+    gaps, pairs = mx.array([0.5, -1.0]), [pad(GROUPS[:4], share=share) for share in (True, False)]
+    assert [len(batch.arrays) for batch in pairs] == [5, 3]
     options = {"margin": 0.2, "centering": 0.1}
     runs = [rm_gradient(model.resident, adapter.scale, zero_head(16), **options, compiled=on) for on in (False, True)]
-    found = [run(params, batch.tokens_BL, lengths, gaps) for run in runs]
-    assert found[1][0].item() == pytest.approx(found[0][0].item(), rel=1e-6)
-    close(found[1][1], found[0][1])
+    found = [run(params, gaps, *batch.arrays) for run in runs for batch in pairs]
+    for other in found[1:]:
+        assert other[0].item() == pytest.approx(found[0][0].item(), rel=1e-6)
+        close(other[1], found[0][1])
+
+
+@pytest.mark.parametrize(("family", "tied"), FAMILIES)
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_prompts_shared_or_not(family, tied, checkpointed):
+    """Shared prompts: log-probs, entropies and gradients are the reference's and those of rows read whole."""
+    model = make(family, tied) if checkpointed else specimen(family, tied)
+    adapter = model.adapter(2)
+    if checkpointed:
+        recompute_blocks(model.resident.model)
+    batches = [pad(GROUPS, share=share) for share in (True, False)]
+    assert batches[0].prompt_B.tolist() == [0, 1] * 3
+
+    def loss(params, batch):
+        stats = policy_stats(model.resident, (Adapter(params, adapter.scale),), batch, entropy=True)
+        return (stats.logprobs_BT + 0.3 * stats.entropy_BT).sum()
+
+    close(*(mx.grad(loss)(adapter.params, batch) for batch in batches), tolerance=5e-5)
+    expected = token_logprobs(model, GROUPS, [as_lora(adapter)])
+    for batch in batches:
+        found = ragged(policy_stats(model.resident, (adapter,), batch).logprobs_BT, GROUPS)
+        assert_close(found, expected, atol=2e-5)
 
 
 def test_checkpointed_or_not():

@@ -4,6 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from align_mlx.rollout import Draw, Prompt
 from align_mlx.softmax import BLOCKS, Blocks, kl_divergence
 from align_mlx.train_state import TrainState
 from align_rl.algorithms.controller import Control, control, phased_target
@@ -12,9 +13,12 @@ from align_rl.algorithms.selection import Point, better
 from align_rl.config import GRPOConfig
 from align_rl.measures import rollout_facts
 from align_rl.methods.actor import pull_back
-from conformance.methods import NOWHERE, make_scene
+from align_rl.rollout import collect
+from conformance.methods import NOWHERE, make_scene, make_scorer, token_distributions
 from conformance.reference import kl, logprobs
-from conformance.specimen import float64, identity, specimen
+from conformance.specimen import as_lora, draw_rows, float64, identity, specimen
+
+ASKED = draw_rows(1, [30, 9, 1], [1, 1, 1])
 
 
 def test_estimators():
@@ -40,13 +44,37 @@ def test_exact_divergence():
     assert np.abs(forward - backward).max() > 0.1
 
 
-def test_what_the_controller_reads():
-    """KL: k3 per response token, over the real tokens of the rollout; k1 beside it; reward and lengths as they are."""
+@pytest.mark.parametrize("budget", [64, 16384])
+@pytest.mark.parametrize("estimator", ["k3", "exact"])
+def test_what_the_controller_reads(estimator, budget):
+    """KL: k3 of the sampled tokens, or the exact one of their distributions; its mean over the rollout's tokens."""
+    model, config = (
+        specimen("gemma"),
+        GRPOConfig(**NOWHERE, K=3, max_response_length=9, temperature=0.7, token_budget=budget, kl_estimator=estimator),
+    )
+    actor, prompts = model.adapter(2, size=0.3), [Prompt(row.prompt, i) for i, row in enumerate(ASKED)]
+    rollout = collect(model.resident, actor, make_scorer(model, 4), prompts, config, draw=Draw(5), answers=3)
+    both = [token_distributions(model, rollout.rows, loras, 0.7) for loras in ([as_lora(actor)], [])]
+    p, q = (
+        np.concatenate([logprobs.of_response(d, row.response) for d, row in zip(each, rollout.rows, strict=True)])
+        for each in both
+    )
+    means = {"k3": kl.k3(p, q).mean(), "exact": np.concatenate(list(map(kl.exact, *both))).mean()}
+    facts = rollout_facts(rollout)
+    assert facts["kl"] == pytest.approx(means[estimator], rel=1e-4)
+    assert facts["kl_k3"] == pytest.approx(means["k3"], rel=1e-4)
+    assert facts["kl_k1"] == pytest.approx(kl.k1(p, q).mean(), rel=1e-4)
+    assert abs(means["k3"] / means["exact"] - 1) > 0.01
+
+
+def test_facts_of_a_rollout():
+    """KL: estimates are averaged over real tokens alone; reward, lengths and truncation as they are."""
     model = specimen("gemma")
     scene = make_scene(model, float64(model.adapter(1).params), [2, 5, 9], [3, 8, 1])
     facts = rollout_facts(scene.rollout)
     p, q = np.concatenate(scene.old), np.concatenate(scene.ref)
     assert facts["kl"] == pytest.approx(kl.k3(p, q).mean(), rel=1e-5)
+    assert facts["kl_k3"] == pytest.approx(kl.k3(p, q).mean(), rel=1e-5)
     assert facts["kl_k1"] == pytest.approx(kl.k1(p, q).mean(), abs=1e-6)
     assert facts["response_length_mean"] == 4.0
     assert facts["truncated_rate"] == pytest.approx(1 / 3)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from align_mlx.chat import encode_prompt
+from align_mlx.batching import pad
+from align_mlx.chat import Tokens, encode_prompt
 from align_mlx.reward import Calibration, Scorer, head_scores
 from align_mlx.rollout import Draw, Prompt, prompt_number, sample
 from align_rm.algorithms.bradley_terry import log_sigmoid, pair_losses, pairwise_accuracy
@@ -22,7 +23,8 @@ from conformance.specimen import as_lora, draw, draw_rows, float64, make, specim
 from tiny.tokenizer import word_tokenizer
 
 LEFT = draw_rows(1, [3, 9, 3, 15, 6], [4, 12, 9, 1, 30])
-RIGHT = draw_rows(2, [3, 9, 3, 15, 6], [18, 2, 9, 7, 3])
+ANSWERS = draw_rows(2, [1] * 5, [18, 2, 9, 7, 3])
+RIGHT = [Tokens(left.prompt, other.response) for left, other in zip(LEFT, ANSWERS, strict=True)]
 GAPS = (0.5, 3.0, -1.0, 0.0, 2.0)
 PAIRS = [Pair(str(i), a, b, gap) for i, (a, b, gap) in enumerate(zip(LEFT, RIGHT, GAPS, strict=True))]
 
@@ -47,12 +49,15 @@ def test_scores_are_read_off_the_last_real_token(family, tied):
 
 
 def test_head_takes_one_place_of_each_row():
-    """RM: row b's score is w · h[b, length − 1] + b, and nothing of the padding."""
-    hidden = np.random.default_rng(3).normal(size=(3, 6, 4))
-    hidden[0, 2:], hidden[1, 5:] = 1e4, 1e4
+    """RM: row b's score is w · h + b of the state that has read the answer's last token, and nothing of the padding.
+
+    State t stands before answer token t, so that of an answer of n tokens is the one at n.
+    """
+    states = np.random.default_rng(3).normal(size=(3, 6, 4))
+    states[0, 2:], states[1, 5:] = 1e4, 1e4
     head = {"weight": mx.array([[1.0, -2.0, 0.5, 3.0]]), "bias": mx.array([0.25])}
-    found = head_scores(mx.array(hidden, mx.float32), mx.array([2, 5, 6]), head)
-    exact = [hidden[b, n - 1] @ [1.0, -2.0, 0.5, 3.0] + 0.25 for b, n in enumerate((2, 5, 6))]
+    found = head_scores(mx.array(states, mx.float32), mx.array([1, 4, 5]), head)
+    exact = [states[b, n] @ [1.0, -2.0, 0.5, 3.0] + 0.25 for b, n in enumerate((1, 4, 5))]
     np.testing.assert_allclose(found, exact, rtol=1e-5)
 
 
@@ -79,7 +84,11 @@ def test_log_sigmoid_of_large_numbers():
 @pytest.mark.parametrize(("margin", "centering"), [(0.0, 0.0), (0.3, 0.1)])
 @pytest.mark.parametrize("budget", [64, 16384])
 def test_loss_and_gradient_over_adapter_and_head(margin, centering, budget):
-    """RM: mean over pairs, both answers in one batch, exact however the batch is cut; every trained array moves."""
+    """RM: mean over pairs, both answers in one batch, exact however the batch is cut; every trained array moves.
+
+    The two answers of a pair read their prompt together.
+    """
+    assert pad(LEFT + RIGHT).prompt_B.tolist() == [0, 1, 2, 3, 4] * 2
     model = specimen("gemma")
     adapter, head = model.adapter(5), draw({"weight": np.zeros((1, 16)), "bias": np.zeros(1)}, 6, 0.5)
     params = {**adapter.params, **{f"head.{k}": v for k, v in head.items()}}

@@ -52,8 +52,8 @@ def test_the_mask_is_the_answer_and_its_end():
     turn = encode_turn(tokenizer, "w1", "w2 w3", frozenset({1, ids["<end_of_turn>"]}))
     assert (turn.prompt, turn.response) == (prompt, (w + 2, w + 3, ids["<end_of_turn>"]))
     batch = pad([turn], pad_token=0)
-    places = np.array(batch.positions_BT[0])[np.array(batch.mask_BT[0]) > 0]
-    assert places.tolist() == [9, 10, 11]  # the state of the prompt's last token predicts the answer's first
+    # The state of the prompt's last token predicts the answer's first; behind the third stands what has read it all.
+    assert np.array(batch.positions_BS[0])[:4].tolist() == [9, 10, 11, 12]
     assert np.array(batch.targets_BT[0])[:3].tolist() == list(turn.response)
     assert batch.mask_BT.sum().item() == 3
 

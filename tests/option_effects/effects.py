@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 from align_contracts import Artifact, open_artifact
 from align_contracts.errors import AlignError
 from align_mlx.adapters import AdaptedLinear
+from align_mlx.prefix import Prefix
 from align_mlx.resident import Resident
 from align_mlx.train_state import TrainState
 
@@ -179,7 +180,8 @@ def watching() -> Iterator[Watch]:
     def passed(self: Resident, tokens_BL: mx.array, adapters: Any = (), cache: Any = None) -> mx.array:
         quantized = any(isinstance(module.base, nn.QuantizedLinear) for module in self.maps.values())
         out = hidden(self, tokens_BL, adapters, cache)
-        watch.passes.append(Pass(*tokens_BL.shape, cache is not None, out.dtype, quantized))
+        decoding = cache is not None and not isinstance(cache[0], Prefix)
+        watch.passes.append(Pass(*tokens_BL.shape, decoding, out.dtype, quantized))
         return out
 
     def multiplied(self: AdaptedLinear, x: mx.array) -> mx.array:

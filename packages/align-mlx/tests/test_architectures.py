@@ -120,9 +120,17 @@ def test_hidden_states_and_head_give_the_models_own_logits(case, tmp_path):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_log_probs_and_entropies_are_those_of_a_float64_softmax(case, temperature):
-    batch = pad(rows())
+    """Of rows of their own, and of answers that share prompts: one longer than gemma3's window, one shorter."""
+    check_stats(case, rows(), temperature, shared=False)
+    answers = [Tokens(rows(1)[i % 2].prompt, row.response) for i, row in enumerate([*rows(2), *rows(3)])]
+    check_stats(case, answers, temperature, shared=True)
+
+
+def check_stats(case: Case, rows: list[Tokens], temperature: float, *, shared: bool) -> None:
+    batch = pad(rows)
+    assert (batch.prompts_PL is not None) == shared
     stats = policy_stats(case.resident, (), batch, temperature=temperature, entropy=True)
-    for i, row in enumerate(rows()):
+    for i, row in enumerate(rows):
         logits = case.plain(row.ids)[len(row.prompt) - 1 : -1] / temperature
         logp = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))  # |logit| stays below 100
         steps = np.arange(len(row.response))

@@ -5,7 +5,8 @@ import pytest
 from align_mlx.adapters import Adapter
 from align_mlx.batching import pad
 from align_mlx.chat import Tokens
-from align_mlx.logprobs import policy_stats, response_stats
+from align_mlx.logprobs import policy_stats, response_kl, response_stats
+from align_mlx.prefix import states
 from align_mlx.softmax import Blocks
 
 
@@ -41,21 +42,38 @@ def test_padding_and_company_do_not_matter(resident, adapter, rows):
 @pytest.mark.parametrize("blocks", [Blocks(1, 64), Blocks(7, 5), Blocks(100_000, 100_000)])
 def test_block_size_does_not_matter(resident, rows, blocks):
     batch = pad(rows[:3])
-    hidden = resident.hidden(batch.tokens_BL)
-    whole = response_stats(resident, hidden, batch, entropy=True)
-    parts = response_stats(resident, hidden, batch, entropy=True, blocks=blocks)
+    states_BSD = states(resident, batch)
+    whole = response_stats(resident, states_BSD, batch, entropy=True)
+    parts = response_stats(resident, states_BSD, batch, entropy=True, blocks=blocks)
     np.testing.assert_allclose(parts.logprobs_BT, whole.logprobs_BT, atol=1e-6)
     np.testing.assert_allclose(parts.entropy_BT, whole.entropy_BT, atol=1e-6)
 
 
-def objective(resident, hidden_BLD: np.ndarray, rows, weights, temperature: float) -> float:
-    """Σ w·log p + 0.3 Σ H in float64 from hidden states, written from the definition."""
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_kl_is_that_of_the_plain_models_distributions(resident, adapter, plain, rows, temperature):
+    """Σ_v p (log p − log q) in float64 at each response token, p with the adapter, q without; 0 on padding."""
+    batch = pad(rows)
+    both = [states(resident, batch, worn) for worn in ((adapter,), ())]
+    found = np.array(response_kl(resident, *both, batch, temperature=temperature))
+    cut = response_kl(resident, *both, batch, temperature=temperature, blocks=Blocks(7, 5))
+    np.testing.assert_allclose(cut, found, rtol=2e-6, atol=2e-6)
+    assert not np.array(response_kl(resident, both[1], both[1], batch)).any()
+    for i, row in enumerate(rows):
+        start, n = len(row.prompt), len(row.response)
+        mine = np.array(resident.logits(resident.hidden(mx.array([row.ids]), (adapter,)))[0], np.float64)
+        logp, logq = (log_softmax(z[start - 1 : start - 1 + n] / temperature) for z in (mine, plain(row.ids)))
+        np.testing.assert_allclose(found[i, :n], (np.exp(logp) * (logp - logq)).sum(axis=-1), atol=2e-5)
+        assert not found[i, n:].any()
+    assert found.max() > 0.01
+
+
+def objective(resident, states_BSD: np.ndarray, rows, weights, temperature: float) -> float:
+    """Σ w·log p + 0.3 Σ H in float64 from the states before each token, written from the definition."""
     embedding = np.array(resident.model.model.embed_tokens.weight, np.float64)
     total = 0.0
     for i, row in enumerate(rows):
-        start = len(row.prompt)
         for t, token in enumerate(row.response):
-            logp = log_softmax(embedding @ hidden_BLD[i, start - 1 + t] / temperature)
+            logp = log_softmax(embedding @ states_BSD[i, t] / temperature)
             total += weights[i, t] * logp[token] - 0.3 * (np.exp(logp) * logp).sum()
     return total
 
@@ -63,17 +81,17 @@ def objective(resident, hidden_BLD: np.ndarray, rows, weights, temperature: floa
 def test_gradient_equals_finite_differences(resident):
     rows = [Tokens((9, 10, 11), (12, 5)), Tokens((13,), (14, 15, 16))]
     batch, temperature = pad(rows), 0.8
-    hidden = resident.hidden(batch.tokens_BL)
+    before = states(resident, batch)
     weights = np.random.default_rng(2).normal(size=batch.mask_BT.shape)
 
-    def loss(hidden_BLD):
-        stats = response_stats(resident, hidden_BLD, batch, temperature=temperature, entropy=True)
+    def loss(states_BSD):
+        stats = response_stats(resident, states_BSD, batch, temperature=temperature, entropy=True)
         return (stats.logprobs_BT * mx.array(weights, mx.float32)).sum() + 0.3 * stats.entropy_BT.sum()
 
-    grad = np.array(mx.grad(loss)(hidden))
-    point, h = np.array(hidden, np.float64), 1e-5
+    grad = np.array(mx.grad(loss)(before))
+    point, h = np.array(before, np.float64), 1e-5
     rng = np.random.default_rng(3)
-    places = [(0, 2), (0, 3), (1, 0), (1, 1), (1, 2)]  # the states that predict a response token
+    places = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]  # the states that predict a response token
     for i, position in places:
         for d in rng.choice(32, 6, replace=False):
             high, low = point.copy(), point.copy()

@@ -6,7 +6,7 @@ import pytest
 
 from align_mlx import adapters as lora
 from align_mlx.adapters import Adapter, LoraSpec
-from align_mlx.batching import pad
+from align_mlx.batching import Batch, pad, padded_size
 from align_mlx.chat import Tokens
 from align_mlx.compute import Compute
 from align_mlx.logprobs import policy_stats
@@ -20,9 +20,9 @@ SPEC = LoraSpec(rank=2, alpha=4.0, layers=2)
 
 
 def draw_rows() -> list[Tokens]:
-    """Three prompts of 2, 21 and 9 tokens with 3, 1 and 2 answers of 1 to 18 tokens, not next to each other."""
+    """Three prompts of 2, 45 and 30 tokens with 3, 1 and 2 answers of 1 to 18 tokens, not next to each other."""
     rng = np.random.default_rng(3)
-    prompts = [tuple(rng.integers(9, 64, n).tolist()) for n in (2, 21, 9)]
+    prompts = [tuple(rng.integers(9, 64, n).tolist()) for n in (2, 45, 30)]
     answers = [(0, 5), (2, 18), (0, 1), (1, 7), (2, 4), (0, 11)]
     return [Tokens(prompts[p], tuple(rng.integers(9, 64, n).tolist())) for p, n in answers]
 
@@ -52,11 +52,40 @@ def gradient(resident, scale, batch):
 
 def test_distinct_prompts_are_padded_once():
     batch = pad(ROWS)
-    assert batch.prompts_PL.shape == (3, 32)
+    assert batch.prompts_PL.shape == (3, 48)
     assert batch.prompt_B.tolist() == [0, 1, 0, 2, 1, 0]
-    assert batch.prompts_PL[2].tolist() == [*ROWS[3].prompt, *[0] * 11]
+    assert batch.prompts_PL[2].tolist() == [*ROWS[3].prompt, 0, 0, 0]
     assert pad(ROWS, share=False).prompts_PL is None
     assert pad([ROWS[0], ROWS[1], ROWS[3]]).prompts_PL is None
+
+
+def test_prompts_are_shared_where_that_is_no_more_work():
+    """Answers of 9 tokens: two to a prompt of 8 are 2 · 32 tokens whole and 16 + 2 · 16 shared; to one of 7, 2 · 16."""
+    for prompt, shared, size in ((8, True, 48), (7, False, 32)):
+        rows = [Tokens((2,) * prompt, (w,) * 9) for w in (10, 11)]
+        assert (pad(rows).prompts_PL is not None) == shared
+        assert padded_size(rows) == size
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_batch_is_its_arrays(compiled):
+    """A function of arrays sees the batch whole, also when it is traced: with shared prompts, and without."""
+    resident, adapter = load("gemma3_text", True)
+
+    def total(params, *arrays):
+        return policy_stats(resident, (Adapter(params, adapter.scale),), Batch(*arrays)).logprobs_BT.sum()
+
+    function = mx.value_and_grad(total)
+    if compiled:
+        function = mx.compile(function)
+    expected = policy_stats(resident, (adapter,), pad(ROWS, share=False)).logprobs_BT.sum().item()
+    for share, count in ((True, 5), (False, 3), (True, 5)):
+        batch = pad(ROWS, share=share)
+        assert len(batch.arrays) == count
+        value, grads = function(adapter.params, *batch.arrays)
+        assert value.item() == pytest.approx(expected, rel=1e-6)
+        for name, grad in mx.grad(total)(adapter.params, *pad(ROWS, share=False).arrays).items():
+            assert mx.abs(grads[name] - grad).max().item() <= 3e-5 * mx.abs(grad).max().item(), name
 
 
 @pytest.mark.parametrize(("family", "tied"), VARIANTS)
@@ -72,11 +101,13 @@ def test_states_are_those_of_each_row_alone(family, tied):
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize(("family", "tied"), VARIANTS)
 def test_gradients_flow_through_the_prompt(family, tied, recompute):
+    """With blocks recomputed too, where each block hands on its prompts' keys and values; then compiled as well."""
     resident, adapter = load(family, tied)
     value, expected = gradient(resident, adapter.scale, pad(ROWS, share=False))(adapter.params)
     if recompute:
         recompute_blocks(resident.model)
-    shared, found = gradient(resident, adapter.scale, pad(ROWS))(adapter.params)
+    function = gradient(resident, adapter.scale, pad(ROWS))
+    shared, found = (mx.compile(function) if recompute else function)(adapter.params)
     assert shared.item() == pytest.approx(value.item(), rel=1e-6)
     for name, grad in expected.items():
         assert mx.abs(found[name] - grad).max().item() <= 3e-5 * mx.abs(grad).max().item(), name

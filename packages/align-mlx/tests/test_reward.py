@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from align_contracts import open_artifact
-from align_mlx.chat import encode_turn
+from align_mlx.chat import Tokens, encode_turn
 from align_mlx.resident import load_policy
 from align_mlx.reward import Calibration, head_scores, load_scorer
 
@@ -16,10 +16,10 @@ def scorer(store):
 
 
 def test_head_reads_the_last_real_token():
-    # Lengths 2 and 3: states (3, 4) and (9, 10). 0.5·3 − 1·4 + 2 = −0.5; 0.5·9 − 1·10 + 2 = −3.5.
+    # Answers of 1 and 2 tokens: states (3, 4) and (9, 10). 0.5·3 − 1·4 + 2 = −0.5; 0.5·9 − 1·10 + 2 = −3.5.
     hidden = mx.array([[[1, 2], [3, 4], [99, 99]], [[5, 6], [7, 8], [9, 10]]], mx.float32)
     head = {"weight": mx.array([[0.5, -1.0]]), "bias": mx.array([2.0])}
-    assert head_scores(hidden, mx.array([2, 3]), head).tolist() == [-0.5, -3.5]
+    assert head_scores(hidden, mx.array([1, 2]), head).tolist() == [-0.5, -3.5]
 
 
 def test_score_is_the_head_on_the_last_state_of_each_row_alone(scorer, rows):
@@ -36,6 +36,22 @@ def test_scores_do_not_depend_on_order_or_batching(scorer, rows):
     np.testing.assert_allclose(scorer.score([rows[i] for i in order]), found[order], atol=1e-5)
     np.testing.assert_allclose(replace(scorer, token_budget=1).score(rows), found, atol=1e-5)
     assert found.std() > 0.1
+
+
+def test_answers_to_one_prompt_read_it_together(scorer, rows, monkeypatch):
+    """Five answers to two prompts of 25 and 30 tokens: the trunk reads both prompts, then the answers behind them."""
+    asked = [rows[i % 2 * 7 + 2].prompt for i in range(5)]
+    answers = [Tokens(prompt, rows[i].response) for i, prompt in enumerate(asked)]
+    expected = [scorer.score([row])[0] for row in answers]
+    shapes, hidden = [], type(scorer.resident).hidden
+
+    def recorded(self, tokens_BL, *more):
+        shapes.append(tokens_BL.shape)
+        return hidden(self, tokens_BL, *more)
+
+    monkeypatch.setattr(type(scorer.resident), "hidden", recorded)
+    np.testing.assert_allclose(scorer.score(answers), expected, atol=1e-5)
+    assert shapes == [(2, 32), (5, 48)]  # the longest answer has 40 tokens
 
 
 def test_score_texts_scores_the_templated_turn(scorer):

@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from dataclasses import replace
 
 import mlx.core as mx
@@ -7,6 +8,7 @@ import pytest
 
 from align_contracts.errors import DivergedError
 from align_mlx import liveness
+from align_mlx.batching import pad
 from align_mlx.liveness import Liveness
 from align_mlx.rollout import Prompt
 from align_mlx.train_state import TrainState
@@ -114,12 +116,12 @@ def test_micro_batches_do_not_change_the_gradient(configure, start, method, sett
     config = configure(method, **settings)
     model, state, rollout = start(config)
     experience = model.experience(rollout, state.params, 0.0)
-    index = np.arange(len(rollout.answers))
+    index = range(len(rollout.answers))
     gradient = mx.value_and_grad(model.loss)
     found = {}
     for budget in (64, 100, 16384):
         parts = config.model_copy(update={"token_budget": budget})
-        found[budget] = accumulate(gradient, state.params, experience, index, rollout, model, parts)
+        found[budget] = accumulate(gradient, state.params, experience, index, model, parts)
     whole, facts = found[16384]
     scale = max(mx.abs(g).max().item() for g in whole.values())
     assert scale > 1e-3
@@ -130,16 +132,51 @@ def test_micro_batches_do_not_change_the_gradient(configure, start, method, sett
         assert other == pytest.approx(facts, abs=1e-5)
 
 
+@pytest.mark.parametrize(("budget", "cut"), [(16, True), (100, True), (160, False), (384, False), (16384, False)])
+@pytest.mark.parametrize("loss_type", ["dapo", "gspo"])
+def test_shared_prompts_change_no_gradient(configure, start, monkeypatch, loss_type, budget, cut):
+    """Four prompts of 10 to 14 tokens with three answers of 1 to 40 each, so at most 16 + 3 · 48 = 160 padded tokens.
+
+    Smaller budgets cut the answers to a prompt apart. The gradient is that of all rows at once, each read whole.
+    """
+    config = configure("grpo", loss_type=loss_type, max_seq_length=60, max_response_length=40)
+    model, state, rollout = start(config)
+    state.params = {k: 1.1 * v for k, v in state.params.items()}  # so that no ratio is 1
+    experience = model.experience(rollout, state.params, 0.0)
+    apart = replace(experience, batch=pad(experience.rows, share=False))
+    (loss, _), expected = mx.value_and_grad(model.loss)(state.params, apart, model.weights(apart))
+    parts, real = [], model.loss
+
+    def recorded(params, part, weights_BT):
+        parts.append(part)
+        return real(params, part, weights_BT)
+
+    monkeypatch.setattr(model, "loss", recorded)
+    config = config.model_copy(update={"token_budget": budget})
+    grads, facts = accumulate(mx.value_and_grad(model.loss), state.params, experience, range(12), model, config)
+    assert facts["loss"] == pytest.approx(loss.item(), abs=1e-6)
+    scale = max(mx.abs(g).max().item() for g in expected.values())
+    assert scale > 1e-3
+    for name, grad in expected.items():
+        np.testing.assert_allclose(grads[name], grad, atol=2e-5 * scale)
+    together = [n for part in parts for n in Counter(row.prompt for row in part.rows).values()]
+    assert sum(together) == 12
+    assert (min(together) < 3) == cut
+    assert any(part.batch.prompts_PL is not None for part in parts) == (budget > 16)
+
+
 @pytest.mark.parametrize("budget", [64, 128])
 def test_no_micro_batch_exceeds_the_token_budget(configure, start, monkeypatch, budget):
     # Prompts of 10–14 tokens and answers of 1–40: rows of 16 to 64 padded tokens in one rollout.
     config = configure("grpo", token_budget=budget, max_seq_length=60, max_response_length=40)
     model, state, rollout = start(config)
     experience = model.experience(rollout, state.params, 0.0)
-    shapes = []
+    shapes, sizes = [], []
 
     def loss(params, part, weights_BT):
         shapes.append(part.batch.tokens_BL.shape)
+        shared, mask_BT = part.batch.prompts_PL, part.batch.mask_BT
+        sizes.append(part.batch.tokens_BL.size if shared is None else shared.size + mask_BT.size)
         assert part.advantages_BT.shape == part.batch.mask_BT.shape == weights_BT.shape
         return weights_BT.sum(), {}
 
@@ -147,10 +184,10 @@ def test_no_micro_batch_exceeds_the_token_budget(configure, start, monkeypatch, 
     widths = {-(-len(a.tokens) // 16) * 16 for a in rollout.answers}
     assert len(widths) > 1
     gradient = mx.value_and_grad(model.loss)
-    _, facts = accumulate(gradient, state.params, experience, np.arange(12), rollout, model, config)
+    _, facts = accumulate(gradient, state.params, experience, range(12), model, config)
     assert facts["loss"] == pytest.approx(1.0)  # all real tokens are still there
     assert sum(rows for rows, _ in shapes) == 12
-    assert all(rows * width <= budget or rows == 1 for rows, width in shapes)
+    assert all(size <= budget or rows == 1 for size, (rows, _) in zip(sizes, shapes, strict=True))
     assert {width for _, width in shapes} <= widths
 
 
@@ -337,7 +374,7 @@ def test_facts_are_means_whatever_the_weights_sum_to(configure, start, loss_type
     shifted = replace(rollout, logprobs_BT=(rollout.logprobs_BT - 0.01) * rollout.batch.mask_BT)
     experience = method.experience(shifted, state.params, 0.0)
     gradient = mx.value_and_grad(method.loss)
-    _, facts = accumulate(gradient, state.params, experience, np.arange(12), shifted, method, config)
+    _, facts = accumulate(gradient, state.params, experience, range(12), method, config)
     assert facts["ratio_error"] == pytest.approx(np.expm1(0.01), rel=1e-3)
     assert facts["approx_kl"] == pytest.approx(np.expm1(0.01) - 0.01, rel=2e-2)
     assert facts["policy_loss"] == facts["loss"]  # the loss keeps its constant

@@ -201,7 +201,7 @@ def test_masked_answers_give_no_gradient_at_all(configure, start, method):
     kept = np.flatnonzero(rollout.truncated_B == 0)
     assert 0 < len(kept) < len(rollout.answers)
     whole = trainer.experience(rollout, state.params, 0.0)
-    alone = whole.rows(mx.array(kept))
+    alone = whole.part(kept.tolist())
     found, expected = (
         mx.grad(lambda p, e=e: trainer.loss(p, e, trainer.weights(e))[0])(state.params) for e in (whole, alone)
     )
@@ -209,22 +209,35 @@ def test_masked_answers_give_no_gradient_at_all(configure, start, method):
         np.testing.assert_allclose(found[name], value, atol=2e-6, err_msg=name)
 
 
-def test_rows_of_an_experience_are_its_rows(configure, start):
-    method, state, rollout = start(configure("ppo"))
-    whole = method.experience(rollout, state.params, 0.0)
-    part = whole.rows(mx.array([2, 0]))
-    for name in ("old_logprobs_BT", "advantages_BT", "returns_BT", "old_values_BT"):
-        np.testing.assert_array_equal(getattr(part, name), np.array(getattr(whole, name))[[2, 0]])
-    np.testing.assert_array_equal(part.batch.tokens_BL, np.array(whole.batch.tokens_BL)[[2, 0]])
-    assert part.batch.starts_B.tolist() == [whole.batch.starts_B[2].item(), whole.batch.starts_B[0].item()]
+ARRAYS = ("old_logprobs_BT", "advantages_BT", "returns_BT", "old_values_BT", "learn_BT")
 
 
-def test_rows_can_be_padded_less(configure, start):
-    method, state, rollout = start(configure("grpo", max_seq_length=60, max_response_length=40))
+@pytest.mark.parametrize("method", ["ppo", "grpo"])
+def test_a_part_of_an_experience_is_its_rows_padded_no_wider_than_they_need(configure, start, method):
+    """Answers of 1 to 40 tokens: the two shortest need 16 places, and the rest are wider; a part of a part is one."""
+    config = configure(method, max_seq_length=60, max_response_length=40, mask_truncated=True, batch_size=8)
+    trainer, state, rollout = start(config)
+    whole = trainer.experience(rollout, state.params, 0.0)
+    lengths = [len(row.response) for row in rollout.rows]
+    short = sorted(range(len(lengths)), key=lengths.__getitem__)[1::-1]  # not in order
+    assert lengths[short[0]] <= 16 < max(lengths)
+    outer = [len(lengths) - 1, *short, 0]
+    for part in (whole.part(short), whole.part(outer).part([1, 2])):
+        assert part.rows == [rollout.rows[i] for i in short]
+        assert part.batch.mask_BT.shape == (2, 16)
+        assert part.batch.tokens_BL.shape[1] == -(-max(len(row) for row in part.rows) // 16) * 16
+        for i, row in enumerate(part.rows):
+            assert part.batch.tokens_BL[i, : len(row)].tolist() == list(row.ids)
+            assert part.batch.starts_B[i].item() == len(row.prompt)
+        for name in ARRAYS:
+            assert getattr(part, name).shape == (2, 16)
+            np.testing.assert_array_equal(getattr(part, name), np.array(getattr(whole, name))[short, :16])
+
+
+def test_a_part_shares_the_prompts_that_its_own_rows_share(configure, start):
+    method, state, rollout = start(configure("grpo"))
     whole = method.experience(rollout, state.params, 0.0)
-    width, steps = (a.shape[1] - 16 for a in (whole.batch.tokens_BL, whole.batch.mask_BT))
-    assert steps > 0
-    part = whole.rows(mx.array([1, 3]), width, steps)
-    assert part.batch.tokens_BL.shape == (2, width)
-    assert part.batch.mask_BT.shape == part.advantages_BT.shape == part.returns_BT.shape == (2, steps)
-    np.testing.assert_array_equal(part.old_logprobs_BT, np.array(whole.old_logprobs_BT)[[1, 3], :steps])
+    group, apart = whole.part([3, 4, 5]), whole.part([0, 3, 6])
+    assert group.batch.prompt_B.tolist() == [0, 0, 0]
+    assert group.batch.prompts_PL[0, : len(group.rows[0].prompt)].tolist() == list(group.rows[0].prompt)
+    assert apart.batch.prompts_PL is None

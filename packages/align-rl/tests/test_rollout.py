@@ -5,7 +5,7 @@ import pytest
 from align_mlx.batching import pad
 from align_mlx.chat import Tokens
 from align_rl.methods.actor import actor_adapter, surrogate
-from align_rl.rollout import by_budget, logprobs
+from align_rl.rollout import by_budget, compare
 
 
 def log_softmax(logits):
@@ -58,7 +58,7 @@ def test_the_first_minibatch_has_ratio_one(resident, configure, start, budget):
     method, state, rollout = start(config)
     experience = method.experience(rollout, state.params, 0.0)
     for rows in ([0], [3, 7, 1], range(12)):
-        part = experience.rows(mx.array(list(rows)))
+        part = experience.part(list(rows))
         _, stats, facts = surrogate(resident, config, state.params, part)
         error = mx.abs(mx.exp(stats.logprobs_BT - part.old_logprobs_BT) - 1) * part.batch.mask_BT
         assert error.max().item() < 1e-4
@@ -70,14 +70,38 @@ def test_by_budget_puts_every_row_back_in_its_place(budget):
     rng = np.random.default_rng(3)
     rows = [Tokens((1,) * p, tuple(range(10, 10 + r))) for p, r in rng.integers(1, 40, (9, 2)).tolist()]
     batch = pad(rows)
-    found = by_budget(lambda part: part.targets_BT * part.mask_BT, rows, batch, budget)
-    np.testing.assert_array_equal(found, batch.targets_BT * batch.mask_BT)
+
+    def compute(part):
+        targets_BT = part.targets_BT * part.mask_BT
+        return targets_BT, -targets_BT
+
+    targets_BT, opposite_BT = by_budget(compute, rows, batch, budget)
+    np.testing.assert_array_equal(targets_BT, batch.targets_BT * batch.mask_BT)
+    np.testing.assert_array_equal(opposite_BT, -targets_BT)
 
 
-def test_the_token_budget_changes_no_logprob(resident, configure, start):
-    config = configure("grpo")
+@pytest.mark.parametrize("estimator", ["k3", "exact"])
+def test_the_token_budget_changes_no_logprob_and_no_kl(resident, configure, start, estimator):
+    config = configure("grpo", kl_estimator=estimator)
     _, state, rollout = start(config)
-    rows = [a.tokens for a in rollout.answers]
-    small = configure("grpo", token_budget=64)
-    found = logprobs(resident, (actor_adapter(state.params, config),), rows, rollout.batch, small)
-    np.testing.assert_allclose(found, rollout.logprobs_BT, atol=2e-5)
+    actor = actor_adapter(state.params, config)
+    found = by_budget(lambda part: compare(resident, actor, part, config), rollout.rows, rollout.batch, 64)
+    for array, whole in zip(found, (rollout.logprobs_BT, rollout.ref_logprobs_BT, rollout.kl_BT), strict=True):
+        np.testing.assert_allclose(array, whole, atol=2e-5)
+    assert mx.abs(rollout.kl_BT).max().item() > 1e-3
+
+
+def test_kl_as_the_estimator_says(resident, configure, start):
+    """k3 of the sampled tokens by hand, or Σ_v p (log p − log q) of each token's distribution, in float64."""
+    _, _, rollout = start(configure("grpo"))
+    d = np.array(rollout.ref_logprobs_BT, np.float64) - np.array(rollout.logprobs_BT)
+    np.testing.assert_allclose(rollout.kl_BT, np.exp(d) - d - 1, atol=1e-5)
+    config = configure("grpo", kl_estimator="exact", temperature=0.8)
+    _, state, rollout = start(config)
+    actor = actor_adapter(state.params, config)
+    for i, row in enumerate(rollout.rows):
+        logits = [np.array(resident.logits(resident.hidden(mx.array([row.ids]), w))[0]) for w in ((actor,), ())]
+        logp, logq = (log_softmax(z[len(row.prompt) - 1 : -1].astype(np.float64) / 0.8) for z in logits)
+        exact = (np.exp(logp) * (logp - logq)).sum(axis=-1)
+        np.testing.assert_allclose(rollout.kl_BT[i, : len(exact)], exact, atol=2e-5)
+        assert not mx.any(rollout.kl_BT[i, len(exact) :]).item()

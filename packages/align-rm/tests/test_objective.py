@@ -7,9 +7,11 @@ import pytest
 
 from align_mlx import adapters as lora
 from align_mlx.adapters import LoraSpec
+from align_mlx.batching import pad
+from align_mlx.chat import Tokens
 from align_mlx.train_state import TrainState
 from align_rm.objective import HEAD, accumulate, make_gradient, split_params, zero_head
-from align_rm.pairs import encode_pairs
+from align_rm.pairs import Pair, encode_pairs, rows_of
 
 SPEC = LoraSpec(2, 4.0, 2)
 
@@ -54,6 +56,34 @@ def test_the_budget_does_not_change_the_gradient(resident, pairs, gradient, budg
     assert parts[0] == pytest.approx(whole[0], rel=1e-5)
     for name, grad in whole[1].items():
         np.testing.assert_allclose(np.array(parts[1][name]), np.array(grad), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_answers_of_a_pair_share_their_prompt(resident, compiled):
+    """Prompts of 30 to 50 tokens: loss and gradient are those of every answer read whole."""
+    rng = np.random.default_rng(6)
+    asked = [tuple(rng.integers(9, 64, n).tolist()) for n in (30, 50, 41)]
+    said = [[tuple(rng.integers(9, 64, n).tolist()) for n in pair] for pair in ((3, 12), (16, 1), (9, 9))]
+    pairs = [
+        Pair("", Tokens(p, a), Tokens(p, b), gap) for p, (a, b), gap in zip(asked, said, (1, -2, 0.5), strict=True)
+    ]
+    params, gaps = start(resident, 0.1), mx.array([p.gap for p in pairs])
+    options = {"margin": 0.2, "centering": 0.1, "compiled": compiled}
+    function = make_gradient(resident, SPEC.scale, zero_head(32), **options)
+    (loss, expected), (shared, grads) = (
+        function(params, gaps, *pad(rows_of(pairs), share=share).arrays) for share in (False, True)
+    )
+    assert pad(rows_of(pairs)).prompt_B.tolist() == [0, 1, 2, 0, 1, 2]
+    assert shared.item() == pytest.approx(loss.item(), rel=1e-5)
+    largest = max(mx.abs(g).max().item() for g in expected.values())
+    for name, grad in expected.items():
+        np.testing.assert_allclose(grads[name], grad, rtol=0, atol=5e-5 * largest, err_msg=name)
+    # … and accumulate reads them so, whatever the budget; it gives the mean.
+    for budget in (1, 100, 10_000):
+        mean, parts = accumulate(function, params, pairs, budget)
+        assert mean == pytest.approx(loss.item() / 3, rel=1e-5)
+        for name, grad in expected.items():
+            np.testing.assert_allclose(3 * parts[name], grad, rtol=0, atol=5e-5 * largest, err_msg=name)
 
 
 def test_compile_does_not_change_the_gradient(resident, pairs, gradient):

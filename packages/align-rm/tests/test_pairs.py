@@ -1,14 +1,19 @@
 import numpy as np
 
-from align_mlx.batching import bucket
+from align_mlx.batching import padded_size
 from align_mlx.chat import Tokens
 from align_mlx.reward import Scorer
 from align_rm.objective import zero_head
-from align_rm.pairs import Pair, encode_pairs, micro_batches, score_pairs
+from align_rm.pairs import Pair, encode_pairs, micro_batches, rows_of, score_pairs
 
 
-def make(*widths):
-    return [Pair(str(i), Tokens((2,), (9,) * (w - 1)), Tokens((2,), (5,)), 1.0) for i, w in enumerate(widths)]
+def make(*widths, prompt=1):
+    """Pairs whose longer answer ends at these widths; each pair has a prompt of its own."""
+    prompts = [(10 + i,) * prompt for i in range(len(widths))]
+    return [
+        Pair(str(i), Tokens(p, (9,) * (w - prompt)), Tokens(p, (5,)), 1.0)
+        for i, (p, w) in enumerate(zip(prompts, widths, strict=True))
+    ]
 
 
 def test_pairs_in_ids(resident, make_pairs):
@@ -34,11 +39,23 @@ def test_micro_batches_keep_pairs_whole_and_the_budget():
     pairs = make(5, 40, 16, 17, 30, 2)
     groups = list(micro_batches(pairs, 128))
     assert sorted(p.prompt_id for g in groups for p in g) == [p.prompt_id for p in pairs]
-    for group in groups:
-        assert 2 * len(group) * bucket(max(p.width for p in group)) <= 128
-    # by width 2, 5, 16 | 17, 30 | 40: 2 · 3 · 16 = 96, 2 · 2 · 32 = 128, 2 · 48 = 96
+    assert all(padded_size(rows_of(group)) <= 128 for group in groups)
+    # By width 2, 5, 16 | 17, 30 | 40: six rows of 16 tokens, four of 32; two of 48, or a prompt of 16 and two of 48.
     assert [[p.width for p in g] for g in groups] == [[2, 5, 16], [17, 30], [40]]
     assert [len(g) for g in micro_batches(pairs, 1)] == [1] * 6
+
+
+def test_micro_batches_count_a_shared_prompt_once():
+    # Prompts of 48 tokens, answers of up to 16: a pair is 48 + 2 · 16 = 80 tokens, not 2 · 64 = 128.
+    pairs = make(60, 50, 64, 55, prompt=48)
+    assert [[p.width for p in g] for g in micro_batches(pairs, 160)] == [[50, 55], [60, 64]]
+    assert [len(g) for g in micro_batches(pairs, 159)] == [1] * 4
+    assert [len(g) for g in micro_batches(pairs, 320)] == [4]
+
+
+def test_rows_of_pairs_are_the_chosen_and_then_the_rejected():
+    pairs = make(3, 4)
+    assert rows_of(pairs) == [pairs[0].chosen, pairs[1].chosen, pairs[0].rejected, pairs[1].rejected]
 
 
 def test_scores_come_back_in_order(resident, make_pairs):

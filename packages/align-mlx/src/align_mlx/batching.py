@@ -68,17 +68,18 @@ def pad(rows: Sequence[Tokens], pad_token: int = 0, *, share: bool = True) -> Ba
     Args:
         rows: the sequences.
         pad_token: any id.
-        share: let rows share their prompts where some have the same.
+        share: let rows read a common prompt together, where that is no more work, see `padded_size`.
     """
     tokens = _padded([row.ids for row in rows], pad_token)
     mask = _padded([(1,) * len(row.response) for row in rows], 0).astype(np.float32)
     starts = np.array([len(row.prompt) for row in rows], np.int32)
-    numbers: dict[tuple[int, ...], int] = {}
-    prompt_of = [numbers.setdefault(row.prompt, len(numbers)) for row in rows]
     whole = Batch(mx.array(tokens), mx.array(starts), mx.array(mask))
-    if not share or len(numbers) == len(rows):
+    apart, together = _sizes(rows)
+    if not share or together is None or together > apart:
         return whole
-    return replace(whole, prompts_PL=mx.array(_padded(list(numbers), pad_token)), prompt_B=mx.array(prompt_of))
+    numbers: dict[tuple[int, ...], int] = {}
+    prompt_B = [numbers.setdefault(row.prompt, len(numbers)) for row in rows]
+    return replace(whole, prompts_PL=mx.array(_padded(list(numbers), pad_token)), prompt_B=mx.array(prompt_B))
 
 
 def _padded(rows: Sequence[Sequence[int]], fill: int) -> np.ndarray:
@@ -94,12 +95,19 @@ def gather(values_BLD: mx.array, positions_BS: mx.array) -> mx.array:
 
 
 def padded_size(rows: Sequence[Tokens]) -> int:
-    """Count the padded tokens of a forward pass over rows, prompts shared where that is possible."""
+    """Count the padded tokens of a forward pass over rows, prompts shared where that is no more."""
+    apart, together = _sizes(rows)
+    return apart if together is None else min(apart, together)
+
+
+def _sizes(rows: Sequence[Tokens]) -> tuple[int, int | None]:
+    """Count the padded tokens of rows read whole, and of prompts and answers apart; None where all prompts differ."""
+    whole = len(rows) * bucket(max(map(len, rows)))
     prompts = {row.prompt for row in rows}
     if len(prompts) == len(rows):
-        return len(rows) * bucket(max(map(len, rows)))
-    longest = bucket(max(map(len, prompts))), bucket(max(len(row.response) for row in rows))
-    return len(prompts) * longest[0] + len(rows) * longest[1]
+        return whole, None
+    answers = len(rows) * bucket(max(len(row.response) for row in rows))
+    return whole, len(prompts) * bucket(max(map(len, prompts))) + answers
 
 
 def by_length(rows: Sequence[Tokens], token_budget: int) -> Iterator[list[int]]:

@@ -16,18 +16,18 @@ from align_mlx.prefix import states
 from align_mlx.resident import Resident, load_base, load_policy
 
 
-def head_scores(states_BSD: mx.array, lengths_B: mx.array, head: Params) -> mx.array:
+def head_scores(states_BSD: mx.array, response_lengths_B: mx.array, head: Params) -> mx.array:
     """Apply the scalar head to the state that has read the last real token.
 
     Args:
         states_BSD: what `align_mlx.prefix.states` gave for the rows.
-        lengths_B: int32 number of response tokens of each.
+        response_lengths_B: int32 number of response tokens of each.
         head: ``weight`` [1, D] and ``bias`` [1], fp32.
 
     Returns:
         fp32 scores [B].
     """
-    last_BD = mx.take_along_axis(states_BSD, lengths_B[:, None, None], axis=1)[:, 0]
+    last_BD = mx.take_along_axis(states_BSD, response_lengths_B[:, None, None], axis=1)[:, 0]
     return (last_BD.astype(mx.float32) @ head["weight"].T + head["bias"])[:, 0]
 
 

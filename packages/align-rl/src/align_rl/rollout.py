@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -79,15 +78,9 @@ def collect(
     )
     rows = [a.tokens for a in sampled]
     batch = pad(rows)
-
-    def compare(part: Batch) -> list[mx.array]:
-        mine, reference = (states(resident, part, adapters) for adapters in ((actor,), ()))
-        how: dict[str, Any] = {"temperature": config.temperature}
-        found = [response_stats(resident, s, part, gradient=False, **how).logprobs_BT for s in (mine, reference)]
-        exact = config.kl_estimator == "exact"
-        return [*found, response_kl(resident, mine, reference, part, **how) if exact else k3(*found)]
-
-    logprobs_BT, ref_logprobs_BT, kl_BT = by_budget(compare, rows, batch, config.token_budget)
+    logprobs_BT, ref_logprobs_BT, kl_BT = by_budget(
+        lambda part: compare(resident, actor, part, config), rows, batch, config.token_budget
+    )
     return Rollout(
         prompts=np.repeat(np.arange(len(prompts)), answers),
         answers=sampled,
@@ -97,6 +90,20 @@ def collect(
         kl_BT=kl_BT,
         scores_B=scorer.score(rows),
     )
+
+
+def compare(resident: Resident, actor: Adapter, batch: Batch, config: RLConfig) -> tuple[mx.array, mx.array, mx.array]:
+    """Give the actor's log-probs, the reference's, and the KL between the two as `kl_estimator` says, each [B, T]."""
+    actor_BSD, reference_BSD = (states(resident, batch, worn) for worn in ((actor,), ()))
+    logprobs_BT, ref_logprobs_BT = (
+        response_stats(resident, states_BSD, batch, temperature=config.temperature, gradient=False).logprobs_BT
+        for states_BSD in (actor_BSD, reference_BSD)
+    )
+    if config.kl_estimator == "exact":
+        kl_BT = response_kl(resident, actor_BSD, reference_BSD, batch, temperature=config.temperature)
+    else:
+        kl_BT = k3(logprobs_BT, ref_logprobs_BT)
+    return logprobs_BT, ref_logprobs_BT, kl_BT
 
 
 def by_budget(

@@ -11,7 +11,7 @@ from align_mlx.prefix import states
 from align_mlx.resident import Resident
 from align_mlx.reward import head_scores
 from align_rm.algorithms.bradley_terry import pair_losses
-from align_rm.pairs import Pair, micro_batches
+from align_rm.pairs import Pair, micro_batches, rows_of
 
 Gradient = Callable[..., tuple[mx.array, Params]]
 
@@ -76,8 +76,7 @@ def accumulate(
     total, grads = 0.0, None
     for group in micro_batches(pairs, token_budget):
         check()
-        rows = [p.chosen for p in group] + [p.rejected for p in group]
-        value, part = gradient(params, mx.array([p.gap for p in group]), *pad(rows).arrays)
+        value, part = gradient(params, mx.array([p.gap for p in group]), *pad(rows_of(group)).arrays)
         grads = stepping.add(grads, part)
         mx.eval(value, grads)
         total += float(value.item())

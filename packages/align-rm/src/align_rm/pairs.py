@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from align_mlx.batching import bucket
+from align_mlx.batching import padded_size
 from align_mlx.chat import Tokens, encode_turn
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
@@ -61,16 +61,21 @@ def encode_pairs(rows: Sequence[Mapping[str, Any]], resident: Resident, max_seq_
     return Pairs(kept, too_long, empty)
 
 
+def rows_of(pairs: Sequence[Pair]) -> list[Tokens]:
+    """Give the answers of pairs: all chosen ones, then all rejected ones."""
+    return [p.chosen for p in pairs] + [p.rejected for p in pairs]
+
+
 def micro_batches(pairs: Sequence[Pair], token_budget: int) -> Iterator[list[Pair]]:
     """Cut a batch into groups of similar length within a budget of padded tokens; a pair is never split.
 
     Args:
         pairs: the pairs of an optimizer step.
-        token_budget: most padded tokens (2 · pairs · bucketed length) of a group; one pair at least.
+        token_budget: most padded tokens of a group, see `padded_size`; one pair at least.
     """
     group: list[Pair] = []
     for pair in sorted(pairs, key=lambda p: p.width):
-        if group and 2 * (len(group) + 1) * bucket(pair.width) > token_budget:
+        if group and padded_size(rows_of([*group, pair])) > token_budget:
             yield group
             group = []
         group.append(pair)
@@ -80,5 +85,5 @@ def micro_batches(pairs: Sequence[Pair], token_budget: int) -> Iterator[list[Pai
 
 def score_pairs(scorer: Scorer, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
     """Give raw scores fp64 [N] of the chosen and of the rejected answers."""
-    scores = scorer.score([p.chosen for p in pairs] + [p.rejected for p in pairs])
+    scores = scorer.score(rows_of(pairs))
     return scores[: len(pairs)], scores[len(pairs) :]

@@ -39,7 +39,7 @@ class Experience:
     def part(self, index: Sequence[int]) -> "Experience":
         """Give the experience of some rows only, padded no wider than they need."""
         rows = [self.rows[i] for i in index]
-        batch, place = pad(rows), mx.array(index)
+        batch, place = pad(rows), mx.array(list(index))
         width = batch.mask_BT.shape[1]
         return Experience(
             rows,
