@@ -202,6 +202,7 @@ def grpo(resident: Resident, adapter: Adapter, rows: list[Tokens], rewards: list
         batch=batch,
         logprobs_BT=old_BT,
         ref_logprobs_BT=ref_BT,
+        kl_BT=k3(new_BT, ref_BT),
         scores_B=np.array(rewards),
     )
     for loss_type in LOSS_TYPES:
@@ -227,7 +228,7 @@ def grpo(resident: Resident, adapter: Adapter, rows: list[Tokens], rewards: list
         params = {ACTOR + name: value for name, value in adapter.params.items()}
         experience = method.experience(rollout, params, kl_coef=0.0)
         grads, facts = align_rl.loop.accumulate(
-            mx.value_and_grad(method.loss), params, experience, np.arange(len(rows)), rollout, method, config
+            mx.value_and_grad(method.loss), params, experience, range(len(rows)), method, config
         )
         if not 0.1 < facts["clip_fraction"] < 0.9:
             raise SystemExit(f"{loss_type}: {facts['clip_fraction']:.2f} of the tokens are clipped; this proves little")

@@ -81,8 +81,8 @@ MUTANTS = (
         ("scores-around-zero", "mean=3.0", "mean=0.0", "the clip to [1, 5] takes them all"),
         (
             "grpo-ratio-against-the-reference",
-            "Experience(rollout.batch, rollout.logprobs_BT",
-            "Experience(rollout.batch, rollout.ref_logprobs_BT",
+            "rollout.rows, rollout.batch, rollout.logprobs_BT",
+            "rollout.rows, rollout.batch, rollout.ref_logprobs_BT",
             "the policy is clipped around where it began",
         ),
         ("kl-penalty-sign", "scores = scores - kl_coef", "scores = scores + kl_coef", "drifting away pays"),

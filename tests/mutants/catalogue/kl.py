@@ -37,8 +37,8 @@ MUTANTS = (
         "test_kl.py",
         (
             "controller-reads-k1",
-            '"kl": masked_mean(k3_BT',
-            '"kl": masked_mean(k1(*sampled)',
+            '"kl": masked_mean(rollout.kl_BT',
+            '"kl": masked_mean(k1(*kl_args)',
             "its noise is larger than the target",
         ),
     ),
@@ -78,14 +78,14 @@ MUTANTS = (
         "test_rollout.py",
         (
             "reference-wears-the-actor",
-            "ref_logprobs_BT=logprobs(resident, (),",
-            "ref_logprobs_BT=logprobs(resident, (actor,),",
+            "for worn in ((actor,), ())",
+            "for worn in ((actor,), (actor,))",
             "KL is always 0",
         ),
         (
             "old-is-the-reference",
-            "        logprobs_BT=logprobs(resident, (actor,),",
-            "        logprobs_BT=logprobs(resident, (),",
+            "for worn in ((actor,), ())",
+            "for worn in ((), ())",
             "the policy that sampled is not the one that is scored",
         ),
         (
@@ -94,7 +94,14 @@ MUTANTS = (
             "temperature=1.0, gradient",
             "the first ratio is not 1",
         ),
-        ("logprobs-by-length", "out[group, :width]", "out[sorted(group), :width]", "they go to other answers"),
+        ("logprobs-by-length", "out[group, :", "out[sorted(group), :", "they go to other answers"),
+        (
+            "exact-kl-of-the-reference",
+            "response_kl(resident, actor_BSD, reference_BSD,",
+            "response_kl(resident, reference_BSD, actor_BSD,",
+            "the mean is over the reference's tokens, not the policy's",
+        ),
+        ("kl-estimator-ignored", 'config.kl_estimator == "exact"', "False", "the option does nothing"),
     ),
     *bugs(
         "align_rl/algorithms/selection.py",

@@ -85,8 +85,8 @@ MUTANTS = (
         "test_grpo.py",
         (
             "micro-batch-mean-of-means",
-            "minibatch.rows(part, width, steps), weights_BT[part, :steps]",
-            "minibatch.rows(part, width, steps), method.weights(minibatch.rows(part, width, steps))",
+            "part, weights_BT[mx.array(group), : part.learn_BT.shape[1]]",
+            "part, method.weights(part)",
             "the step depends on how memory was saved",
         ),
         (

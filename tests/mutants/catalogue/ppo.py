@@ -80,8 +80,8 @@ MUTANTS = (
         "test_ppo.py",
         (
             "value-after-the-token",
-            "batch.positions_BT)",
-            "mx.minimum(batch.positions_BT + 1, batch.tokens_BL.shape[1] - 1))",
+            "(critic,))[:, :-1]",
+            "(critic,))[:, 1:]",
             "V(s_t) has seen the token that it is to judge",
         ),
         ("values-detached", "value_loss(values_BT, part", "value_loss(mx.stop_gradient(values_BT), part", "no critic"),
@@ -96,8 +96,8 @@ MUTANTS = (
         ),
         (
             "returns-after-whitening",
-            "advantages_BT, returns_BT, values_BT, learn_BT, facts)",
-            "advantages_BT, advantages_BT + values_BT, values_BT, learn_BT, facts)",
+            "advantages_BT, returns_BT, values_BT, learn_BT, facts",
+            "advantages_BT, advantages_BT + values_BT, values_BT, learn_BT, facts",
             "the critic's target has lost its scale",
         ),
         (
@@ -120,8 +120,8 @@ MUTANTS = (
         ),
         (
             "ppo-ratio-against-the-reference",
-            "Experience(batch, rollout.logprobs_BT",
-            "Experience(batch, rollout.ref_logprobs_BT",
+            "rollout.rows, batch, rollout.logprobs_BT",
+            "rollout.rows, batch, rollout.ref_logprobs_BT",
             "the policy is clipped around where it began",
         ),
         ("truncation-rewarded", "- config.truncation_penalty", "+ config.truncation_penalty", "cut answers pay"),

@@ -6,17 +6,22 @@ MUTANTS = (
     *bugs(
         "align_mlx/reward.py",
         "test_reward_model.py",
-        ("score-before-the-last-token", "(lengths_B - 1)", "(lengths_B - 2)", "the end token is not seen"),
+        (
+            "score-before-the-last-token",
+            "lengths_B[:, None, None]",
+            "lengths_B[:, None, None] - 1",
+            "the end token is not seen",
+        ),
         (
             "score-of-the-padding",
-            "(lengths_B - 1)",
-            "mx.full(lengths_B.shape, hidden_BLD.shape[1] - 1)",
+            "response_lengths_B[:, None, None]",
+            "mx.full((states_BSD.shape[0], 1, 1), states_BSD.shape[1] - 1)",
             "short answers are scored by what padding gives",
         ),
         (
             "padding-pooled",
             "last_BD.astype(mx.float32)",
-            "hidden_BLD.mean(axis=1)",
+            "states_BSD.mean(axis=1)",
             "the score is of the mean over tokens and padding",
         ),
         (
