@@ -101,11 +101,12 @@ def pipeline(session):
 
 @nox.session
 def bench(session):
-    """One benchmark, a table and a line of JSON: nox -s bench -- blas"""
-    known = sorted(path.stem for path in (HERE / "benchmarks").glob("*.py"))
+    """One benchmark, a table and a line of JSON: nox -s bench -- rl-iteration"""
+    known = sorted(path.stem.replace("_", "-") for path in (HERE / "benchmarks").glob("*.py"))
     if not session.posargs or session.posargs[0] not in known:
         session.error(f"name one of: {', '.join(known)}")
-    python(session, f"benchmarks/{session.posargs[0]}.py", *session.posargs[1:])
+    file = session.posargs[0].replace("-", "_") + ".py"
+    python(session, f"benchmarks/{file}", *session.posargs[1:])
 
 
 @nox.session

@@ -1,0 +1,86 @@
+"""Our GRPO iteration: the training loop itself, with a reward model over the same base."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import align_mlx  # isort: skip  (loads the BLAS before mlx.core)
+import mlx.core as mx
+
+from align_mlx.adapters import LoraSpec, fresh
+from align_mlx.chat import encode_prompt
+from align_mlx.compute import choose
+from align_mlx.resident import load_base
+from align_mlx.reward import Scorer
+from align_mlx.rollout import Prompt
+from align_mlx.train_state import TrainState
+from align_rl.config import GRPOConfig
+from align_rl.loop import Record, train
+from align_rl.run import make_method
+from peers.protocol import Turns, Work, make_prompts
+
+NOWHERE = Path()
+ENDLESS = 10**6
+
+
+def run(work: Work, begin: Callable[[TrainState], None], end: Callable[[Record], None], iterations: int) -> None:
+    """Train on the work's prompts in fp32; no artifact is read or written.
+
+    Args:
+        work: what an iteration is.
+        begin: called once, before the first iteration.
+        end: called after each with its log record.
+        iterations: how many.
+    """
+    resident = load_base(Path(work.model), choose("dense", "float32"))
+    texts = make_prompts(work.prompts)
+    prompts = [Prompt(encode_prompt(resident.tokenizer, text), number) for number, text in enumerate(texts)]
+    resident.end_tokens = frozenset()  # every answer has all its tokens
+    config = GRPOConfig(
+        sft=NOWHERE,
+        rm=NOWHERE,
+        data=NOWHERE,
+        out=NOWHERE,
+        num_iterations=iterations,
+        eval_every=ENDLESS,
+        batch_size=work.prompts,
+        K=work.answers,
+        minibatches=1,
+        max_response_length=work.new_tokens,
+        lora_rank=work.rank,
+        lora_alpha=2.0 * work.rank,
+        lora_layers=len(resident.model.layers),
+    )
+    spec = LoraSpec(work.rank, 2.0 * work.rank, len(resident.model.layers))
+    head = {"weight": mx.random.normal((1, resident.hidden_size), key=mx.random.key(1)), "bias": mx.zeros((1,))}
+    scorer = Scorer(resident, fresh(resident.maps, spec, mx.random.key(2)), head)
+    method = make_method(config, resident, scorer)
+    state = TrainState.start(method.params(mx.random.key(3)))
+
+    def evaluate(state: TrainState, target: float) -> Record:
+        if state.iteration == 0:
+            begin(state)
+        return {}
+
+    train(method, resident, scorer, prompts, config, state, evaluate=evaluate, log=end)
+
+
+def main() -> None:
+    """Take turns until the driver ends them."""
+    turns, trained = Turns(), 0
+
+    def begin(state: TrainState) -> None:
+        nonlocal trained
+        trained = sum(array.size for array in state.params.values())
+        turns.begin()
+
+    def end(record: dict[str, Any]) -> None:
+        turns.phases = record["phases"]
+        turns.end(trained=trained, new_tokens=record["response_length_mean"], blas=align_mlx.BLAS)
+        turns.begin()
+
+    run(Work.given(), begin, end, ENDLESS)
+
+
+if __name__ == "__main__":
+    main()

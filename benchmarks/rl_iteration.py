@@ -1,0 +1,172 @@
+"""One GRPO iteration of ours against TRL's and mlx-lm-lora's on the same work, taking turns in one run.
+
+Run: uv run nox -s bench -- rl-iteration [--model DIR] [--rounds 5] [--threads 2] [--as-installed 0]
+
+A small random Gemma, 8 prompts, 6 answers each of exactly 64 tokens, LoRA of rank 16 on all linear maps, fp32, KL
+against a reference, one optimizer step. Ours scores the answers with a reward model over the same base; the others
+measure their length. Each contestant is a process of its own (`peers`) and does one iteration a round, so all of them
+see the same machine. mlx-lm-lora runs on our BLAS, and with --as-installed ROUNDS also on MLX's own (minutes a round).
+
+Prints a table, and as its last line one JSON object: seconds are medians of the rounds after one to warm up, ratios
+our seconds over theirs, memory the peak resident set in bytes.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peers.environments import python_of
+from peers.protocol import Work
+
+HERE = Path(__file__).parent
+AS_INSTALLED = "_as_installed"
+Facts = dict[str, Any]
+
+
+@dataclass
+class Contestant:
+    """A contestant's process, the rounds in which it plays, and its answers by round; round 0 warms up."""
+
+    name: str
+    rounds: range
+    process: "subprocess.Popen[str]"
+    log: Path
+    answers: dict[int, Facts] = field(default_factory=dict)
+
+    def listen(self) -> str:
+        """Give its next line."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} stopped; the end of what it printed:\n{self.log.read_text()[-3000:]}")
+        return line.strip()
+
+    def turn(self, number: int) -> None:
+        """Let it do one iteration."""
+        assert self.process.stdin is not None
+        print("go", file=self.process.stdin, flush=True)
+        self.answers[number] = json.loads(self.listen())
+        print(f"round {number}, {self.name}: {self.answers[number]['seconds']:.2f} s", file=sys.stderr)
+
+    def stop(self) -> None:
+        """End the process: between turns the end of its input is enough."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+    @property
+    def last(self) -> Facts:
+        """Its last answer."""
+        return self.answers[max(self.answers)]
+
+    @property
+    def seconds(self) -> list[float]:
+        """Seconds of its rounds after the warm-up."""
+        return [answer["seconds"] for number, answer in self.answers.items() if number > 0]
+
+
+def start(name: str, rounds: range, work: Work, folder: Path) -> Contestant:
+    """Start a contestant and wait until it is ready."""
+    module = name.removesuffix(AS_INSTALLED)
+    python = sys.executable if module == "ours" else str(python_of(module))
+    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(work.threads))
+    environment = {**os.environ, **threads, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    if name != module:
+        environment["ALIGN_BLAS"] = "off"
+    log = folder / f"{name}.log"
+    with log.open("w") as other:
+        process = subprocess.Popen(
+            [python, "-m", f"peers.{module}", work.command_line()],
+            cwd=HERE,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=other,
+            text=True,
+        )
+    contestant = Contestant(name, rounds, process, log)
+    contestant.listen()
+    return contestant
+
+
+def compete(work: Work, rounds: int, as_installed: int, folder: Path) -> list[Contestant]:
+    """Let the contestants take turns: one round to warm up, then `rounds`; as installed only `as_installed` rounds."""
+    plays = dict.fromkeys(("ours", "trl", "mlx_lm_lora"), range(rounds + 1))
+    if as_installed:
+        plays["mlx_lm_lora" + AS_INSTALLED] = range(1, as_installed + 1)
+    contestants: list[Contestant] = []
+    try:
+        for name, when in plays.items():
+            contestants.append(start(name, when, work, folder))
+        for number in range(rounds + 1):
+            for contestant in contestants:
+                if number in contestant.rounds:
+                    contestant.turn(number)
+                    require_same_work(work, contestants[0], contestant)
+    finally:
+        for contestant in contestants:
+            contestant.stop()
+    return contestants
+
+
+def require_same_work(work: Work, ours: Contestant, other: Contestant) -> None:
+    """Stop where a contestant sampled fewer tokens, trained other parameters, or ran on another BLAS than it should."""
+    wanted = {"new_tokens": work.new_tokens, "trained": ours.last["trained"]}
+    if "blas" in other.last:
+        wanted["blas"] = "off" if other.name.endswith(AS_INSTALLED) else ours.last["blas"]
+    found = {key: other.last[key] for key in wanted}
+    if found != wanted:
+        raise SystemExit(f"{other.name} did other work than ours: {found} instead of {wanted}")
+
+
+def figures(contestants: list[Contestant]) -> Facts:
+    """Give medians, ratios of ours to theirs, and peak memory by contestant; null where one did not play."""
+    played = {c.name: c for c in contestants}
+    found: Facts = {}
+    for name in ("ours", "trl", "mlx_lm_lora", "mlx_lm_lora" + AS_INSTALLED):
+        seconds = statistics.median(played[name].seconds) if name in played else None
+        found[f"{name}_s"] = seconds
+        if name != "ours":
+            found[f"ratio_{name}"] = found["ours_s"] / seconds if seconds else None
+        found[f"rss_{name}"] = played[name].last["rss"] if name in played else None
+    return found
+
+
+def main() -> None:
+    """Compete and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="a model directory instead of the random Gemma")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds after the one to warm up (default 5)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of each contestant (default 2)")
+    parser.add_argument("--as-installed", type=int, default=0, help="rounds of mlx-lm-lora on MLX's own BLAS")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        model = options.model and options.model.resolve()
+        if model is None:
+            model = Path(scratch, "model")
+            subprocess.run([sys.executable, "-m", "peers.model", str(model)], cwd=HERE, check=True)
+        work = Work(str(model), threads=options.threads)
+        contestants = compete(work, options.rounds, min(options.as_installed, options.rounds), Path(scratch))
+    found = figures(contestants)
+    print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, {work.threads} threads each")
+    print(f"{'':26}{'median s':>10}{'min':>8}{'max':>8}{'peak MiB':>10}{'ours/it':>9}  phases of the last round, s")
+    for c in contestants:
+        median, ratio, rss = found[f"{c.name}_s"], found.get(f"ratio_{c.name}", 1.0), found[f"rss_{c.name}"] / 2**20
+        phases = ", ".join(f"{name} {seconds:.2f}" for name, seconds in c.last["phases"].items())
+        print(f"{c.name:26}{median:10.2f}{min(c.seconds):8.2f}{max(c.seconds):8.2f}{rss:10.0f}{ratio:9.3f}  {phases}")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
