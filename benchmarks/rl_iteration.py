@@ -3,9 +3,11 @@
 Run: uv run nox -s bench -- rl-iteration [--model DIR] [--rounds 5] [--threads 2] [--as-installed 0]
 
 A small random Gemma, 8 prompts, 6 answers each of exactly 64 tokens, LoRA of rank 16 on all linear maps, fp32, KL
-against a reference, one optimizer step. Ours scores the answers with a reward model over the same base; the others
-measure their length. Each contestant is a process of its own (`peers`) and does one iteration a round, so all of them
-see the same machine. mlx-lm-lora runs on our BLAS, and with --as-installed ROUNDS also on MLX's own (minutes a round).
+against a reference, one optimizer step. Ours scores the answers with a reward model over the same base (its phase
+"rollout" is sampling, scoring and both policies' log-probs); the others measure their length. Each contestant is a
+process of its own (`peers`) and does one iteration a round, so all of them see the same machine; the peers live in
+environments with pinned versions, made at the first run. mlx-lm-lora runs on our BLAS, and with --as-installed ROUNDS
+also on MLX's own (minutes a round, none to warm up).
 
 Prints a table, and as its last line one JSON object: seconds are medians of the rounds after one to warm up, ratios
 our seconds over theirs, memory the peak resident set in bytes.
@@ -19,85 +21,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from peers.environments import python_of
+from peers.contestant import AS_INSTALLED, Contestant, Facts, start
 from peers.protocol import Work
 
 HERE = Path(__file__).parent
-AS_INSTALLED = "_as_installed"
-Facts = dict[str, Any]
-
-
-@dataclass
-class Contestant:
-    """A contestant's process, the rounds in which it plays, and its answers by round; round 0 warms up."""
-
-    name: str
-    rounds: range
-    process: "subprocess.Popen[str]"
-    log: Path
-    answers: dict[int, Facts] = field(default_factory=dict)
-
-    def listen(self) -> str:
-        """Give its next line."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name} stopped; the end of what it printed:\n{self.log.read_text()[-3000:]}")
-        return line.strip()
-
-    def turn(self, number: int) -> None:
-        """Let it do one iteration."""
-        assert self.process.stdin is not None
-        print("go", file=self.process.stdin, flush=True)
-        self.answers[number] = json.loads(self.listen())
-        print(f"round {number}, {self.name}: {self.answers[number]['seconds']:.2f} s", file=sys.stderr)
-
-    def stop(self) -> None:
-        """End the process: between turns the end of its input is enough."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        try:
-            self.process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-
-    @property
-    def last(self) -> Facts:
-        """Its last answer."""
-        return self.answers[max(self.answers)]
-
-    @property
-    def seconds(self) -> list[float]:
-        """Seconds of its rounds after the warm-up."""
-        return [answer["seconds"] for number, answer in self.answers.items() if number > 0]
-
-
-def start(name: str, rounds: range, work: Work, folder: Path) -> Contestant:
-    """Start a contestant and wait until it is ready."""
-    module = name.removesuffix(AS_INSTALLED)
-    python = sys.executable if module == "ours" else str(python_of(module))
-    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(work.threads))
-    environment = {**os.environ, **threads, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    if name != module:
-        environment["ALIGN_BLAS"] = "off"
-    log = folder / f"{name}.log"
-    with log.open("w") as other:
-        process = subprocess.Popen(
-            [python, "-m", f"peers.{module}", work.command_line()],
-            cwd=HERE,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=other,
-            text=True,
-        )
-    contestant = Contestant(name, rounds, process, log)
-    contestant.listen()
-    return contestant
 
 
 def compete(work: Work, rounds: int, as_installed: int, folder: Path) -> list[Contestant]:

@@ -55,7 +55,7 @@ def main() -> None:
             yield batch  # the trainer comes back when the iteration is done and evaluated
             turns.end(trained=trained, new_tokens=sum(sizes) / len(sizes), blas=BLAS)
 
-    generate, grpo_trainer.generate_grpo = grpo_trainer.generate_grpo, turns.timed("rollout", sample)
+    generate, grpo_trainer.generate_grpo = grpo_trainer.generate_grpo, turns.timed("sampling", sample)
     args = grpo_trainer.GRPOTrainingArgs(
         batch_size=work.prompts,
         group_size=work.answers,

@@ -69,7 +69,7 @@ def main() -> None:
         ),
         callbacks=[steps],
     )
-    trainer.model.generate = turns.timed("rollout", trainer.model.generate)
+    trainer.model.generate = turns.timed("sampling", trainer.model.generate)
     trainer.train()
 
 
