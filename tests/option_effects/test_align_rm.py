@@ -123,8 +123,10 @@ TRAIN = Table(
         "token_budget": Effect(256, passes, moves=operator.gt, same=arrays("adapter")),
         # Block inputs only: the backward pass applies every map once more.
         "gradient_checkpointing": Effect(True, products, moves=operator.gt, same=arrays("adapter")),
-        # Traced once for each shape instead of run for each batch.
-        "compile": Effect(True, passes, given={"max_steps": 6}, moves=operator.lt, same=arrays("adapter")),
+        # Traced once a shape instead of run for each batch; shared prompts make more shapes, so more steps show it.
+        "compile": Effect(
+            True, passes, given={"max_steps": 12, "epochs": 3}, moves=operator.lt, same=arrays("adapter")
+        ),
         "compute_form": Effect(
             "quantized", quantized, given={"compute_form": "dense"}, want={True}, same=arrays("head")
         ),
