@@ -70,7 +70,9 @@ def test_share_folds_in_dense_fp32_and_stacks_elsewhere(new_resident, adapter):
     for resident in (dense, quantized):
         resident.share(adapter)
     assert dense.shared == ()
-    assert quantized.shared == (adapter,)
+    (kept,) = quantized.shared
+    assert kept.scale == adapter.scale
+    assert all(mx.array_equal(kept.params[name], value).item() for name, value in adapter.params.items())
     np.testing.assert_allclose(logits(dense), logits(quantized), atol=2e-4)
 
 
@@ -138,3 +140,20 @@ def test_a_base_without_chat_template_is_refused(tmp_path, make_base):
 
 def test_no_parameter_of_the_base_is_trainable(resident):
     assert not tree_flatten(resident.model.trainable_parameters())
+
+
+@pytest.mark.parametrize("form", ["dense", "quantized"])
+def test_an_outfit_is_what_the_adapters_do_together(new_resident, make_adapter, form):
+    """For many small passes: shared and own adapters as one pair a map."""
+    resident = new_resident("base4", dense=form == "dense")
+    shared, own = make_adapter(resident.maps, 4), make_adapter(resident.maps, 5).scaled(0.7)
+    resident.shared = (shared,)
+    expected = logits(resident, (own,))
+    np.testing.assert_allclose(logits(resident, resident.outfit((own,))), expected, atol=2e-5)
+    bare = logits(resident)
+    assert np.abs(bare - expected).max() > 0.1
+    np.testing.assert_allclose(logits(resident, resident.outfit(())), bare, atol=2e-5)
+
+
+def test_the_outfit_of_a_bare_base_is_nothing(resident):
+    assert resident.outfit(()).adapters == ()

@@ -34,10 +34,28 @@ class Adapter:
         """Give the adapter at `factor` times its strength (0 = off, 1 = as trained)."""
         return Adapter(self.params, self.scale * factor)
 
+    def cast(self, dtype: mx.Dtype) -> "Adapter":
+        """Give the adapter in another number format."""
+        return Adapter({k: v.astype(dtype) for k, v in self.params.items()}, self.scale)
+
     @property
     def rank(self) -> int:
         """Rank r of the first map; 0 for an empty adapter."""
         return next((v.shape[1] for k, v in self.params.items() if k.endswith("lora_a")), 0)
+
+
+def stacked(adapters: Sequence[Adapter]) -> Adapter:
+    """Give one adapter that does what several do together: the same sum of products, of the ranks' sum.
+
+    Factors in front of the products go into B, so the result's scale is 1.
+    """
+    names = {name.rpartition(".")[0]: None for adapter in adapters for name in adapter.params}
+    params: Params = {}
+    for name in names:
+        pairs = [(*pair, adapter.scale) for adapter in adapters if (pair := adapter.pair(name)) is not None]
+        params[f"{name}.lora_a"] = mx.concatenate([a for a, _, _ in pairs], axis=1)
+        params[f"{name}.lora_b"] = mx.concatenate([scale * b for _, b, scale in pairs], axis=0)
+    return Adapter(params, 1.0)
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,7 @@ class AdaptedLinear(nn.Module):
         """Apply the map and the worn adapters to x [..., in]."""
         y = self.base(x)
         for a, b, scale in self._worn:
-            y = y + scale * ((x @ a.astype(x.dtype)) @ b.astype(x.dtype))
+            y = mx.addmm(y, x @ a.astype(x.dtype), b.astype(x.dtype), alpha=scale)
         return y
 
     @property

@@ -26,6 +26,16 @@ from align_mlx.head import Head, find_head, find_trunk
 from align_mlx.repairs import repair
 
 
+@dataclass(frozen=True)
+class Outfit:
+    """What a role wears in all, the shared adapters too: what `Resident.outfit` prepares."""
+
+    adapters: tuple[Adapter, ...]
+
+
+Worn = Sequence[Adapter] | Outfit
+
+
 @dataclass
 class Resident:
     """A loaded base with its tokenizer.
@@ -72,22 +82,31 @@ class Resident:
         """An id to pad with; padding is never read, so any id will do."""
         return 0
 
-    def hidden(self, tokens_BL: mx.array, adapters: Sequence[Adapter] = (), cache: Any = None) -> mx.array:
+    def hidden(self, tokens_BL: mx.array, adapters: Worn = (), cache: Any = None) -> mx.array:
         """Run the trunk.
 
         Args:
             tokens_BL: int32 token ids, right-padded without a cache, left-padded with a batch cache.
-            adapters: the role's adapters, worn over the shared ones for this call only.
+            adapters: the role's adapters, worn over the shared ones for this call only; or an `Outfit`.
             cache: mlx-lm caches, one a block, or None.
 
         Returns:
             hidden_BLD after the final norm, in the compute dtype.
         """
-        self._wear((*self.shared, *adapters))
+        self._wear(adapters.adapters if isinstance(adapters, Outfit) else (*self.shared, *adapters))
         try:
             return self.trunk(tokens_BL, cache=cache)
         finally:
             self._wear(())
+
+    def outfit(self, adapters: Sequence[Adapter]) -> Outfit:
+        """Prepare a role for many small passes: its adapters and the shared ones as one, in the compute dtype."""
+        whole = (*self.shared, *adapters)
+        if not any(adapter.params for adapter in whole):
+            return Outfit(())
+        one = lora.stacked(whole).cast(self.compute.dtype)
+        mx.eval(one.params)
+        return Outfit((one,))
 
     def logits(self, hidden: mx.array) -> mx.array:
         """Give fp32 logits [..., V] of hidden states [..., D], scaled and soft-capped where the model does that."""
@@ -98,7 +117,7 @@ class Resident:
         if self.compute.dense and self.compute.dtype == mx.float32:
             self.fold(adapter)
         else:
-            self.shared = (*self.shared, adapter)
+            self.shared = (*self.shared, adapter.cast(self.compute.dtype))
 
     def fold(self, adapter: Adapter) -> None:
         """Add ``scale A B`` to the dense weights in place."""

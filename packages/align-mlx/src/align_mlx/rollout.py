@@ -102,8 +102,8 @@ def _decode(
     ids = np.zeros((len(prompts), width), np.int32)
     for row, prompt in enumerate(prompts):
         ids[row, padding[row] :] = prompt.ids
-    cache = _batch_cache(resident, padding)
-    hidden = resident.hidden(mx.array(ids), adapters, cache)[:, -1]
+    cache, worn = _batch_cache(resident, padding), resident.outfit(adapters)
+    hidden = resident.hidden(mx.array(ids), worn, cache)[:, -1]
     _expand(cache, answers)
     logits = mx.repeat(resident.logits(hidden), answers, axis=0)
 
@@ -115,18 +115,20 @@ def _decode(
     alive = np.arange(len(numbers))
     for t in range(steps):
         tokens = inverse_cdf(logits, mx.array(draws_BT[alive, t]), temperature)
+        if t < steps - 1:  # begin the next step before looking at this one's tokens, so that no one waits
+            logits = resident.logits(resident.hidden(tokens[:, None], worn, cache)[:, -1])
+            mx.async_eval(tokens, logits)
         seen = np.array(tokens)
         for place, token in zip(alive, seen, strict=True):
             sampled[place].append(int(token))
         going = ~np.isin(seen, ends)
-        if t == steps - 1 or not going.any():
+        if not going.any():
             break
         if not going.all():
             keep = mx.array(np.flatnonzero(going))
             for layer in cache:
                 layer.filter(keep)
-            tokens, alive = tokens[keep], alive[going]
-        logits = resident.logits(resident.hidden(tokens[:, None], adapters, cache)[:, -1])
+            logits, alive = logits[keep], alive[going]
     finished = resident.end_tokens
     return [
         Answer(Tokens(prompts[row // answers].ids, tuple(ids)), truncated=ids[-1] not in finished)
