@@ -10,7 +10,7 @@ from align_mlx.batching import Batch, pad, padded_size
 from align_mlx.chat import Tokens
 from align_mlx.compute import Compute
 from align_mlx.logprobs import policy_stats
-from align_mlx.prefix import shares_prompts, states
+from align_mlx.prefix import Prefix, shares_prompts, states
 from align_mlx.recompute import recompute_blocks
 from align_mlx.repairs import repair
 from align_mlx.resident import Resident
@@ -120,12 +120,29 @@ def test_padding_does_not_matter():
         np.testing.assert_array_equal(one[i, : len(row.response) + 1], other[i, : len(row.response) + 1])
 
 
-def test_models_with_other_caches_read_every_row_whole(monkeypatch):
-    """Where a block's state is not keys and values, nothing is shared, and the numbers are the same."""
+@pytest.mark.parametrize(("family", "tied"), VARIANTS)
+def test_the_trial_at_load_accepts_every_family(family, tied):
+    assert shares_prompts(load(family, tied)[0])
+
+
+def test_models_that_cannot_share_read_every_row_whole(monkeypatch):
+    """Another kind of state, a question that a `Prefix` does not answer, another number: nothing is shared."""
     resident, adapter = load("qwen3", True)
     expected = np.array(states(resident, pad(ROWS), (adapter,)))
-    monkeypatch.setattr("align_mlx.prefix.make_prompt_cache", lambda model: [object()])
-    assert not shares_prompts(resident)
+    with monkeypatch.context() as patch:
+        patch.setattr("align_mlx.prefix.make_prompt_cache", lambda model: [object()])
+        assert not shares_prompts(resident)
+    with monkeypatch.context() as patch:
+        patch.delattr(Prefix, "update_and_fetch")
+        assert not shares_prompts(resident)
+    with monkeypatch.context() as patch:
+        patch.setattr(Prefix, "offset", 0)
+        assert not shares_prompts(resident)
+    resident.shares_prompts = False
     found = np.array(states(resident, pad(ROWS), (adapter,)))
     for i, row in enumerate(ROWS):
         np.testing.assert_allclose(found[i, : len(row.response)], expected[i, : len(row.response)], atol=1e-4)
+
+
+def test_a_loaded_base_knows_whether_it_shares(resident):
+    assert resident.shares_prompts

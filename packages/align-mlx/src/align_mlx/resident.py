@@ -23,6 +23,7 @@ from align_mlx.adapters import AdaptedLinear, Adapter
 from align_mlx.chat import turn_end
 from align_mlx.compute import Compute, bound_cache, choose
 from align_mlx.head import Head, find_head, find_trunk
+from align_mlx.prefix import shares_prompts
 from align_mlx.repairs import repair
 
 
@@ -46,6 +47,7 @@ class Resident:
         maps: the adaptable linear maps by name.
         compute: number format and weight form in use.
         shared: frozen adapters under every role, in order.
+        shares_prompts: answers to one prompt can be computed behind it (`align_mlx.prefix`); found out by `load_base`.
         end_tokens: ids that end a response: those of the model's config, and the chat template's end of a turn.
     """
 
@@ -55,6 +57,7 @@ class Resident:
     compute: Compute
     end_tokens: frozenset[int]
     shared: tuple[Adapter, ...] = ()
+    shares_prompts: bool = True
     config: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -160,6 +163,7 @@ def load_base(path: Path, compute: Compute | None = None) -> Resident:
         ends.add(end)
     resident = Resident(model, tokenizer, maps, compute, frozenset(ends), config=config)
     require_own_logits(resident, path)
+    resident.shares_prompts = shares_prompts(resident)
     return resident
 
 
