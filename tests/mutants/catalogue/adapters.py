@@ -6,8 +6,8 @@ MUTANTS = (
     *bugs(
         "align_mlx/adapters.py",
         "test_logprobs.py",
-        ("lora-scale-missing", "y = y + scale * (", "y = y + (", "alpha has no effect"),
-        ("lora-scale-twice", "y = y + scale * (", "y = y + scale * scale * (", "the adapter is too strong"),
+        ("lora-scale-missing", ", alpha=scale)", ")", "alpha has no effect"),
+        ("lora-scale-twice", ", alpha=scale)", ", alpha=scale * scale)", "the adapter is too strong"),
         (
             "lora-a-detached",
             "a.astype(x.dtype)",
@@ -16,8 +16,8 @@ MUTANTS = (
         ),
         (
             "one-adapter-at-a-time",
-            "y = y + scale * (",
-            "y = self.base(x) + scale * (",
+            "y = mx.addmm(y,",
+            "y = mx.addmm(self.base(x),",
             "of several adapters on a stack only the last counts",
         ),
         (
@@ -42,8 +42,8 @@ MUTANTS = (
         "test_sft.py",
         (
             "shared-adapter-forgotten",
-            "self._wear((*self.shared, *adapters))",
-            "self._wear(adapters)",
+            "else (*self.shared, *adapters))",
+            "else adapters)",
             "policy and reference stand on the raw base instead of the SFT policy",
         ),
         (
