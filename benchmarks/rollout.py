@@ -23,7 +23,8 @@ import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
 from align_mlx.adapters import Adapter, LoraSpec, fresh
-from align_mlx.resident import Resident, load_base
+from align_mlx.loading import load_base
+from align_mlx.resident import Resident
 from align_mlx.rollout import Draw, Prompt, sample
 from peers import model
 

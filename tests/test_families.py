@@ -13,7 +13,7 @@ from mlx import nn
 from align_contracts import open_artifact
 from align_eval import respond
 from align_eval.config import RespondConfig
-from align_mlx.resident import load_base
+from align_mlx.loading import load_base
 from align_rl import run as rl
 from align_rl.config import GRPOConfig, PPOConfig
 from align_rm import train as rm

@@ -10,7 +10,7 @@ import mlx.core as mx
 from align_mlx.adapters import LoraSpec, fresh
 from align_mlx.chat import encode_prompt
 from align_mlx.compute import choose
-from align_mlx.resident import load_base
+from align_mlx.loading import load_base
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Prompt
 from align_mlx.train_state import TrainState

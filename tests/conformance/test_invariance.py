@@ -6,7 +6,7 @@ import pytest
 from mlx.utils import tree_flatten
 from mlx_lm.utils import quantize_model
 
-from align_mlx import resident as loading
+from align_mlx import loading
 from align_mlx.adapters import Adapter
 from align_mlx.batching import Batch, bucket, by_length, pad
 from align_mlx.chat import Tokens

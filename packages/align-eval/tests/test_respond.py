@@ -12,7 +12,7 @@ from align_eval import respond
 from align_eval.config import RespondConfig
 from align_eval.respond import draw_seed, run
 from align_mlx.chat import Tokens, encode_prompt
-from align_mlx.resident import load_base, load_policy
+from align_mlx.loading import load_base, load_policy
 from align_mlx.reward import load_scorer
 
 

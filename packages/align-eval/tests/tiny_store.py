@@ -5,7 +5,7 @@ from pathlib import Path
 from mlx.utils import tree_flatten
 
 from align_contracts import publish
-from align_mlx.resident import load_base
+from align_mlx.loading import load_base
 from tiny.models import make_model
 from tiny.rows import prompt_row, publish_rows
 from tiny.stores import MERGE, publish_base, publish_policy, publish_rm, random_adapter, write_model

@@ -10,7 +10,7 @@ from mlx_lm.utils import load_model
 
 from align_mlx.chat import Tokens
 from align_mlx.compute import Compute
-from align_mlx.resident import load_base
+from align_mlx.loading import load_base
 from tiny.models import make_model, quantize
 from tiny.stores import publish_base, publish_policy, publish_rm, random_adapter
 from tiny.templates import GEMMA

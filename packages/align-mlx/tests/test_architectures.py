@@ -19,10 +19,11 @@ from align_mlx.adapters import Adapter, LoraSpec
 from align_mlx.batching import pad
 from align_mlx.chat import Tokens
 from align_mlx.compute import Compute
+from align_mlx.loading import require_own_logits
 from align_mlx.logprobs import policy_stats
 from align_mlx.recompute import recompute_blocks
 from align_mlx.repairs import repair
-from align_mlx.resident import Resident, require_own_logits
+from align_mlx.resident import Resident
 from align_mlx.rollout import Draw, Prompt, require_exact_decoding, sample
 from align_mlx.sampling import uniforms
 from align_mlx.train_state import TrainState

@@ -9,7 +9,7 @@ from mlx_lm.utils import load_model
 from align_contracts import open_artifact, publish
 from align_contracts.errors import ConfigError
 from align_mlx.chat import encode_turn
-from align_mlx.resident import load_base, load_policy, policy_adapters, require_own_logits
+from align_mlx.loading import load_base, load_policy, policy_adapters, require_own_logits
 
 TOKENS = [[2, 4, 7, 9, 33, 12, 60, 21], [2, 4, 7, 50, 10, 10, 44, 9]]
 

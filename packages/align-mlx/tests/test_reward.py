@@ -6,7 +6,7 @@ import pytest
 
 from align_contracts import open_artifact
 from align_mlx.chat import Tokens, encode_turn
-from align_mlx.resident import load_policy
+from align_mlx.loading import load_policy
 from align_mlx.reward import Calibration, head_scores, load_scorer
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from align_contracts import open_artifact
 from align_mlx.compute import Compute
-from align_mlx.resident import load_base, load_policy
+from align_mlx.loading import load_base, load_policy
 from align_mlx.reward import load_scorer
 from align_mlx.rollout import Draw
 from align_mlx.train_state import TrainState

@@ -8,10 +8,10 @@ import pytest
 from align_contracts import open_artifact
 from align_contracts.errors import ConfigError, KindError, MissingError, PreflightError, VerificationError
 from align_mlx import adapters as lora
-from align_mlx.adapters import Adapter
 from align_mlx.chat import Tokens, encode_prompt
 from align_mlx.compute import Compute
-from align_mlx.resident import load_policy, policy_adapters
+from align_mlx.loading import load_policy, policy_adapters
+from align_mlx.resident import Resident
 from align_mlx.reward import load_scorer
 from align_rl import cli
 from align_rl.code_size import method_lines
@@ -168,8 +168,13 @@ def test_a_run_too_short_for_its_proof_says_so(configure, capsys, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_dead_tensor_ends_the_run_with_exit_code_4(store, settings, tmp_path, monkeypatch, capsys, method):
     """An adapter that is left out at one of its maps: nothing else would show it. PPO's critic has one there too."""
-    dead, pair = "model.layers.1.mlp.up_proj", Adapter.pair
-    monkeypatch.setattr(Adapter, "pair", lambda self, path: None if path == dead else pair(self, path))
+    dead, wear = "model.layers.1.mlp.up_proj", Resident._wear
+
+    def leave_out(resident, stack):
+        wear(resident, stack)
+        resident.maps[dead]._worn = []
+
+    monkeypatch.setattr(Resident, "_wear", leave_out)
     paths = {"sft": store / "sft", "rm": store / "rm", "data": store / "data", "out": tmp_path / "dead"}
     small = {name: value for name, value in settings.items() if name != "quiet"}
     flags = [text for k, v in {**paths, **small}.items() for text in (f"--{k.replace('_', '-')}", str(v))]

@@ -10,7 +10,7 @@ from mlx.utils import tree_flatten
 
 from align_contracts import open_artifact
 from align_mlx.adapters import LoraSpec
-from align_mlx.resident import load_base, load_policy
+from align_mlx.loading import load_base, load_policy
 from align_rm import train as train_stage
 from align_rm.config import TrainConfig
 from tiny.models import make_model

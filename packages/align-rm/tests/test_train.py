@@ -8,7 +8,7 @@ from align_contracts import open_artifact
 from align_contracts.errors import ConfigError, InterruptedRun, KindError
 from align_mlx.adapters import Adapter
 from align_mlx.chat import encode_prompt
-from align_mlx.resident import load_policy
+from align_mlx.loading import load_policy
 from align_mlx.reward import load_scorer
 from align_mlx.rollout import Draw, Prompt, prompt_number, sample
 from align_mlx.train_state import TrainState

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from align_mlx.resident import load_base
+from align_mlx.loading import load_base
 from align_sft import base as base_stage
 from align_sft import train as train_stage
 from align_sft.config import BaseConfig, TrainConfig

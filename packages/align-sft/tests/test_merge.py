@@ -6,7 +6,7 @@ from mlx import nn
 
 from align_contracts import open_artifact
 from align_contracts.errors import KindError, VerificationError
-from align_mlx.resident import load_policy
+from align_mlx.loading import load_policy
 from align_sft import merge, train
 from align_sft.config import MergeConfig
 

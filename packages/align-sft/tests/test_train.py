@@ -12,8 +12,8 @@ from align_contracts.errors import ConfigError, DivergedError, InterruptedRun
 from align_mlx import adapters as lora
 from align_mlx.adapters import Adapter, LoraSpec
 from align_mlx.chat import Tokens
+from align_mlx.loading import load_base, load_policy
 from align_mlx.perplexity import perplexity
-from align_mlx.resident import load_base, load_policy
 from align_mlx.train_state import TrainState
 from align_sft import cli, train
 from align_sft.rows import encode_rows, read_rows

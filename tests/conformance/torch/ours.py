@@ -40,8 +40,9 @@ from align_mlx.adapters import Adapter, LoraSpec, Params
 from align_mlx.batching import pad
 from align_mlx.chat import Tokens
 from align_mlx.compute import DTYPES, Compute
+from align_mlx.loading import load_base
 from align_mlx.logprobs import policy_stats
-from align_mlx.resident import Resident, load_base
+from align_mlx.resident import Resident
 from align_mlx.reward import Calibration, Scorer
 from align_mlx.rollout import Answer
 from align_rl.algorithms.gae import eos_rewards, gae

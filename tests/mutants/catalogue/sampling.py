@@ -59,15 +59,15 @@ MUTANTS = (
         ),
         (
             "wrong-rows-go-on",
-            "logits, alive = logits[keep], alive[going]",
-            "logits, alive = logits[keep], alive[: going.sum()]",
+            "tokens, alive = tokens[keep], alive[going]",
+            "tokens, alive = tokens[keep], alive[: going.sum()]",
             "tokens are written to answers that have ended",
         ),
         (
-            "ended-rows-hand-on-their-logits",
-            "logits, alive = logits[keep],",
-            "logits, alive = logits[: keep.size],",
-            "rows go on with the distribution of those that have ended",
+            "ended-rows-hand-on-their-tokens",
+            "tokens, alive = tokens[keep],",
+            "tokens, alive = tokens[: keep.size],",
+            "rows go on with the tokens of those that have ended",
         ),
         (
             "cache-keeps-ended-rows",

@@ -10,8 +10,9 @@ from align_contracts.errors import ConfigError
 from align_eval.config import RespondConfig
 from align_mlx.chat import decode_response, encode_prompt
 from align_mlx.compute import choose
+from align_mlx.loading import load_policy
 from align_mlx.progress import Meter
-from align_mlx.resident import Resident, load_policy
+from align_mlx.resident import Resident
 from align_mlx.reward import load_scorer
 from align_mlx.rollout import Draw, Prompt, prompt_number, require_exact_decoding, sample
 

@@ -156,7 +156,7 @@ def find_head(model: nn.Module) -> Head:
 
     The factors that we know: ``logit_scale`` multiplies (Cohere), ``logits_scaling`` divides (Granite),
     ``dim_model_base / hidden_size`` multiplies where the head is not tied (MiniCPM). What a model does besides is
-    found out by `align_mlx.resident.require_own_logits`.
+    found out by `align_mlx.loading.require_own_logits`.
 
     Raises:
         ConfigError: there is neither a head nor an embedding that we know.

@@ -7,7 +7,6 @@ K · (L + T). Everything is an ordinary array, so gradients flow through the pro
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import mlx.core as mx
 from mlx_lm.models.base import create_causal_mask
@@ -16,9 +15,7 @@ from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
 from align_mlx.adapters import Adapter
 from align_mlx.batching import Batch, gather, pad
 from align_mlx.chat import Tokens
-
-if TYPE_CHECKING:
-    from align_mlx.resident import Resident
+from align_mlx.resident import Resident
 
 
 @dataclass
@@ -68,7 +65,7 @@ class Prefix:
         return mx.concatenate([prompt_BTL, answer_BTT], axis=-1)[:, None]
 
 
-def shares_prompts(resident: "Resident") -> bool:
+def shares_prompts(resident: Resident) -> bool:
     """Find out by trial whether a model computes the same behind a shared prompt.
 
     Its blocks must keep keys and values and nothing else, and take them from a `Prefix`.
@@ -86,7 +83,7 @@ def shares_prompts(resident: "Resident") -> bool:
     return apart <= (1e-3 if resident.compute.dtype == mx.float32 else 0.1)
 
 
-def states(resident: "Resident", batch: Batch, adapters: Sequence[Adapter] = ()) -> mx.array:
+def states(resident: Resident, batch: Batch, adapters: Sequence[Adapter] = ()) -> mx.array:
     """Give the hidden states that the responses are read from.
 
     Args:
@@ -102,11 +99,11 @@ def states(resident: "Resident", batch: Batch, adapters: Sequence[Adapter] = ())
     return (_shared if shared else _whole)(resident, batch, adapters)
 
 
-def _whole(resident: "Resident", batch: Batch, adapters: Sequence[Adapter]) -> mx.array:
+def _whole(resident: Resident, batch: Batch, adapters: Sequence[Adapter]) -> mx.array:
     return gather(resident.hidden(batch.tokens_BL, adapters), batch.positions_BS)
 
 
-def _shared(resident: "Resident", batch: Batch, adapters: Sequence[Adapter]) -> mx.array:
+def _shared(resident: Resident, batch: Batch, adapters: Sequence[Adapter]) -> mx.array:
     blocks = [Prefix() for _ in make_prompt_cache(resident.model)]
     prompts_PLD = resident.hidden(batch.prompts_PL, adapters, blocks)
     first_BD = prompts_PLD[batch.prompt_B, batch.starts_B - 1]

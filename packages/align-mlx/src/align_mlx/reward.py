@@ -12,8 +12,9 @@ from align_mlx.adapters import Adapter, Params
 from align_mlx.batching import by_length, pad
 from align_mlx.chat import Tokens, encode_turn
 from align_mlx.compute import Compute
+from align_mlx.loading import load_base, load_policy
 from align_mlx.prefix import states
-from align_mlx.resident import Resident, load_base, load_policy
+from align_mlx.resident import Resident
 
 
 def head_scores(states_BSD: mx.array, response_lengths_B: mx.array, head: Params) -> mx.array:

@@ -115,20 +115,18 @@ def _decode(
     alive = np.arange(len(numbers))
     for t in range(steps):
         tokens = inverse_cdf(logits, mx.array(draws_BT[alive, t]), temperature)
-        if t < steps - 1:  # begin the next step before looking at this one's tokens, so that no one waits
-            logits = resident.logits(resident.hidden(tokens[:, None], worn, cache)[:, -1])
-            mx.async_eval(tokens, logits)
         seen = np.array(tokens)
         for place, token in zip(alive, seen, strict=True):
             sampled[place].append(int(token))
         going = ~np.isin(seen, ends)
-        if not going.any():
+        if t == steps - 1 or not going.any():
             break
         if not going.all():
             keep = mx.array(np.flatnonzero(going))
             for layer in cache:
                 layer.filter(keep)
-            logits, alive = logits[keep], alive[going]
+            tokens, alive = tokens[keep], alive[going]
+        logits = resident.logits(resident.hidden(tokens[:, None], worn, cache)[:, -1])
     finished = resident.end_tokens
     return [
         Answer(Tokens(prompts[row // answers].ids, tuple(ids)), truncated=ids[-1] not in finished)

@@ -14,8 +14,9 @@ from align_mlx import adapters as lora
 from align_mlx import liveness
 from align_mlx.adapters import Adapter
 from align_mlx.compute import choose
+from align_mlx.loading import load_policy
 from align_mlx.progress import Meter
-from align_mlx.resident import Resident, load_policy
+from align_mlx.resident import Resident
 from align_mlx.reward import Scorer, load_scorer
 from align_mlx.train_state import TrainState
 from align_rl import data as rl_data

@@ -11,8 +11,9 @@ from align_contracts import Artifact
 from align_contracts.errors import ConfigError
 from align_mlx.adapters import Adapter
 from align_mlx.chat import encode_prompt
+from align_mlx.loading import load_policy, policy_adapters
 from align_mlx.progress import Meter
-from align_mlx.resident import Resident, load_policy, policy_adapters
+from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt, prompt_number, sample
 from align_rm.algorithms.bradley_terry import pairwise_accuracy

@@ -15,9 +15,10 @@ from align_mlx import liveness, unfinished
 from align_mlx import steps as stepping
 from align_mlx.adapters import LoraSpec
 from align_mlx.compute import choose
+from align_mlx.loading import load_base, load_policy
 from align_mlx.progress import Meter
 from align_mlx.recompute import recompute_blocks
-from align_mlx.resident import Resident, load_base, load_policy
+from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run

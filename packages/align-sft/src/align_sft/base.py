@@ -9,7 +9,7 @@ import mlx.core as mx
 from align_contracts import Draft, open_artifact, publish
 from align_contracts.errors import ConfigError, MissingError
 from align_mlx.head import find_head
-from align_mlx.resident import require_chat_template
+from align_mlx.loading import require_chat_template
 from align_sft.config import BaseConfig, source_name
 from align_sft.model_files import count_parameters, quantization_record, store_form, write_model, write_tokenizer
 

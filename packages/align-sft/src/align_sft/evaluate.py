@@ -8,9 +8,10 @@ from align_contracts import open_artifact
 from align_contracts.errors import ConfigError
 from align_mlx.chat import decode_response, encode_prompt
 from align_mlx.compute import choose
+from align_mlx.loading import load_policy
 from align_mlx.perplexity import perplexity
 from align_mlx.progress import Meter
-from align_mlx.resident import Resident, load_policy
+from align_mlx.resident import Resident
 from align_mlx.rollout import Draw, Prompt, sample
 from align_sft.algorithms.genrm import mean_absolute_error, parse_score, spearman
 from align_sft.config import EvalConfig

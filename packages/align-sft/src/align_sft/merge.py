@@ -18,8 +18,9 @@ from align_contracts.errors import ConfigError, KindError, VerificationError
 from align_mlx.adapters import AdaptedLinear
 from align_mlx.batching import Batch, by_length, pad
 from align_mlx.compute import Compute, choose
+from align_mlx.loading import load_base, load_policy, policy_adapters
 from align_mlx.prefix import states
-from align_mlx.resident import Resident, load_base, load_policy, policy_adapters
+from align_mlx.resident import Resident
 from align_mlx.softmax import kl_divergence, target_statistics
 from align_sft.algorithms.completion import perplexity
 from align_sft.config import MergeConfig

@@ -17,11 +17,12 @@ from align_mlx.adapters import Adapter, LoraSpec, Params
 from align_mlx.batching import Batch, pad
 from align_mlx.chat import Tokens
 from align_mlx.compute import choose
+from align_mlx.loading import load_base
 from align_mlx.logprobs import policy_stats
 from align_mlx.perplexity import perplexity
 from align_mlx.progress import Meter
 from align_mlx.recompute import recompute_blocks
-from align_mlx.resident import Resident, load_base
+from align_mlx.resident import Resident
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run
 from align_sft.algorithms.completion import negative_log_likelihood
