@@ -14,6 +14,8 @@ from mutants.mutant import ROOT, Mutant, StaleMutantError
 from mutants.tree import OUTPUT, make_tree, put, run_suite
 
 WIDTH = max(len(mutant.name) for mutant in MUTANTS)
+PATIENCE = 10
+"""How many times as long as without a bug the suite may take with one; stopped there it has judged nothing."""
 
 
 def main() -> int:
@@ -29,14 +31,16 @@ def main() -> int:
             planted = [mutant.plant(healthy) for mutant in chosen]
         except StaleMutantError as error:
             return refuse(str(error))
+        began = time.monotonic()
         verdict = run_suite(healthy, options.limit)
+        limit = PATIENCE * (time.monotonic() - began)
         if verdict != SURVIVED:
             output = (healthy / OUTPUT).read_text(encoding="utf-8")
             return refuse(f"{output}\nthe suite does not pass without a bug: {verdict.text}")
         print(f"{'(no bug)':{WIDTH}} the suite passes", flush=True)
         killed = 0
         with ThreadPoolExecutor(options.jobs) as workers:
-            tried = workers.map(lambda one: attempt(healthy, *one, options.limit), zip(chosen, planted, strict=True))
+            tried = workers.map(lambda one: attempt(healthy, *one, limit), zip(chosen, planted, strict=True))
             for mutant, (verdict, seconds) in zip(chosen, tried, strict=True):
                 print(f"{mutant.name:{WIDTH}} {verdict.text} in {seconds:.0f} s", flush=True)
                 killed += verdict.killed
@@ -49,7 +53,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="mutants", description=__doc__)
     parser.add_argument("names", nargs="*", help="mutants to plant; all if none is named")
     parser.add_argument("--jobs", type=int, default=2, help="how many at the same time")
-    parser.add_argument("--limit", type=float, default=300.0, help="seconds after which the suite counts as hanging")
+    parser.add_argument("--limit", type=float, default=900.0, help="most seconds of the suite without a bug")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Was a mutant killed? Only by a test that ran and failed; a suite that cannot be collected has judged nothing."""
+"""Was a mutant killed? Only by a test that ran and failed; a suite that does not begin or end has judged nothing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ SURVIVED = Verdict(False, "SURVIVED")
 def judge(status: int | None, report: Path) -> Verdict:
     """Judge by pytest's exit status (None: stopped at the time limit) and its JUnit report."""
     if status is None:
-        return Verdict(True, "killed by the time limit: the suite hangs")
+        return Verdict(False, "NOT JUDGED: stopped at the time limit: a slow machine looks the same as a hang")
     if status == 0:
         return SURVIVED
     if status != FAILED or not report.exists():

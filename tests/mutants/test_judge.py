@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
+import mutants.__main__ as command
+from mutants.catalogue import MUTANTS
 from mutants.judge import SURVIVED, judge
+from mutants.mutant import ROOT
 
 FIXTURE = "import pytest\n@pytest.fixture\ndef x():\n    {}\ndef test_one(x):\n    pass\n"
 
@@ -63,5 +66,33 @@ def test_without_a_report_nothing_is_judged(tmp_path):
     assert found.text.startswith("NOT JUDGED")
 
 
-def test_a_hang_kills(tmp_path):
-    assert judge(None, tmp_path / "none.xml").killed
+def test_a_time_out_kills_nothing(tmp_path):
+    """Whatever the report of a stopped run says: a busy machine would kill every mutant."""
+    (tmp_path / "report.xml").write_text(
+        "<testsuite><testcase name='test_a'><failure>E: 1</failure></testcase></testsuite>"
+    )
+    found = judge(None, tmp_path / "report.xml")
+    assert not found.killed
+    assert found.text.startswith("NOT JUDGED")
+
+
+def test_mutants_have_many_times_the_time_of_the_suite_without_a_bug(tmp_path, monkeypatch, capsys):
+    """On a clock on which the suite takes 7 s and a mutant's is stopped at its limit: nothing is killed, exit 1."""
+    clock, limits = [100.0], []
+
+    def run_suite(tree, limit, first=None):
+        limits.append(limit)
+        clock[0] += limit if first else 7.0
+        return judge(None if first else 0, tree / "none.xml")
+
+    mutant = MUTANTS[0]
+    monkeypatch.setattr(command, "run_suite", run_suite)
+    monkeypatch.setattr(command, "make_tree", lambda source, folder: ROOT)
+    monkeypatch.setattr(command, "put", lambda tree, path, text: None)
+    monkeypatch.setattr(command.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(sys, "argv", ["mutants", mutant.name, "--limit", "33"])
+    assert command.main() == 1
+    assert limits == [33.0, 70.0]
+    printed = capsys.readouterr().out
+    assert "NOT JUDGED" in printed
+    assert printed.endswith("killed 0 of 1\n")
