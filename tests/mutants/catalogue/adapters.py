@@ -54,6 +54,16 @@ MUTANTS = (
         ),
     ),
     *bugs(
+        "align_mlx/resident.py",
+        "test_sharp_edges.py",
+        (
+            "decoding-without-the-shared-adapter",
+            "whole = (*self.shared, *adapters)",
+            "whole = tuple(adapters)",
+            "answers are the raw base's, scored as the SFT policy's",
+        ),
+    ),
+    *bugs(
         "align_mlx/recompute.py",
         "test_invariance.py",
         (

@@ -69,6 +69,17 @@ MUTANTS = (
         ),
     ),
     *bugs(
+        "align_rl/algorithms/controller.py",
+        "test_sharp_edges.py",
+        ("rate-without-a-floor", "max(floor, state.lr_scale / factor)", "state.lr_scale / factor", "it never recovers"),
+        (
+            "pulled-back-without-bound",
+            "max(0.5, (target / kl) ** 0.5)",
+            "(target / kl) ** 0.5",
+            "one outlier undoes a run",
+        ),
+    ),
+    *bugs(
         "align_rl/methods/ppo.py",
         "test_ppo.py",
         ("kl-reward-sign", "rewards_BT - kl_coef", "rewards_BT + kl_coef", "drifting away pays"),

@@ -182,8 +182,8 @@ MUTANTS = (
         "test_logprobs.py",
         (
             "perplexity-by-answer",
-            "math.exp(total / tokens)",
-            "math.exp(total / len(rows))",
+            "perplexity_of(total, tokens)",
+            "perplexity_of(total, len(rows))",
             "long answers look surprising",
         ),
     ),

@@ -54,14 +54,14 @@ MUTANTS = (
         "test_sft.py",
         (
             "merge-kl-direction",
-            "kl_divergence(merged.head, new_ND, exact.head, old_ND)",
-            "kl_divergence(exact.head, old_ND, merged.head, new_ND)",
+            "response_kl(merged, new_BSD, old_BSD, batch, reference=exact)",
+            "response_kl(exact, old_BSD, new_BSD, batch, reference=merged)",
             "what the merge lost is not what is measured",
         ),
         (
             "perplexities-swapped",
-            "perplexity(before, tokens), perplexity(after",
-            "perplexity(after, tokens), perplexity(before",
+            "perplexity_of(before, tokens), perplexity_of(after",
+            "perplexity_of(after, tokens), perplexity_of(before",
             "a loss looks like a gain",
         ),
     ),
