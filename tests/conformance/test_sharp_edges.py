@@ -157,12 +157,7 @@ def test_the_largest_first_ratio_error_is_no_sum(monkeypatch):
     """Line 2: every token is off by 6e-5, so this is the largest, too, over however many micro-batches."""
     method, scorer = start("grpo", num_iterations=1, minibatches=1)
     honest, sizes = method.loss, []
-
-    def counted(params, part, weights_BT):
-        sizes.append(len(part.rows))
-        return honest(params, part, weights_BT)
-
-    method.loss = counted
+    method.loss = lambda params, part, weights_BT: (sizes.append(len(part.rows)), honest(params, part, weights_BT))[1]
     drift(monkeypatch, 6e-5)
     found = train(method, scorer)[0].memory["first_ratio"]
     assert len(sizes) > 1
@@ -206,12 +201,7 @@ def test_a_loss_that_is_no_number_stops_the_run():
     """Promises: even where its gradient is finite, as that of a constant is."""
     method, scorer = start("grpo", num_iterations=1)
     honest = method.loss
-
-    def broken(*args):
-        loss, facts = honest(*args)
-        return loss + float("nan"), facts
-
-    method.loss = broken
+    method.loss = lambda *args: (honest(*args)[0] + float("nan"), honest(*args)[1])
     with pytest.raises(DivergedError, match="loss is not finite"):
         train(method, scorer)
 
@@ -273,6 +263,21 @@ def test_the_start_is_never_the_best(tmp_path):
     assert [point["iteration"] for point in evaluate.points] == [0, 5]
     assert evaluate.best[0].iteration == 5
     assert not evaluate.best[0].passes  # by the target given now, not by the one before
+
+
+def test_the_best_keeps_the_policy_that_was_measured(tmp_path):
+    """Study: a point under the gate replaces one above it, with its own parameters, whatever comes behind it."""
+    evaluate, state = make_evaluator(tmp_path)
+    seen = []
+    for state.iteration, target in ((1, 1e-9), (2, 1e6), (3, 1e-9)):
+        evaluate(state, target)
+        seen.append(float64(state.params))
+        state.params = moved(state.params, seed=state.iteration)
+    point, params = evaluate.best
+    assert point.iteration == 2
+    for name, value in float64(params).items():
+        np.testing.assert_array_equal(value, seen[1][name])
+        assert (value != seen[0][name]).all()
 
 
 def test_pulling_back_at_evaluation(tmp_path):

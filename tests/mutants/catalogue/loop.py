@@ -73,6 +73,12 @@ MUTANTS = (
     *bugs(
         "align_rl/evaluation.py",
         "test_sharp_edges.py",
+        (
+            "best-point-with-the-first-policy",
+            "(point, dict(state.params))",
+            "(point, self.best[1] if self.best else dict(state.params))",
+            "what is published is not what was measured",
+        ),
         ("start-may-be-best", "if state.iteration > 0 and better", "if better", "an untrained policy is published"),
         ("no-pulling-back-at-evaluation", 'controller == "pullback"', 'controller == ""', "the gate is not met"),
         ("evaluations-pulls-not-counted", 'decision["actions"] + 1', 'decision["actions"]', "actions go unseen"),
