@@ -43,7 +43,6 @@ MUTANTS = (
         ("largest-ratio-error-added-up", "if name == LARGEST", 'if name == "none"', "more micro-batches, more error"),
         ("equal-rewards-are-live", "np.ptp(rollout.scores_B) > 0 and ", "", "tensors are declared dead for nothing"),
         ("zero-advantages-are-live", "] != 0).item())", "] < 1e9).item())", "the same, of silent groups"),
-        ("nothing-is-live", "and teaches(rollout, experience, index)", "and False", "no tensor is ever asked"),
         ("loss-not-a-number", 'loss=facts["loss"])', "loss=0.0)", "it is trained on"),
         (
             "critic-without-warm-up",
@@ -69,6 +68,11 @@ MUTANTS = (
             'Control(**state.memory["control"])',
             "the next iteration writes its own count over them",
         ),
+    ),
+    *bugs(
+        "align_rl/loop.py",
+        "test_proofs.py",
+        ("nothing-is-live", "and teaches(rollout, experience, index)", "and False", "no tensor is ever asked"),
     ),
     *bugs(
         "align_rl/evaluation.py",
