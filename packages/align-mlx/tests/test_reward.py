@@ -22,6 +22,16 @@ def test_head_reads_the_last_real_token():
     assert head_scores(hidden, mx.array([1, 2]), head).tolist() == [-0.5, -3.5]
 
 
+@pytest.mark.parametrize(
+    ("lengths", "weight", "bias"),
+    [((1,), (1, 2), (1,)), ((2, 1), (1, 2), (1,)), ((2,), (2, 1), (1,)), ((2,), (1, 2), (2,))],
+)
+def test_head_shapes_are_checked(lengths, weight, bias):
+    head = {"weight": mx.zeros(weight), "bias": mx.zeros(bias)}
+    with pytest.raises(ValueError, match="lengths, weight and bias"):
+        head_scores(mx.zeros((2, 3, 2)), mx.ones(lengths, mx.int32), head)
+
+
 def test_score_is_the_head_on_the_last_state_of_each_row_alone(scorer, rows):
     found = scorer.score(rows)
     weight = np.array(scorer.head["weight"], np.float64)[0]

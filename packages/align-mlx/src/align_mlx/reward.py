@@ -27,7 +27,14 @@ def head_scores(states_BSD: mx.array, response_lengths_B: mx.array, head: Params
 
     Returns:
         fp32 scores [B].
+
+    Raises:
+        ValueError: a shape is another one: lengths of [1] would give every row the score of one length.
     """
+    rows, _, width = states_BSD.shape
+    shapes = (response_lengths_B.shape, head["weight"].shape, head["bias"].shape)
+    if shapes != ((rows,), (1, width), (1,)):
+        raise ValueError(f"lengths, weight and bias: expected {((rows,), (1, width), (1,))}, got {shapes}")
     last_BD = mx.take_along_axis(states_BSD, response_lengths_B[:, None, None], axis=1)[:, 0]
     return (last_BD.astype(mx.float32) @ head["weight"].T + head["bias"])[:, 0]
 

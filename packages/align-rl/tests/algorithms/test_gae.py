@@ -81,3 +81,14 @@ def test_eos_rewards_sit_on_the_last_real_token():
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match="values_BT"):
         gae(mx.zeros((2, 3)), mx.zeros((2, 4)), mx.zeros((2, 3)), gamma=1.0, lam=1.0)
+
+
+@pytest.mark.parametrize("scores", [(1,), (3,), (2, 1), ()])
+def test_one_reward_an_answer(scores):
+    with pytest.raises(ValueError, match="scores_B"):
+        eos_rewards(mx.zeros(scores), mx.ones((2, 3)))
+
+
+def test_the_mask_of_rewards_has_two_axes():
+    with pytest.raises(ValueError, match="mask_BT"):
+        eos_rewards(mx.zeros(2), mx.ones(2))

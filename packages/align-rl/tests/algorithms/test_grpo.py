@@ -45,3 +45,8 @@ def test_wrong_arguments():
         group_advantages(mx.zeros((1, 6)), "std")
     with pytest.raises(ValueError, match="two or more answers"):
         group_advantages(mx.zeros((4, 1)))
+
+
+def test_silent_groups_need_groups():
+    with pytest.raises(ValueError, match="rewards_PK"):
+        silent_groups(mx.zeros((2, 3, 4)))

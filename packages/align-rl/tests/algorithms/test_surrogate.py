@@ -116,3 +116,9 @@ def test_an_empty_answer_gives_no_nan(aggregation):
 def test_unknown_aggregation():
     with pytest.raises(ValueError, match="dr_grpo"):
         token_weights(mx.ones((1, 1)), "mean", 1)
+
+
+@pytest.mark.parametrize("aggregation", ["grpo", "dapo", "dr_grpo", "gspo"])
+def test_weights_need_answers_and_tokens(aggregation):
+    with pytest.raises(ValueError, match="mask_BT"):
+        token_weights(mx.ones(3), aggregation, LIMIT)

@@ -12,6 +12,8 @@ def eos_rewards(scores_B: mx.array, mask_BT: mx.array) -> mx.array:
         scores_B: one reward an answer.
         mask_BT: real tokens, contiguous from position 0.
     """
+    same_shape(2, mask_BT=mask_BT)
+    same_shape(1, scores_B=scores_B, answers_B=mask_BT[:, 0])
     last_B = mask_BT.sum(axis=1).astype(mx.int32) - 1
     here_BT = mx.arange(mask_BT.shape[1])[None, :] == last_B[:, None]
     return mx.where(here_BT, scores_B[:, None], 0.0)

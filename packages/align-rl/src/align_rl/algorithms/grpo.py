@@ -41,4 +41,5 @@ def group_advantages(rewards_PK: mx.array, scale: Scale = "none", epsilon: float
 
 def silent_groups(rewards_PK: mx.array) -> mx.array:
     """Count the groups whose rewards are all equal: they have no advantage and give no gradient."""
+    same_shape(2, rewards_PK=rewards_PK)
     return (rewards_PK.max(axis=1) == rewards_PK.min(axis=1)).sum()

@@ -47,6 +47,7 @@ def token_weights(mask_BT: mx.array, aggregation: Aggregation, max_length: int) 
 
     Source: DeepSeekMath 2402.03300; DAPO 2503.14476; Dr. GRPO 2503.20783.
     """
+    same_shape(2, mask_BT=mask_BT)
     if aggregation in ("grpo", "gspo"):
         lengths_B1 = mask_BT.sum(axis=1, keepdims=True)
         return mask_BT / mx.maximum(lengths_B1, 1.0) / mx.maximum((lengths_B1 > 0).astype(mx.float32).sum(), 1.0)
