@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -121,3 +123,17 @@ def test_gradient_of_an_adapter_equals_a_finite_difference(resident, adapter, ro
     h = 2e-3
     high, low = (total(adapter.params[name] + s * h * direction).item() for s in (1, -1))
     assert slope == pytest.approx((high - low) / (2 * h), rel=0.005)
+
+
+def test_kl_reads_each_policy_with_its_own_head(resident, adapter, rows):
+    """Another base's states go through its own head: here one with scaled logits; Σ_v p (log p − log q) in float64."""
+    other = replace(resident)
+    other.__dict__["head"] = replace(resident.head, scale=0.5)
+    batch = pad(rows[:2])
+    both = [states(resident, batch, worn) for worn in ((adapter,), ())]
+    found = np.array(response_kl(resident, *both, batch, reference=other))
+    logits = [np.array(resident.logits(s), np.float64)[:, :-1] for s in both]
+    logp, logq = log_softmax(logits[0]), log_softmax(0.5 * logits[1])
+    expected = (np.exp(logp) * (logp - logq)).sum(axis=-1) * np.array(batch.mask_BT)
+    np.testing.assert_allclose(found, expected, atol=5e-5)
+    assert expected.max() > 0.01

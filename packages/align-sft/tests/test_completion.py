@@ -3,7 +3,7 @@ import math
 import mlx.core as mx
 import pytest
 
-from align_sft.algorithms.completion import negative_log_likelihood, perplexity
+from align_sft.algorithms.completion import negative_log_likelihood
 
 
 def test_only_masked_tokens_count():
@@ -24,10 +24,3 @@ def test_padding_cannot_give_nan():
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match="equal shapes"):
         negative_log_likelihood(mx.zeros((2, 3)), mx.zeros((2, 2)))
-
-
-def test_perplexity():
-    assert perplexity(3 * math.log(8), 3) == pytest.approx(8)
-    assert perplexity(1e6, 1) == math.inf
-    with pytest.raises(ValueError, match="one token"):
-        perplexity(0.0, 0)

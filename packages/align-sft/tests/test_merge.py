@@ -16,6 +16,7 @@ def test_a_dense_merge_is_the_policy(store):
     art = open_artifact(store / "merged0", kind="policy", deep=True)
     assert (art.details.form, art.details.adapters, art.details.merge.bits) == ("merged", (), 0)
     assert art.details.merge.kl < 1e-3  # bf16 rounding
+    assert art.details.certificate == open_artifact(store / "sft").details.certificate is not None
     assert art.details.merge.perplexity_after == pytest.approx(art.details.merge.perplexity_before, rel=1e-2)
     ids = mx.array([[2, 7, 8, 9]])
     policy = load_policy(open_artifact(store / "sft"))

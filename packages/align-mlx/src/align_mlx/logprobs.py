@@ -72,21 +72,23 @@ def response_kl(
     reference_BSD: mx.array,
     batch: Batch,
     *,
+    reference: Resident | None = None,
     temperature: float = 1.0,
     blocks: Blocks = BLOCKS,
 ) -> mx.array:
     """Give the exact KL(policy ‖ reference) of the next token before each response token, fp32 [B, T], 0 on padding.
 
     Args:
-        resident: the base, whose head both use.
+        resident: the base, whose head turns the policy's states into logits.
         states_BSD, reference_BSD: what `align_mlx.prefix.states` gave under each.
         batch: the rows.
+        reference: the base whose head reads the reference's states; None: the same.
         temperature: logits are divided by it.
         blocks: how many logits exist at the same time.
     """
-    width, head = states_BSD.shape[-1], resident.head
-    mine_ND, other_ND = (s[:, :-1].reshape(-1, width) for s in (states_BSD, reference_BSD))
-    kl_N = kl_divergence(head, mine_ND, head, other_ND, temperature=temperature, blocks=blocks)
+    head, other = resident.head, (reference or resident).head
+    mine_ND, other_ND = (s[:, :-1].reshape(-1, s.shape[-1]) for s in (states_BSD, reference_BSD))
+    kl_N = kl_divergence(head, mine_ND, other, other_ND, temperature=temperature, blocks=blocks)
     return mx.where(batch.mask_BT > 0, kl_N.reshape(batch.mask_BT.shape), 0.0)
 
 

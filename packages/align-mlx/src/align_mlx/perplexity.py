@@ -20,10 +20,27 @@ def perplexity(
         adapters: the policy's adapters over the shared ones.
         rows: prompts with written answers.
         token_budget: padded tokens of one forward pass.
+
+    Raises:
+        ValueError: there are no rows.
     """
     total, tokens = 0.0, 0
     for group in by_length(rows, token_budget):
         batch = pad([rows[i] for i in group])
         total -= policy_stats(resident, adapters, batch, gradient=False).logprobs_BT.sum().item()
         tokens += sum(len(rows[i].response) for i in group)
-    return math.exp(total / tokens)
+    return perplexity_of(total, tokens)
+
+
+def perplexity_of(nll: float, tokens: int) -> float:
+    """Give exp(Σ −log p / tokens) of a sum in nats; infinite where that overflows.
+
+    Raises:
+        ValueError: there are no tokens.
+    """
+    if tokens <= 0:
+        raise ValueError(f"perplexity: expected at least one token, got {tokens}")
+    try:
+        return math.exp(nll / tokens)
+    except OverflowError:
+        return math.inf

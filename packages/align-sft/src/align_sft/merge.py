@@ -19,10 +19,10 @@ from align_mlx.adapters import AdaptedLinear
 from align_mlx.batching import Batch, by_length, pad
 from align_mlx.compute import Compute, choose
 from align_mlx.loading import load_base, load_policy, policy_adapters
+from align_mlx.logprobs import response_kl, response_stats
+from align_mlx.perplexity import perplexity_of
 from align_mlx.prefix import states
 from align_mlx.resident import Resident
-from align_mlx.softmax import kl_divergence, target_statistics
-from align_sft.algorithms.completion import perplexity
 from align_sft.config import MergeConfig
 from align_sft.model_files import quantization_record, store_form, write_model, write_tokenizer
 from align_sft.rows import encode_rows, read_rows
@@ -95,6 +95,7 @@ def run(config: MergeConfig) -> int:
                 "perplexity_after": loss.after,
             },
             "control": policy.details.control,
+            "certificate": policy.details.certificate,
         }
         draft.seeds = list(policy.manifest.seeds)
         draft.quantization = quantization_record(stored)
@@ -152,15 +153,9 @@ def compare(merged: Resident, exact: Resident, batches: list[Batch]) -> Loss:
     kl = before = after = 0.0
     tokens = 0
     for batch in batches:
-        mask_N, targets_N = batch.mask_BT.reshape(-1), batch.targets_BT.reshape(-1)
-        read = [states(resident, batch)[:, :-1] for resident in (merged, exact)]
-        new_ND, old_ND = (states_BTD.reshape(-1, states_BTD.shape[-1]) for states_BTD in read)
-        parts = (
-            kl_divergence(merged.head, new_ND, exact.head, old_ND),
-            -target_statistics(exact.head, old_ND, targets_N, gradient=False)[0],
-            -target_statistics(merged.head, new_ND, targets_N, gradient=False)[0],
-        )
-        sums = [float(mx.where(mask_N > 0, part, 0.0).sum().item()) for part in parts]
-        kl, before, after = kl + sums[0], before + sums[1], after + sums[2]
-        tokens += int(mask_N.sum().item())
-    return Loss(kl / tokens, perplexity(before, tokens), perplexity(after, tokens), tokens)
+        new_BSD, old_BSD = states(merged, batch), states(exact, batch)
+        kl += response_kl(merged, new_BSD, old_BSD, batch, reference=exact).sum().item()
+        before -= response_stats(exact, old_BSD, batch, gradient=False).logprobs_BT.sum().item()
+        after -= response_stats(merged, new_BSD, batch, gradient=False).logprobs_BT.sum().item()
+        tokens += int(batch.mask_BT.sum().item())
+    return Loss(kl / tokens, perplexity_of(before, tokens), perplexity_of(after, tokens), tokens)

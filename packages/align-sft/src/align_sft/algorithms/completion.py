@@ -1,7 +1,5 @@
 """The completion loss: −log p of the answer's tokens, and nothing of the prompt."""
 
-import math
-
 import mlx.core as mx
 
 
@@ -23,15 +21,3 @@ def negative_log_likelihood(logprobs_BT: mx.array, mask_BT: mx.array) -> mx.arra
     if logprobs_BT.shape != mask_BT.shape:
         raise ValueError(f"log-probs and mask: expected equal shapes, got {logprobs_BT.shape} and {mask_BT.shape}")
     return -mx.where(mask_BT > 0, logprobs_BT, 0.0).sum()
-
-
-def perplexity(total_nll: float, tokens: int) -> float:
-    """Give exp(Σ −log p / tokens); infinite where that overflows.
-
-    Raises:
-        ValueError: there are no tokens.
-    """
-    if tokens <= 0:
-        raise ValueError(f"perplexity: expected at least one token, got {tokens}")
-    mean = total_nll / tokens
-    return math.exp(mean) if mean < 709 else math.inf
