@@ -111,14 +111,14 @@ def test_the_base_keeps_its_familys_end_of_turn(chain):
 def test_sft_learns_and_counts_what_it_leaves_out(chain):
     policy = open_artifact(chain[1] / "sft", "policy", deep=True)
     assert policy.metric("perplexity_after") < policy.metric("perplexity_before")
-    assert policy.manifest.extensions["dropped"]["train"] == {"too_long": 1, "empty": 1}
+    assert policy.manifest.extensions["dropped"]["train"] == {"too_long": 1, "empty": 1, "special": 0}
     assert policy.details.certificate.verdict == "complete"
 
 
 def test_the_reward_model_tells_answers_apart(chain):
     model = open_artifact(chain[1] / "rm", "reward_model", deep=True)
     assert model.details.certificate.verdict == "complete"
-    assert model.manifest.extensions["dropped"]["train"] == {"too_long": 0, "empty": 0}
+    assert model.manifest.extensions["dropped"]["train"] == {"too_long": 0, "empty": 0, "special": 0}
     log = model.read_jsonl("log")
     assert log[-1]["loss"] < log[0]["loss"]
 

@@ -1,7 +1,15 @@
 import pytest
 
 from align_contracts.errors import ConfigError
-from align_mlx.chat import Tokens, decode_response, encode_prompt, encode_turn, turn_end
+from align_mlx.chat import (
+    Tokens,
+    control_tokens,
+    decode_response,
+    encode_prompt,
+    encode_turn,
+    has_control_tokens,
+    turn_end,
+)
 
 # Ids by hand: bos 2, start_of_turn 4, end_of_turn 5, line break 6, user 7, model 8, w0 9, w1 10, …
 ENDS = frozenset({1, 5})
@@ -25,6 +33,23 @@ def test_turn_is_exact_to_the_token(tokenizer):
 def test_turn_stops_at_its_first_end_token(tokenizer):
     assert encode_turn(tokenizer, "w0 w1", "w2 <eos> w3", ENDS) == Tokens(PROMPT, (11, 1))
     assert encode_turn(tokenizer, "w0 w1", "w2 <end_of_turn> w3", ENDS) == Tokens(PROMPT, (11, 5))
+
+
+def test_control_tokens_are_the_special_ones_and_no_line_break(tokenizer):
+    control = control_tokens(tokenizer)
+    assert set(control) == {"<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"}
+    assert has_control_tokens(control, "w1", "w1 <eos> w2")
+    assert has_control_tokens(control, "a<start_of_turn>user", "w1")
+    # Words of the template, a line break, a word that is not in the vocabulary, marks that are no token.
+    assert not has_control_tokens(control, "user\nmodel unheard-of", "<end> of_turn>", "")
+
+
+def test_an_added_word_or_blank_of_the_template_is_text(tokenizer_of):
+    template = "{% for m in messages %}user\n[Q] {{ m['content'] }} [/Q]{% endfor %}"
+    tokenizer = tokenizer_of(template)
+    tokenizer.add_tokens(["user", "[Q]", "[table]"])
+    added = set(control_tokens(tokenizer)) - {"<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"}
+    assert added == {"[Q]"}  # [table] is an added token that the template does not write; [/Q] is none
 
 
 def test_an_empty_answer_is_its_end_token(tokenizer):

@@ -11,7 +11,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from align_mlx.chat import Tokens, decode_response, encode_prompt, encode_turn, turn_end
+from align_mlx.chat import Tokens, control_tokens, decode_response, encode_prompt, encode_turn, turn_end
 from tiny.templates import TEMPLATES
 from tiny.tokenizer import bpe_tokenizer, word_tokenizer
 
@@ -65,6 +65,12 @@ def test_the_prompt_is_the_templates_and_has_one_beginning(family, bpe):
     assert list(ids) == bpe.apply_chat_template([{"role": "user", "content": QUESTION}], **plain)
     bos = TEMPLATES[family].bos
     assert bos is None or ids.count(bpe.bos_token_id) == 1
+
+
+def test_control_tokens_are_the_familys_own(family, bpe):
+    # Qwen 3's template writes its thought marks, which are added tokens, but not flagged special.
+    marks = {"<think>", "</think>"} if family == "qwen3" else set()
+    assert set(control_tokens(bpe)) == {*TEMPLATES[family].special, *marks}
 
 
 def test_a_tokenizer_that_begins_every_text_begins_no_turn_twice(family):

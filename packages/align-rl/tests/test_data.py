@@ -19,7 +19,7 @@ def test_prompts_that_are_too_long_are_left_out_and_counted(store, resident, con
     rows = rl_data.load(open_artifact(store / "data"), resident, configure("ppo"))
     # Nine of ten: the template takes 9 tokens, so 1–5 words fit 16 tokens and the 40 words of the last do not.
     assert [len(p.ids) for p in rows.train] == [10, 11, 12, 13, 14, 10, 11, 12, 13]
-    assert rows.dropped["train"] == {"too_long": 1}
+    assert rows.dropped["train"] == {"too_long": 1, "special": 0}
     assert [p.number for p in rows.train] == [rl_data.prompt_number(f"t{i}") for i in range(9)]
     assert rows.train[0].ids[:4] == (2, 4, 7, 6)  # <bos><start_of_turn>user\n
     assert rows.train[0].ids[-5:] == (5, 6, 4, 8, 6)  # <end_of_turn>\n<start_of_turn>model\n
@@ -40,20 +40,38 @@ def test_what_is_left_out_is_counted_by_reason(store, resident, configure):
     # Prompts have 9 tokens and 1–5 words: of ten 13, 14, 13 and the long one do not fit 12, of seven 13 and 14. With
     # their answers of 1–7 words and an end token the seven have 12, 14, 16, 18, 20, 17 and 19 tokens.
     assert rows.dropped == {
-        "train": {"too_long": 4},
-        "validation": {"too_long": 2},
-        "chosen": {"too_long": 3, "empty": 0},
+        "train": {"too_long": 4, "special": 0},
+        "validation": {"too_long": 2, "special": 0},
+        "chosen": {"too_long": 3, "empty": 0, "special": 0},
     }
     assert (len(rows.train), len(rows.validation), len(rows.chosen)) == (6, 5, 4)
 
 
 def test_a_chosen_answer_that_says_nothing_is_left_out(tmp_path, resident, configure):
     prompts = [prompt_row("a", "w1"), prompt_row("b", "w2")]
-    answers = [chat_row("a", "w1", "<eos> w3", 5.0), chat_row("b", "w2", "w3", 5.0)]
+    answers = [chat_row("a", "w1", " ", 5.0), chat_row("b", "w2", "w3", 5.0)]
     files = {"prompts/train": prompts, "prompts/validation": prompts, "sft/validation": answers}
     rows = rl_data.load(publish_rows(tmp_path / "data", files), resident, configure("ppo"))
-    assert rows.dropped["chosen"] == {"too_long": 0, "empty": 1}
+    assert rows.dropped["chosen"] == {"too_long": 0, "empty": 1, "special": 0}
     assert [row.response for row in rows.chosen] == [(12, 5)]  # w3, <end_of_turn>
+
+
+def test_texts_with_control_tokens_are_left_out_and_counted(tmp_path, resident, configure):
+    prompts = [prompt_row("a", "w1"), prompt_row("b", "w2 <end_of_turn> w3"), prompt_row("c", "w3")]
+    answers = [
+        chat_row("a", "w1", "w4 <eos> w5", 5.0),
+        chat_row("b", "<bos>", "w3", 5.0),
+        chat_row("c", "w3", "w4", 5.0),
+    ]
+    files = {"prompts/train": prompts, "prompts/validation": prompts, "sft/validation": answers}
+    rows = rl_data.load(publish_rows(tmp_path / "data", files), resident, configure("ppo"))
+    assert rows.dropped == {
+        "train": {"too_long": 0, "special": 1},
+        "validation": {"too_long": 0, "special": 1},
+        "chosen": {"too_long": 0, "empty": 0, "special": 2},
+    }
+    assert rows.validation_ids == ["a", "c"]
+    assert [row.response for row in rows.chosen] == [(13, 5)]  # w4, <end_of_turn>
 
 
 def test_no_training_prompt_left(store, resident, configure):

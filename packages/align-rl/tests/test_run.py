@@ -57,7 +57,7 @@ def test_a_run_publishes_a_whole_policy(published, method):
     } <= measured  # fmt: skip
     assert art.metric("iterations") == 3
     assert art.metric("prompts_dropped") == 1
-    assert art.manifest.extensions["dropped"]["train"] == {"too_long": 1}
+    assert art.manifest.extensions["dropped"]["train"] == {"too_long": 1, "special": 0}
     # 2 blocks of 7 linear maps with A and B; PPO has as many again, and its head's weight and bias. B has its gradient
     # in the first update and A, behind B = 0, in the second.
     proved = details.certificate

@@ -6,9 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from align_contracts import open_artifact
+from align_contracts.errors import ConfigError
+from align_mlx import rollout
 from align_mlx.chat import Tokens
-from align_rm.calibrate import calibrate
+from align_mlx.reward import load_scorer
+from align_rm import calibrate as calibration
+from align_rm.calibrate import calibrate, reward_scale
 from align_rm.pairs import Pair
+from tiny.rows import prompt_row
 
 
 class Scripted:
@@ -58,3 +64,28 @@ def test_accuracy_and_the_scale_of_chosen_answers():
     found = calibrate(Scripted(), pairs(3, 1, 2.0), pairs(3, 1, 2.0))
     assert found.accuracy == 0.75
     assert found.chosen == {"mean": 1.5, "std": pytest.approx(math.sqrt(3) / 2), "n": 4}  # scores 2, 2, 2, 0
+
+
+ASKED = [prompt_row("a", "w0 w1 w2"), prompt_row("b", "w0 <eos> w1 w2 w3 w4"), prompt_row("c", "w0")]
+
+
+@pytest.fixture
+def scale(store, resident, make_config, tmp_path):
+    """Measure the reward scale of the toy store's reward model on `ASKED`."""
+    sft, scorer = (open_artifact(store / "sft"), load_scorer(open_artifact(store / "rm"), resident))
+    return lambda: reward_scale(make_config(tmp_path / "rm"), sft, scorer, ASKED)
+
+
+def test_the_scale_is_that_of_prompts_without_control_tokens(scale, monkeypatch):
+    lengths = []
+    monkeypatch.setattr(calibration, "require_exact_decoding", lambda resident, longest: lengths.append(longest))
+    assert scale().n == 2
+    # The template takes 9 tokens: 12 of the first prompt, and answers of at most 6.
+    assert lengths == [18]
+
+
+def test_a_policy_that_decodes_otherwise_than_it_scores_has_no_scale(scale, monkeypatch):
+    exact = rollout._batch_cache
+    monkeypatch.setattr(rollout, "_batch_cache", lambda resident, padding: exact(resident, [0] * len(padding)))
+    with pytest.raises(ConfigError, match="cannot answer prompts in batches"):
+        scale()

@@ -29,10 +29,12 @@ def test_pairs_in_ids(resident, make_pairs):
 
 def test_a_pair_stays_only_if_both_answers_fit(resident, make_pairs):
     row = {**make_pairs(1, 1)[0], "prompt": "w0", "chosen": "kind w1", "rejected": "rude"}
-    silent = [{**row, "chosen": "  "}, {**row, "rejected": "<eos> w1"}]  # nothing before the first end token
-    rows = [row, {**row, "rejected": "rude " * 9}, *silent]
+    silent = [{**row, "chosen": "  "}, {**row, "rejected": ""}]
+    control = [{**row, "prompt": "w0 <bos>"}, {**row, "chosen": "kind <eos> w1"}, {**row, "rejected": "<end_of_turn>"}]
+    rows = [row, {**row, "rejected": "rude " * 9}, *silent, *control]
     found = encode_pairs(rows, resident, 13)
-    assert (len(found.kept), found.too_long, found.empty) == (1, 1, 2)
+    assert len(found.kept) == 1
+    assert found.dropped == {"too_long": 1, "empty": 2, "special": 3}
 
 
 def test_micro_batches_keep_pairs_whole_and_the_budget():

@@ -171,13 +171,14 @@ def test_a_dead_tensor_ends_the_run_with_exit_code_4(store, monkeypatch, capsys)
 
 
 def test_rows_that_do_not_fit_are_counted(resident, make_rows):
-    # The third answer is nothing but an end token.
-    silent = [{"prompt_id": "e", "messages": [{"content": "hi"}, {"content": text}]} for text in ("", " ", "<eos> hi")]
-    rows = [*make_rows(3, 1), *silent]
+    texts = [("hi", ""), ("hi", " "), ("hi", "\n"), ("hi", "hi <eos> you"), ("hi<end_of_turn>", "hi")]
+    odd = [{"prompt_id": "e", "messages": [{"content": text} for text in turn]} for turn in texts]
+    rows = [*make_rows(3, 1), *odd]
     lengths = sorted(len(t) for t in encode_rows(rows, resident, 512).tokens)
     encoded = encode_rows(rows, resident, lengths[-1] - 1)
     assert (encoded.too_long + len(encoded.tokens), encoded.empty) == (3, 3)
     assert encoded.too_long == lengths.count(lengths[-1])
+    assert encoded.dropped == {"too_long": encoded.too_long, "empty": 3, "special": 2}
     assert len(encoded.ids) == len(encoded.tokens)
 
 

@@ -5,6 +5,9 @@ system turn that a template writes by itself (Qwen 2.5) stays. The answer is wha
 up to and including the token that ends it. Templates that know thinking are asked for none
 (``enable_thinking=False``): the study compares short direct answers. The generation prompt of Qwen 3 then ends behind
 an empty thought, and so does the prompt of a written answer.
+
+Tokenizers match control tokens in any text: an answer that *writes about* ``<eos>`` would end there, and a prompt could
+open a turn of its own. Stages leave such rows out and count them (`control_tokens`, `has_control_tokens`).
 """
 
 from collections.abc import Sequence
@@ -73,6 +76,23 @@ def encode_turn(tokenizer: Any, prompt: str, response: str, end_tokens: frozense
     return Tokens(start, answer[: end + 1])
 
 
+def control_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """Give the texts that the tokenizer turns into control tokens wherever they stand.
+
+    They are the tokens flagged special, and the added tokens that the chat template writes (Qwen 3's ``<think>`` is not
+    flagged). Blanks and words of the template (a line break, ``user``) are text like any other, though a vocabulary may
+    have added them.
+    """
+    template = _templated(tokenizer, "QUESTION", SLOT) + _templated(tokenizer, "QUESTION")
+    added = [token for token in tokenizer.added_tokens_decoder.values() if token.content.strip()]
+    return tuple(str(t.content) for t in added if t.special or (t.content in template and _is_mark(t.content)))
+
+
+def has_control_tokens(control: Sequence[str], *texts: str) -> bool:
+    """Say whether the text of a control token (see `control_tokens`) stands in any of the texts."""
+    return any(token in text for token in control for text in texts)
+
+
 def turn_end(tokenizer: Any) -> int | None:
     """Give the token with which the chat template ends an answer (Gemma's ``<end_of_turn>``); None if it has none.
 
@@ -100,6 +120,11 @@ def _templated(tokenizer: Any, prompt: str, response: str | None = None) -> str:
     return str(
         tokenizer.apply_chat_template(turns, add_generation_prompt=waiting, tokenize=False, enable_thinking=False)
     )
+
+
+def _is_mark(text: str) -> bool:
+    """Whether a text holds anything but letters, digits and blanks."""
+    return not all(c.isalnum() or c.isspace() for c in text)
 
 
 def _encode(tokenizer: Any, text: str) -> tuple[int, ...]:

@@ -78,7 +78,7 @@ def run(config: RLConfig) -> int:
         write(draft, sft, evaluator, method, state)
         draft.metric("training_seconds", time.perf_counter() - start)
         draft.metric("peak_memory_bytes", mx.get_peak_memory())
-        draft.metric("prompts_dropped", rows.dropped["train"]["too_long"])
+        draft.metric("prompts_dropped", sum(rows.dropped["train"].values()))
         draft.extensions["dropped"] = rows.dropped
         if not config.quiet:
             print(liveness.sentence(draft.details.certificate), file=sys.stderr)

@@ -10,12 +10,12 @@ import numpy as np
 from align_contracts import Artifact
 from align_contracts.errors import ConfigError
 from align_mlx.adapters import Adapter
-from align_mlx.chat import encode_prompt
+from align_mlx.chat import control_tokens, encode_prompt, has_control_tokens
 from align_mlx.loading import load_policy, policy_adapters
 from align_mlx.progress import Meter
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
-from align_mlx.rollout import Draw, Prompt, prompt_number, sample
+from align_mlx.rollout import Draw, Prompt, prompt_number, require_exact_decoding, sample
 from align_rm.algorithms.bradley_terry import pairwise_accuracy
 from align_rm.algorithms.calibration import expected_calibration_error, fit_temperature, preference_nll
 from align_rm.config import TrainConfig
@@ -103,16 +103,19 @@ def reward_scale(
 
     Args:
         config: backbone, seed, number of prompts and longest answer. Prompts that leave no room for an answer within
-            ``max_seq_length`` are passed over.
+            ``max_seq_length``, or hold a control token, are passed over.
         sft: the policy that answers.
         scorer: the trained scorer.
         prompts: rows with ``prompt_id`` and ``prompt``.
 
     Raises:
-        ConfigError: fewer than two prompts fit, so that there is no standard deviation.
+        ConfigError: fewer than two prompts fit, so that there is no standard deviation; or the policy cannot answer
+            in batches.
     """
     resident, adapters = speaker(config, sft, scorer.resident)
-    every = (Prompt(encode_prompt(resident.tokenizer, r["prompt"]), prompt_number(r["prompt_id"])) for r in prompts)
+    control = control_tokens(resident.tokenizer)
+    plain = (row for row in prompts if not has_control_tokens(control, row["prompt"]))
+    every = (Prompt(encode_prompt(resident.tokenizer, r["prompt"]), prompt_number(r["prompt_id"])) for r in plain)
     fitting = (prompt for prompt in every if len(prompt.ids) < config.max_seq_length)
     asked = list(islice(fitting, config.calibration_prompts))
     if len(asked) < 2:
@@ -121,6 +124,7 @@ def reward_scale(
             expected=f"two or more of fewer than {config.max_seq_length} tokens",
             got=str(len(asked)),
         )
+    require_exact_decoding(resident, max(len(prompt.ids) for prompt in asked) + config.max_new_tokens)
     with Meter("scale", len(asked), unit="prompt", quiet=config.quiet) as meter:
         answers = sample(
             resident,

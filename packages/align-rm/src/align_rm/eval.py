@@ -29,7 +29,7 @@ def run(config: EvalConfig) -> int:
     figures = {
         "split": config.split,
         "n": len(margins),
-        "dropped": pairs.too_long + pairs.empty,
+        "dropped": sum(pairs.dropped.values()),
         "pairwise_accuracy": pairwise_accuracy(margins),
         "longer_answer_accuracy": pairwise_accuracy(lengths),
         "ece_before": expected_calibration_error(margins),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from align_mlx.batching import padded_size
-from align_mlx.chat import Tokens, encode_turn
+from align_mlx.chat import Tokens, control_tokens, encode_turn, has_control_tokens
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 
@@ -29,11 +29,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs of a split: those kept, and how many were too long or had an answer without text."""
+    """Pairs of a split: those kept, and how many were too long, had an empty answer or a control token in a text."""
 
     kept: list[Pair]
     too_long: int
     empty: int
+    special: int
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Pairs dropped, by reason."""
+        return {"too_long": self.too_long, "empty": self.empty, "special": self.special}
 
 
 def encode_pairs(rows: Sequence[Mapping[str, Any]], resident: Resident, max_seq_length: int) -> Pairs:
@@ -45,8 +51,12 @@ def encode_pairs(rows: Sequence[Mapping[str, Any]], resident: Resident, max_seq_
         max_seq_length: most tokens of prompt and answer, end token included.
     """
     kept: list[Pair] = []
-    too_long = empty = 0
+    too_long = empty = special = 0
+    control = control_tokens(resident.tokenizer)
     for row in rows:
+        if has_control_tokens(control, row["prompt"], row["chosen"], row["rejected"]):
+            special += 1
+            continue
         chosen, rejected = (
             encode_turn(resident.tokenizer, row["prompt"], row[name], resident.end_tokens)
             for name in ("chosen", "rejected")
@@ -58,7 +68,7 @@ def encode_pairs(rows: Sequence[Mapping[str, Any]], resident: Resident, max_seq_
             too_long += 1
         else:
             kept.append(pair)
-    return Pairs(kept, too_long, empty)
+    return Pairs(kept, too_long, empty, special)
 
 
 def rows_of(pairs: Sequence[Pair]) -> list[Tokens]:

@@ -198,9 +198,7 @@ def write(
     draft.metric("reward_std", scale.std, n=scale.n)
     draft.seeds = [config.seed]
     draft.extensions["chosen_answers"] = found.chosen
-    draft.extensions["dropped"] = {
-        name: {"too_long": pairs.too_long, "empty": pairs.empty} for name, pairs in splits.items()
-    }
+    draft.extensions["dropped"] = {name: pairs.dropped for name, pairs in splits.items()}
     draft.details = {
         "adapter": {
             "name": "rm",

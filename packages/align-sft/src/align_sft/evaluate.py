@@ -6,13 +6,13 @@ from typing import Any
 
 from align_contracts import open_artifact
 from align_contracts.errors import ConfigError
-from align_mlx.chat import decode_response, encode_prompt
+from align_mlx.chat import control_tokens, decode_response, encode_prompt, has_control_tokens
 from align_mlx.compute import choose
 from align_mlx.loading import load_policy
 from align_mlx.perplexity import perplexity
 from align_mlx.progress import Meter
 from align_mlx.resident import Resident
-from align_mlx.rollout import Draw, Prompt, sample
+from align_mlx.rollout import Draw, Prompt, require_exact_decoding, sample
 from align_sft.algorithms.genrm import mean_absolute_error, parse_score, spearman
 from align_sft.config import EvalConfig
 from align_sft.rows import encode_rows, read_rows
@@ -34,7 +34,7 @@ def run(config: EvalConfig) -> int:
         "split": config.split,
         "format": form,
         "n": len(encoded.tokens),
-        "dropped": encoded.too_long + encoded.empty,
+        "dropped": sum(encoded.dropped.values()),
         "tokens": tokens,
         "perplexity": found,
     }
@@ -58,14 +58,21 @@ def written_scores(config: EvalConfig, resident: Resident, rows: Sequence[Mappin
     Args:
         config: length limit and progress.
         resident: base and policy.
-        rows: genrm rows with ``messages`` and ``score`` (1 to 10).
+        rows: genrm rows with ``messages`` and ``score`` (1 to 10); those whose question holds a control token
+                are left out.
 
     Returns:
         parse_rate (share of texts that state a score), mae (points, over those) and spearman (over those); null where
         nothing parsed or no order exists.
+
+    Raises:
+        ConfigError: the policy cannot answer in batches.
     """
     tokenizer = resident.tokenizer
+    control = control_tokens(tokenizer)
+    rows = [row for row in rows if not has_control_tokens(control, row["messages"][0]["content"])]
     prompts = [Prompt(encode_prompt(tokenizer, row["messages"][0]["content"]), i) for i, row in enumerate(rows)]
+    require_exact_decoding(resident, max(len(prompt.ids) for prompt in prompts) + config.max_new_tokens)
     with Meter("scores", len(prompts), unit="row", quiet=config.quiet) as meter:
         answers = sample(
             resident,

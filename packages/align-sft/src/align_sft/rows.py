@@ -6,7 +6,7 @@ from typing import Any
 
 from align_contracts import Artifact
 from align_contracts.errors import ConfigError
-from align_mlx.chat import Tokens, encode_turn
+from align_mlx.chat import Tokens, control_tokens, encode_turn, has_control_tokens
 from align_mlx.resident import Resident
 
 
@@ -19,12 +19,19 @@ class Encoded:
         ids: prompt_id of each kept row.
         too_long: rows dropped because they are longer than the limit.
         empty: rows dropped because their answer has no text, or the chat template leaves none of it.
+        special: rows dropped because a control token stands in their text, see `align_mlx.chat.control_tokens`.
     """
 
     tokens: list[Tokens]
     ids: list[str]
     too_long: int
     empty: int
+    special: int
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Rows dropped, by reason."""
+        return {"too_long": self.too_long, "empty": self.empty, "special": self.special}
 
 
 def read_rows(data: Artifact, form: str, split: str) -> list[dict[str, Any]]:
@@ -53,9 +60,13 @@ def encode_rows(rows: Iterable[Mapping[str, Any]], resident: Resident, max_seq_l
     """
     tokens: list[Tokens] = []
     ids: list[str] = []
-    too_long = empty = 0
+    too_long = empty = special = 0
+    control = control_tokens(resident.tokenizer)
     for row in rows:
         user, assistant = (message["content"] for message in row["messages"])
+        if has_control_tokens(control, user, assistant):
+            special += 1
+            continue
         turn = encode_turn(resident.tokenizer, user, assistant, resident.end_tokens)
         if turn.empty or not assistant.strip():
             empty += 1
@@ -64,4 +75,4 @@ def encode_rows(rows: Iterable[Mapping[str, Any]], resident: Resident, max_seq_l
         else:
             tokens.append(turn)
             ids.append(row["prompt_id"])
-    return Encoded(tokens, ids, too_long, empty)
+    return Encoded(tokens, ids, too_long, empty, special)

@@ -76,10 +76,7 @@ def run(config: TrainConfig) -> int:
         draft.tokenizer_digest = base.manifest.tokenizer_digest
         draft.chat_template_digest = base.manifest.chat_template_digest
         draft.quantization = base.manifest.quantization
-        draft.extensions["dropped"] = {
-            "train": {"too_long": train.too_long, "empty": train.empty},
-            "validation": {"too_long": validation.too_long, "empty": validation.empty},
-        }
+        draft.extensions["dropped"] = {"train": train.dropped, "validation": validation.dropped}
     return 0
 
 
