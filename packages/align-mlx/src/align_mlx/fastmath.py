@@ -104,7 +104,7 @@ def _applies(x: mx.array) -> bool:
 
 
 def exp(x: mx.array) -> mx.array:
-    """Give e^x of any shape; on a CPU it is 0 below x = −87.3, and 2¹²⁸ stands for anything larger."""
+    """Give e^x of any shape; on a CPU it is 0 below x = −87.3, and 2¹²⁷ stands for anything larger."""
     return _fast_exp(x) if _applies(x) else mx.exp(x)
 
 

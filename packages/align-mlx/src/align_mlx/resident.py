@@ -72,11 +72,6 @@ class Resident:
         """Number V of logits."""
         return self.head.vocab_size
 
-    @property
-    def pad_token(self) -> int:
-        """An id to pad with; padding is never read, so any id will do."""
-        return 0
-
     def hidden(self, tokens_BL: mx.array, adapters: Worn = (), cache: Any = None) -> mx.array:
         """Run the trunk.
 
