@@ -150,3 +150,38 @@ def test_no_array_is_as_wide_as_the_vocabulary():
     before = mx.get_active_memory()
     mx.eval(mx.grad(loss)(hidden))
     assert mx.get_peak_memory() - before < tokens * vocabulary * 4 / 10
+
+
+# bf16 rounds the logits, here about 9, to 0.03, so probabilities and with them gradients to some percent.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(mx.float32, 1e-4), (mx.bfloat16, 0.1)])
+@pytest.mark.parametrize("blocks", BLOCKS)
+@pytest.mark.parametrize("confidence", [0.9, 0.99, 0.9999])
+def test_gradients_of_sure_tokens_do_not_cancel(dtype, tolerance, blocks, confidence):
+    """p(y) near 1: W_y − E_p[W] would be a small difference of large numbers; each token is held by itself."""
+    rng = np.random.default_rng(6)
+    linear = nn.Linear(D, V, bias=False)
+    linear.weight = mx.array(rng.normal(0, 1, (V, D)), mx.float32).astype(dtype).astype(mx.float32)
+    exact, targets = Exact(linear, 1.0, None), np.arange(N)
+    linear.weight = linear.weight.astype(dtype)
+    hidden = np.zeros((N, D))
+    for i in range(N):  # along the target's own row, until it is as likely as asked for
+        direction = exact.weight[i] / np.linalg.norm(exact.weight[i])
+        low, high = 0.0, 100.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            sure = np.exp(exact.log_softmax(middle * direction[None])[0, i]) > confidence
+            low, high = (low, middle) if sure else (middle, high)
+        hidden[i] = high * direction
+    states = mx.array(hidden, mx.float32).astype(dtype)
+    states64 = np.array(states.astype(mx.float32), np.float64)
+    for which in (0, 1):
+
+        def loss(h, which=which):
+            how = {"temperature": TEMPERATURE, "blocks": blocks, "entropy": True}
+            return target_statistics(Head(linear), h, mx.array(targets), **how)[which].sum()
+
+        found = np.array(mx.grad(loss)(states).astype(mx.float32), np.float64)
+        weights = [np.eye(2)[which][k] * np.ones(N) for k in (0, 1)]
+        expected = exact.gradient(states64, targets, weights)
+        apart = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+        assert apart.max() < tolerance

@@ -110,15 +110,21 @@ MUTANTS = (
         ),
         (
             "gradient-without-temperature",
-            "[(target_ND - mean_ND) / temperature]",
-            "[target_ND - mean_ND]",
+            "others_ND) / temperature]",
+            "others_ND)]",
             "the step is as much too small as the temperature is low",
         ),
         (
             "gradient-of-the-target-alone",
-            "[(target_ND - mean_ND) / temperature]",
-            "[target_ND / temperature]",
+            "* target_ND - others_ND)",
+            "* target_ND)",
             "all logits are pushed up: the softmax's normaliser is a constant",
+        ),
+        (
+            "target-among-the-others",
+            "targets_N[:, None], 0.0, powers_NV)",
+            "targets_N[:, None], powers_NV, powers_NV)",
+            "the target is pushed down as the others are, and where it is likely the difference cancels",
         ),
         (
             "cotangent-ignored",
@@ -162,8 +168,8 @@ MUTANTS = (
         ),
         (
             "entropy-gradient-not-centred",
-            "sums.excess_N[:, None] * mean_ND - sums.energy_row_ND",
-            "mean_ND - sums.energy_row_ND",
+            "sums.excess_N[:, None] * others_ND - sums.energy_row_ND",
+            "others_ND - sums.energy_row_ND",
             "the entropy bonus pushes elsewhere",
         ),
     ),

@@ -4,9 +4,10 @@ The softmax runs over blocks of tokens and, inside, over blocks of the head's ro
 256 000 logits a token are 1 MB in fp32: for a whole sequence they would be more than the model. The gradient comes
 from the same single pass: beside the sum of e^z it accumulates that of e^z · W, so that with g = ∂z/∂(W h)
 
-    ∂ log p(y) / ∂h = g_y W_y − E_p[g W]        ∂ H / ∂h = −E_p[(log p + H) g W]
+    ∂ log p(y) / ∂h = (1 − p_y) g_y W_y − Σ_{v ≠ y} p_v g_v W_v        ∂ H / ∂h = −E_p[(log p + H) g W]
 
-are ready as two vectors of the hidden size, and the backward pass only scales them. Source: Cut Cross-Entropy,
+are ready as two vectors of the hidden size, and the backward pass only scales them. The target stays out of the sum:
+W_y − E_p[W] would cancel where p(y) is near 1, which is where a trained policy mostly is. Source: Cut Cross-Entropy,
 Wijmans et al., arXiv 2411.09009, whose backward pass computes the logits again instead.
 """
 
@@ -38,20 +39,22 @@ class _Sums:
         top_N: the largest logit.
         total_N: Σ e^(z − top).
         energy_N: Σ e^(z − top) (z − top), for the entropy.
-        row_ND: Σ e^(z − top) g W, for the gradient of log p.
-        energy_row_ND: Σ e^(z − top) (z − top) g W, for the gradient of the entropy.
+        rest_N: Σ e^(z − top) over all but the target: 1 − p_y without cancellation.
+        row_ND: Σ e^(z − top) g W over all but the target, for the gradient of log p.
+        energy_row_ND: Σ e^(z − top) (z − top) g W over all but the target, for the gradient of the entropy.
     """
 
     top_N: mx.array
     total_N: mx.array
     energy_N: mx.array | None = None
+    rest_N: mx.array | None = None
     row_ND: mx.array | None = None
     energy_row_ND: mx.array | None = None
 
     @property
     def arrays(self) -> list[mx.array]:
-        """What is there of the five."""
-        found = (self.top_N, self.total_N, self.energy_N, self.row_ND, self.energy_row_ND)
+        """What is there of the six."""
+        found = (self.top_N, self.total_N, self.energy_N, self.rest_N, self.row_ND, self.energy_row_ND)
         return [array for array in found if array is not None]
 
     @property
@@ -74,6 +77,7 @@ class _Sums:
             top_N,
             keep_N * self.total_N,
             None if self.energy_N is None else keep_N * (self.energy_N + shift_N * self.total_N),
+            None if self.rest_N is None else keep_N * self.rest_N,
             None if self.row_ND is None else keep_N1 * self.row_ND,
             None if self.energy_row_ND is None else keep_N1 * (self.energy_row_ND + shift_N1 * self.row_ND),
         )
@@ -89,6 +93,7 @@ class _Sums:
             top_N,
             a.total_N + b.total_N,
             plus(a.energy_N, b.energy_N),
+            plus(a.rest_N, b.rest_N),
             plus(a.row_ND, b.row_ND),
             plus(a.energy_row_ND, b.energy_row_ND),
         )
@@ -121,16 +126,19 @@ def _sums(
         top_N1 = scaled_NV.max(axis=-1, keepdims=True)
         below_NV = scaled_NV - top_N1
         powers_NV = fastmath.exp(below_NV)
-        row_ND = energy_row_ND = None
+        row_ND = energy_row_ND = rest_N = None
         if gradient:
+            others_NV = mx.where(mx.arange(cut.start, cut.stop) == targets_N[:, None], 0.0, powers_NV)
+            rest_N = others_NV.sum(axis=-1)
             slope_NV = head.slope(logits_NV)
-            steep_NV = powers_NV if slope_NV is None else powers_NV * slope_NV
+            steep_NV = others_NV if slope_NV is None else others_NV * slope_NV
             row_ND = head.back(steep_NV, cut, hidden_ND.dtype)
             energy_row_ND = head.back(steep_NV * below_NV, cut, hidden_ND.dtype) if entropy else None
         part = _Sums(
             top_N1[:, 0],
             powers_NV.sum(axis=-1),
             (powers_NV * below_NV).sum(axis=-1) if entropy else None,
+            rest_N,
             row_ND,
             energy_row_ND,
         )
@@ -157,11 +165,14 @@ def _block(
         chosen_N, sums = _sums(head, hidden_ND, targets_N, temperature, rows, entropy, gradient=True)
         slope_N = head.slope(chosen_N * temperature)
         target_ND = head.embed(targets_N) if slope_N is None else slope_N[:, None] * head.embed(targets_N)
-        mean_ND = sums.row_ND / sums.total_N[:, None]
-        slopes = [(target_ND - mean_ND) / temperature]
+        others_ND = sums.row_ND / sums.total_N[:, None]
+        slopes = [((sums.rest_N / sums.total_N)[:, None] * target_ND - others_ND) / temperature]
         if entropy:
-            # log p + H = (z − top) − (E_p[z] − top)
-            slopes.append((sums.excess_N[:, None] * mean_ND - sums.energy_row_ND / sums.total_N[:, None]) / temperature)
+            # log p + H = (z − top) − (E_p[z] − top), for the others and for the target itself
+            below_N = chosen_N - sums.top_N
+            own_N = fastmath.exp(below_N) / sums.total_N * (sums.excess_N - below_N)
+            entropy_ND = sums.excess_N[:, None] * others_ND - sums.energy_row_ND / sums.total_N[:, None]
+            slopes.append((entropy_ND + own_N[:, None] * target_ND) / temperature)
         return [*statistics(chosen_N, sums), *slopes]
 
     @forward.vjp
