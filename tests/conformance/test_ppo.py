@@ -146,7 +146,10 @@ def test_whole_loss(case):
     assert 0.2 < outside.mean() < 0.8
     assert facts["clip_fraction"].item() == pytest.approx(outside.mean(), abs=1e-6)
     assert facts["approx_kl"].item() == pytest.approx((ratio - 1 - np.log(ratio)).mean(), rel=1e-4)
-    assert facts["ratio_error"].item() == pytest.approx(np.abs(ratio - 1).mean(), rel=1e-4)
+    everything = methods.token_logprobs(case.model, case.scene.rows, [actor], case.config.temperature)
+    errors = np.abs(np.exp(np.concatenate(everything) - np.concatenate(case.scene.old)) - 1)  # also what is masked
+    assert facts["ratio_error"].item() / facts["ratio_tokens"].item() == pytest.approx(errors.mean(), rel=1e-4)
+    assert facts["ratio_error_max"].item() == pytest.approx(errors.max(), rel=1e-4)
     entropy = np.concatenate([logprobs.entropy(d) for d in distributions]).mean()
     assert facts["entropy"].item() == pytest.approx(entropy, rel=1e-5)
 

@@ -83,9 +83,13 @@ def test_null_control_is_let_through():
     assert len(run(method, scorer)["liveness"]["waiting"]) == len(method.params(mx.random.key(0)))
 
 
-def test_other_old_logprobs_stop_the_run(monkeypatch):
-    """Line 2: old log-probs that are not the update's own (here: at another temperature) stop the first update."""
-    method, scorer = start("grpo")
+@pytest.mark.parametrize("options", [{}, {"loss_type": "gspo"}, {"mask_truncated": True}])
+def test_other_old_logprobs_stop_the_run(monkeypatch, options):
+    """Line 2: old log-probs that are not the update's own (here: at another temperature) stop the first update.
+
+    Also where the loss averages over answers (``gspo``), and where answers that were cut learn nothing.
+    """
+    method, scorer = start("grpo", **options)
     real = loop.collect
 
     def other(resident, actor, scorer, prompts, config, **kw):

@@ -139,3 +139,24 @@ def test_the_cached_decode_is_the_teacher_forced_pass():
     adapters = (model.adapter(2, size=0.3), Adapter(model.adapter(3).params, 0.5))
     for i, answer in enumerate(sample(model.resident, adapters, PROMPTS, draw=draw, max_new_tokens=STEPS)):
         replay(model, adapters, answer, PROMPTS[i].number, 0, draw, 1.0)
+
+
+def test_a_prompt_that_stands_twice_goes_on_counting():
+    """Line 7: the same prompt twice in an iteration gives other answers, not the same ones at double weight."""
+    model, draw, prompt = specimen("gemma"), Draw(seed=5, iteration=1), PROMPTS[1]
+    twice = sample(model.resident, (), [prompt, PROMPTS[0], prompt], draw=draw, answers=2, max_new_tokens=STEPS)
+    once = sample(model.resident, (), [prompt], draw=draw, answers=4, max_new_tokens=STEPS)
+    assert [a.tokens for a in (*twice[:2], *twice[4:])] == [a.tokens for a in once]
+    assert len({a.tokens.response for a in once}) > 1
+
+
+def test_the_tail_of_a_large_vocabulary_is_drawn():
+    """Line 7: 200 000 words of 5e-8 each behind one of 0.99: a running sum in fp32 would give them nothing."""
+    size, tail = 200_000, 0.01
+    logits = np.full((1, size), np.log(tail / (size - 1)))
+    logits[0, 0] = np.log(1 - tail)
+    uniform = np.linspace(0.9905, 0.9995, 7)
+    found = inverse_cdf(mx.array(np.repeat(logits, 7, axis=0), mx.float32), mx.array(uniform, mx.float32), 1.0)
+    # The k-th word of the tail begins at 0.99 + k · 5e-8; u has 24 bits, one word more or less in 1 000 of them.
+    expected = 1 + (uniform - (1 - tail)) / (tail / (size - 1))
+    np.testing.assert_allclose(np.array(found), expected, rtol=0.01, atol=50)

@@ -60,7 +60,21 @@ def test_rates_by_prefix():
         assert_close(state, reference)
 
 
-def test_a_rate_of_zero_freezes_its_part_while_moments_go_on():
+def test_what_waits_takes_no_part_in_the_step_of_the_others():
+    """A gradient at rate 0 is neither in the joint norm that clips the others, nor in moments for later."""
+    params, waiting, size = arrays(0), "actor.", 0.5
+    state, alone = TrainState.start(params), TrainState.start({k: v for k, v in params.items() if k[:6] != waiting})
+    huge = {k: 100.0 * v if k.startswith(waiting) else v for k, v in arrays(1).items()}
+    norm = state.update(huge, {waiting: 0.0, "": 0.05}, size)
+    assert norm == pytest.approx(alone.update({k: huge[k] for k in alone.params}, 0.05, size))
+    for name, value in alone.params.items():
+        assert mx.array_equal(state.params[name], value)
+    moments = [m for name, pair in state.optimizer.state.items() if name.startswith(waiting) for m in pair.values()]
+    assert moments
+    assert not any(mx.any(m).item() for m in moments)
+
+
+def test_a_rate_of_zero_freezes_its_part():
     params = arrays(0)
     state = TrainState.start(params)
     state.update(arrays(1), {"actor.": 0.0, "": 0.05}, 0.5)

@@ -13,15 +13,21 @@ MUTANTS = (
         ("t-ignored", "np.arange(steps, dtype", "np.zeros(steps, dtype", "every token of an answer has one number"),
         (
             "inverse-cdf-off-by-one",
-            "below.sum(axis=-1)",
-            "below.sum(axis=-1) + 1",
+            "(block_B1 * BLOCK + place_B1)",
+            "(block_B1 * BLOCK + place_B1 + 1)",
             "the token after the drawn one is taken",
         ),
         (
             "inverse-cdf-not-normalised",
-            "uniforms_B[:, None] * cdf_BV[:, -1:]",
+            "uniforms_B[:, None] * cdf_BN[:, -1:]",
             "uniforms_B[:, None]",
             "the weights are taken for probabilities",
+        ),
+        (
+            "inverse-cdf-blocks-not-subtracted",
+            "aim_B1 - before_B1)",
+            "aim_B1)",
+            "inside a block the weights before it are forgotten",
         ),
         (
             "sampling-temperature-upside-down",
@@ -33,6 +39,12 @@ MUTANTS = (
     *bugs(
         "align_mlx/rollout.py",
         "test_rollout.py",
+        (
+            "a-prompt-twice-answers-alike",
+            "np.tile(np.arange(answers), len(prompts)) + ",
+            "np.tile(np.arange(answers), len(prompts)) + 0 * ",
+            "a prompt that stands twice in an iteration gives the same answers twice",
+        ),
         (
             "sampling-temperature-ignored",
             "mx.array(draws_BT[alive, t]), temperature)",

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 import numpy as np
@@ -25,10 +25,17 @@ class Draw:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt to answer: its ids, and the stable number that its random draws depend on."""
+    """A prompt to answer: its ids, and what its random draws depend on.
+
+    Attributes:
+        ids: the templated prompt.
+        number: its stable number.
+        first: k of its first answer; not 0 where the same prompt was answered before in one rollout.
+    """
 
     ids: tuple[int, ...]
     number: int
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ def sample(
     Raises:
         ConfigError: the model keeps another state than keys and values, so rows cannot share or leave a batch.
     """
+    prompts = _told_apart(prompts, answers)
     per_group = max(1, max_rows // answers)
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i].ids), i))
     result: dict[int, list[Answer]] = {}
@@ -86,6 +94,16 @@ def sample(
             result[i] = decoded[place * answers : (place + 1) * answers]
         tick(min(start + per_group, len(order)))
     return [answer for i in range(len(prompts)) for answer in result[i]]
+
+
+def _told_apart(prompts: Sequence[Prompt], answers: int) -> list[Prompt]:
+    """Let a prompt that stands here again go on counting its answers, so that they are not the same ones."""
+    seen: dict[int, int] = {}
+    apart: list[Prompt] = []
+    for prompt in prompts:
+        apart.append(replace(prompt, first=prompt.first + seen.get(prompt.number, 0)))
+        seen[prompt.number] = seen.get(prompt.number, 0) + answers
+    return apart
 
 
 def _decode(
@@ -108,7 +126,7 @@ def _decode(
     logits = mx.repeat(resident.logits(hidden), answers, axis=0)
 
     numbers = np.repeat([p.number for p in prompts], answers)
-    kth = np.tile(np.arange(answers), len(prompts))
+    kth = np.tile(np.arange(answers), len(prompts)) + np.repeat([p.first for p in prompts], answers)
     draws_BT = uniforms(draw.seed, draw.iteration, numbers, kth, steps)
     ends = np.array(sorted(resident.end_tokens), np.int32)
     sampled: list[list[int]] = [[] for _ in numbers]

@@ -14,6 +14,10 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1, _MIX2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
+BLOCK = 512
+"""Tokens whose weights are summed before they are told apart."""
+
+
 def _mix(x: np.ndarray) -> np.ndarray:
     x = (x ^ (x >> np.uint64(30))) * _MIX1
     x = (x ^ (x >> np.uint64(27))) * _MIX2
@@ -58,6 +62,18 @@ def inverse_cdf(logits_BV: mx.array, uniforms_B: mx.array, temperature: float) -
     if temperature != 1.0:
         logits_BV = logits_BV / temperature
     weights_BV = fastmath.exp(logits_BV - logits_BV.max(axis=-1, keepdims=True))
-    cdf_BV = mx.cumsum(weights_BV, axis=-1)
-    below = cdf_BV <= uniforms_B[:, None] * cdf_BV[:, -1:]
-    return mx.minimum(below.sum(axis=-1), logits_BV.shape[-1] - 1).astype(mx.int32)
+    # In two steps, block and then token: one running sum over 256 000 weights would swallow the small ones of its tail.
+    rows, size = weights_BV.shape
+    weights_BNM = mx.pad(weights_BV, [(0, 0), (0, -size % BLOCK)]).reshape(rows, -1, BLOCK)
+    cdf_BN = mx.cumsum(weights_BNM.sum(axis=-1), axis=-1)
+    aim_B1 = uniforms_B[:, None] * cdf_BN[:, -1:]
+    block_B1 = _first_above(cdf_BN, aim_B1)
+    before_B1 = mx.where(block_B1 > 0, mx.take_along_axis(cdf_BN, mx.maximum(block_B1 - 1, 0), axis=-1), 0.0)
+    inside_BM = mx.take_along_axis(weights_BNM, block_B1[:, :, None], axis=1)[:, 0]
+    place_B1 = _first_above(mx.cumsum(inside_BM, axis=-1), aim_B1 - before_B1)
+    return (block_B1 * BLOCK + place_B1)[:, 0].astype(mx.int32)
+
+
+def _first_above(cdf_BN: mx.array, aim_B1: mx.array) -> mx.array:
+    """Give the first place [B, 1] whose running sum exceeds the aim; if rounding leaves none, the last with weight."""
+    return mx.minimum((cdf_BN <= aim_B1).sum(axis=-1, keepdims=True), (cdf_BN < cdf_BN[:, -1:]).sum(-1, keepdims=True))

@@ -54,17 +54,20 @@ class TrainState:
         Raises:
             DivergedError: the norm is not finite; parameters and moments are as before.
         """
+        rates = learning_rate if isinstance(learning_rate, dict) else {"": learning_rate}
+        if any(rates.values()):  # what waits has no part in the joint norm, nor in its own moments
+            waiting = {name for name in grads if _rate(rates, name) == 0}
+            grads = {name: mx.zeros_like(grad) if name in waiting else grad for name, grad in grads.items()}
         clipped, norm = optim.clip_grad_norm(grads, max_grad_norm)
         if not mx.isfinite(norm).item():
             raise DivergedError("the gradient is not finite", got=f"norm {norm.item()}", do="nothing was updated")
-        rates = learning_rate if isinstance(learning_rate, dict) else {"": learning_rate}
         base = max(rates.values())
         before = self.params
         self.optimizer.learning_rate = base
         after = self.optimizer.apply_gradients(clipped, before)
         if len(rates) > 1 and base > 0:
             # Adam's step is proportional to its rate, so a smaller rate is the same step scaled down.
-            share = {k: next(r for p, r in rates.items() if k.startswith(p)) / base for k in before}
+            share = {k: _rate(rates, k) / base for k in before}
             after = {k: before[k] + share[k] * (after[k] - before[k]) for k in before}
         self.params = after
         mx.eval(self.params, self.optimizer.state)
@@ -105,6 +108,11 @@ class TrainState:
         self.optimizer.state = _nested(mx.load(str(path / "optimizer.safetensors")))
         mx.eval(self.params, self.optimizer.state)
         self.iteration, self.memory = record["iteration"], record["memory"]
+
+
+def _rate(rates: dict[str, float], name: str) -> float:
+    """Give the rate of a parameter: that of the first prefix of its name."""
+    return next(rate for prefix, rate in rates.items() if name.startswith(prefix))
 
 
 def _retired(path: Path) -> Path:

@@ -13,7 +13,13 @@ def test_the_largest_error_is_kept():
 
 
 def test_an_error_at_the_tolerance_is_rounding():
-    assert first_ratio({}, 1e-4, 1.0, 1e-4, 0)["first_ratio_error_max"] == 1.0
+    assert first_ratio({}, 1e-4, 2e-3, 1e-4, 0)["first_ratio_error_max"] == 2e-3
+
+
+@pytest.mark.parametrize("largest", [2.1e-3, float("inf"), float("nan")])
+def test_one_wrong_token_does_not_hide_in_the_mean(largest):
+    with pytest.raises(DivergedError, match=r"0.0001 in the mean, 0.002 at most"):
+        first_ratio({}, 1e-5, largest, 1e-4, 0)
 
 
 @pytest.mark.parametrize("error", [1.1e-4, float("inf"), float("nan")])

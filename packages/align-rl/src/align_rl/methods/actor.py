@@ -15,7 +15,8 @@ from align_rl.methods.base import Experience
 ACTOR = "actor."
 CLIP_FRACTION, APPROX_KL = "clip_fraction", "approx_kl"
 RATIO_ERROR, LARGEST = "ratio_error", "ratio_error_max"
-"""The weighted mean of |ratio − 1| and its largest value: the only fact that does not add up over micro-batches."""
+"""Mean |ratio − 1| over tokens, and its largest value: the only fact that does not add up over micro-batches."""
+TOKENS = "ratio_tokens"
 
 
 def part_of(params: Params, prefix: str) -> Params:
@@ -63,23 +64,28 @@ def surrogate(
         "policy_loss": loss_BT,
         CLIP_FRACTION: clipped_BT,
         APPROX_KL: mx.exp(log_ratio_BT) - 1.0 - log_ratio_BT,
-        RATIO_ERROR: mx.abs(ratio_BT - 1.0),
+        RATIO_ERROR: mx.abs(token_ratio(stats.logprobs_BT, part.old_logprobs_BT, mask_BT) - 1.0),
     }
     return loss_BT, stats, facts
 
 
-def weigh(facts_BT: Mapping[str, mx.array], weights_BT: mx.array) -> dict[str, mx.array]:
-    """Give Σ w·fact of each per-token fact, and the largest ratio error (0 on padding)."""
+def weigh(facts_BT: Mapping[str, mx.array], weights_BT: mx.array, mask_BT: mx.array) -> dict[str, mx.array]:
+    """Give Σ w·fact of each per-token fact.
+
+    The ratio's error is that of single tokens whatever the loss averages, over all of them whether they learn or not:
+    its sum (0 on padding), its largest, and the number of tokens.
+    """
     sums = {k: (v_BT * weights_BT).sum() for k, v_BT in facts_BT.items()}
-    return {**sums, LARGEST: facts_BT[RATIO_ERROR].max()}
+    error_BT = facts_BT[RATIO_ERROR]
+    return {**sums, RATIO_ERROR: error_BT.sum(), LARGEST: error_BT.max(), TOKENS: mask_BT.sum()}
 
 
 def as_means(facts: dict[str, float], weights_BT: mx.array) -> dict[str, float]:
-    """Turn a minibatch's Σ w·fact into means over its tokens; parts of the loss and the largest stay as they are.
+    """Turn a minibatch's sums into means over its tokens; parts of the loss and the largest stay as they are.
 
-    Only the constant of ``dr_grpo`` gives weights that do not sum to 1: without this its first ratio would be held to
-    a tolerance as much wider as its answers are shorter than the limit.
+    Only the constant of ``dr_grpo`` gives weights that do not sum to 1.
     """
     total = weights_BT.sum().item()
-    measured = {CLIP_FRACTION, APPROX_KL, RATIO_ERROR} & facts.keys()
-    return {k: v / total if k in measured and total > 0 else v for k, v in facts.items()}
+    measured = {CLIP_FRACTION, APPROX_KL} & facts.keys()
+    means = {k: v / total if k in measured and total > 0 else v for k, v in facts.items() if k != TOKENS}
+    return {**means, RATIO_ERROR: facts[RATIO_ERROR] / facts[TOKENS]} if TOKENS in facts else means

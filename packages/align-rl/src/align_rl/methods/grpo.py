@@ -66,7 +66,7 @@ class GRPO:
         """L_CLIP: the clipped surrogate alone; KL is held from outside."""
         sequence = self.config.loss_type == "gspo"
         loss_BT, _, facts = surrogate(self.resident, self.config, params, part, sequence=sequence)
-        return (loss_BT * weights_BT).sum(), weigh(facts, weights_BT)
+        return (loss_BT * weights_BT).sum(), weigh(facts, weights_BT, part.batch.mask_BT)
 
     def diagnose(self, rollout: Rollout, params: Params) -> dict[str, mx.array]:
         """Nothing: a single answer has no group."""

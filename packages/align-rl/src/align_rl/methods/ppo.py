@@ -93,7 +93,7 @@ class PPO:
         value_BT = value_loss(values_BT, part.returns_BT, part.old_values_BT, value_clip=config.value_clip)
         total_BT = loss_BT + config.value_coef * value_BT - config.entropy_coef * bonus_BT
         facts = {**facts, "value_loss": value_BT, "entropy": entropy_BT}
-        return (total_BT * weights_BT).sum(), weigh(facts, weights_BT)
+        return (total_BT * weights_BT).sum(), weigh(facts, weights_BT, part.batch.mask_BT)
 
     def diagnose(self, rollout: Rollout, params: Params) -> dict[str, mx.array]:
         """Give the critic's values and the whitened advantages."""
