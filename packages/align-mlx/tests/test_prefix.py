@@ -1,5 +1,7 @@
 """Shared prompts: the same states, scores and gradients as one row at a time."""
 
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -142,6 +144,36 @@ def test_models_that_cannot_share_read_every_row_whole(monkeypatch):
     found = np.array(states(resident, pad(ROWS), (adapter,)))
     for i, row in enumerate(ROWS):
         np.testing.assert_allclose(found[i, : len(row.response)], expected[i, : len(row.response)], atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
+@pytest.mark.parametrize("slip", ["the window", "the first token"])
+def test_the_trial_sees_a_small_slip(monkeypatch, dtype, slip):
+    """A prompt that is seen too far back, or not to its beginning."""
+    resident, _ = load("gemma3_text", True)
+    resident.model.set_dtype(dtype)
+    resident = replace(resident, compute=Compute(dtype, dense=True))
+    assert shares_prompts(resident)
+    honest = Prefix.make_mask
+
+    def make_mask(self, count, return_array=False, window_size=None):
+        if self.starts_B is None or slip == "the window":
+            return honest(self, count, return_array, window_size if self.starts_B is None else None)
+        mask = honest(self, count, return_array, window_size)
+        return mask & (mx.arange(mask.shape[-1]) > 0)
+
+    monkeypatch.setattr(Prefix, "make_mask", make_mask)
+    assert not shares_prompts(resident)
+
+
+def test_the_trial_sees_heads_that_share_keys():
+    """mlx-lm's Gemma 2 takes no mask of its own for each row unless it is repaired."""
+    model, config = make_model("gemma2", tied=True, hidden=16)
+    model.freeze()
+    maps = lora.wrap(model)
+    assert not shares_prompts(
+        Resident(model, None, maps, Compute(mx.float32, dense=True), frozenset({1}), config=config)
+    )
 
 
 def test_a_loaded_base_knows_whether_it_shares(resident):

@@ -90,7 +90,12 @@ MUTANTS = (
     *bugs(
         "align_rl/algorithms/first_ratio.py",
         "test_proofs.py",
-        ("first-ratio-unchecked", "if not (error <= tolerance and largest <= OUTLIER * tolerance):", "if error > 1e9:", "a wrong path trains on"),
+        (
+            "first-ratio-unchecked",
+            "if not (error <= tolerance and largest <= OUTLIER * tolerance):",
+            "if error > 1e9:",
+            "a wrong path trains on",
+        ),
     ),
     *bugs(
         "align_rl/algorithms/first_ratio.py",

@@ -18,7 +18,7 @@ from align_mlx.train_state import TrainState, warmup
 from align_rl.algorithms.controller import Control, control, phased_target
 from align_rl.algorithms.first_ratio import RATIO_TOLERANCE, first_ratio
 from align_rl.config import RLConfig
-from align_rl.measures import Clock, rollout_facts
+from align_rl.measures import Clock, mean_of, rollout_facts
 from align_rl.methods.actor import ACTOR, LARGEST, RATIO_ERROR, actor_adapter, as_means, pull_back
 from align_rl.methods.base import Experience, Method
 from align_rl.rollout import Rollout, collect
@@ -192,12 +192,3 @@ def require_finite(iteration: int, **values: float) -> None:
                 got=str(value),
                 do="lower the learning rate, or look at the last lines of train.jsonl",
             )
-
-
-def mean_of(steps: list[dict[str, float]]) -> dict[str, float]:
-    """Average the steps' facts by name; the first step's ratio error is kept apart (it must be about 0)."""
-    if not steps:
-        return {}
-    apart = (RATIO_ERROR, LARGEST)
-    means = {k: float(np.mean([s[k] for s in steps])) for k in steps[0] if k not in apart}
-    return {**means, **{f"first_{k}": steps[0][k] for k in apart}}

@@ -9,6 +9,7 @@ import numpy as np
 
 from align_rl.algorithms.kl import k1, k3
 from align_rl.algorithms.masked import masked_mean
+from align_rl.methods.actor import LARGEST, RATIO_ERROR
 from align_rl.rollout import Rollout
 
 
@@ -52,3 +53,12 @@ def rollout_facts(rollout: Rollout) -> dict[str, float]:
         "response_tokens": sum(lengths),
         "responses": len(lengths),
     }
+
+
+def mean_of(steps: list[dict[str, float]]) -> dict[str, float]:
+    """Average the steps' facts by name; the first step's ratio error is kept apart (it must be about 0)."""
+    if not steps:
+        return {}
+    apart = (RATIO_ERROR, LARGEST)
+    means = {k: float(np.mean([s[k] for s in steps])) for k in steps[0] if k not in apart}
+    return {**means, **{f"first_{k}": steps[0][k] for k in apart}}
