@@ -103,7 +103,7 @@ def test_larger_other_splits_do_not_change_the_validation_prompts(pool) -> None:
     assert divide(prompts, SIZES, 42).splits["validation"] == divide(prompts, more_gold, 42).splits["validation"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     train=st.integers(1, 60),
     test=st.integers(0, 30),

@@ -190,5 +190,5 @@ def require_finite(iteration: int, **values: float) -> None:
             raise DivergedError(
                 f"{name} is not finite at iteration {iteration + 1}",
                 got=str(value),
-                do="lower the learning rate, or look at the last lines of train.jsonl",
+                do="lower the learning rate; nothing is published",
             )

@@ -221,17 +221,19 @@ def certificates(report: Json) -> Table:
             rows.append((name, *[MISSING] * 6, "not recorded"))
             continue
         still = f", {len(found['waiting'])} waiting" if found["verdict"] == "incomplete" else ""
-        ratio = (number(found[f"first_ratio_error{end}"], 2) for end in ("", "_max"))
+        ratio = (number(found[key], 2) for key in ("first_ratio_error", "ratio_tolerance", "first_ratio_error_max"))
         counts = (str(found[key]) for key in ("tensors", "alive", "live_updates"))
-        rows.append((name, *counts, *ratio, number(found["ratio_tolerance"], 1), found["verdict"] + still))
+        rows.append((name, *counts, *("0 (exact)" if r == "0" else r for r in ratio), found["verdict"] + still))
     header = (
-        "", "trainable tensors", "alive", "live updates", "first |ratio − 1|", "largest", "tolerance", "verdict",
+        "", "trainable tensors", "alive", "live updates", "first |ratio − 1|", "tolerance", "largest", "verdict",
     )  # fmt: skip
     note = (
-        "A tensor is alive once it has had a non-zero gradient; a live update has a non-zero learning rate and rewards "
-        "that differ. Before an iteration's first update the ratio is 1 but for rounding: shown are the mean over "
-        "tokens, in the worst iteration, and the largest. A run with a tensor dead after three live updates, or with a "
-        "mean above the tolerance, stops and publishes nothing."
+        "A tensor is alive once it has had a non-zero gradient; a live update has a non-zero learning rate and a batch "
+        "that teaches something (in RL: rewards that differ), and the number shown is how many it took until all were "
+        "alive. Before an iteration's first update the ratio is 1 but for rounding: shown are the mean over tokens in "
+        "the worst iteration, what is tolerated of it, and the largest of one token (20 times that). A run with a "
+        "tensor dead after three live updates, or with a ratio off by more, stops and publishes nothing. Incomplete: "
+        "the run ended before its third live update with tensors still waiting."
     )
     widths = (1.6, 1.4, 0.8, 1.1, 1.4, 1.0, 1.0, 1.7)
     return Table("Proofs that each run carries", header, rows, widths, frozenset(range(1, 7)), note)
