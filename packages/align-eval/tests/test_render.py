@@ -79,7 +79,7 @@ def test_the_proofs_of_every_training_are_a_table(report):
     assert table.rows == [
         ("SFT", "–", "–", "–", "–", "–", "–", "not recorded"),
         ("Reward model", "28", "28", "1", "–", "–", "–", "complete"),
-        ("PPO 7", "28", "14", "1", "2.5e−07", "0.0015", "0.02", "incomplete, 14 waiting"),
+        ("PPO 7", "28", "14", "1", "2.5e−07", "0.02", "0.0015", "incomplete, 14 waiting"),
     ]
     text = markdown(report)
     for name in ("SFT", "Reward model", *(f"{m} {s}" for m in ("PPO", "GRPO") for s in (42, 123, 777))):

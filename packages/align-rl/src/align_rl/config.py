@@ -98,7 +98,7 @@ class PPOConfig(RLConfig):
     gae_lambda: float = _field("ppo", 0.95, "λ of GAE", ge=0, le=1)
     value_coef: float = _field("ppo", 0.5, "weight of the value loss", ge=0)
     entropy_coef: float = _field("ppo", 0.01, "weight of the entropy bonus", ge=0)
-    entropy: Literal["true", "sampled"] = _field("ppo", "true", "entropy of the distribution, or the seed's −p·log p")
+    entropy: Literal["true", "sampled"] = _field("ppo", "true", "entropy of the distribution, or the study's −p·log p")
     reward_shaping: Literal["eos-only"] = _field("ppo", "eos-only", "the reward sits on the last token")
     whiten_advantages: bool = _field("ppo", True, "advantages to mean 0, std 1 over the rollout's tokens")
     value_clip: float | None = _field("ppo", None, "clip of the value's change; none by default", gt=0)
