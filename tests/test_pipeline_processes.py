@@ -69,8 +69,9 @@ def test_what_is_there_is_kept(bench):
 
 def test_a_failure_shows_the_log_s_end_and_stops_the_others(bench):
     ended = bench.out / "b.ended"
+    waiting = f"trap 'kill $!; exit 130' INT TERM; sleep 30 & wait; touch {ended}"
     with pytest.raises(StepError, match="a failed") as caught:
-        bench(2, ("a", "sleep 0.3; echo 'error: [bad] news'; exit 4", ()), ("b", f"sleep 30 && touch {ended}", ()))
+        bench(2, ("a", "sleep 0.3; echo 'error: [bad] news'; exit 4", ()), ("b", waiting, ()))
     assert caught.value.exit_code == 4
     assert "  error: [bad] news\n" in bench.printed
     assert not ended.exists()  # b was interrupted
