@@ -21,6 +21,7 @@ from pipeline.processes import Pool, StepError, environment
 def bench(tmp_path, monkeypatch):
     """A pool whose console scripts are shell scripts; returns what it printed and in which order steps ended."""
     monkeypatch.setattr(processes, "finished", lambda planned: planned.target.exists())
+    monkeypatch.setattr(processes, "PATIENCE", 2.0)  # started in the background, a shell may be deaf to SIGINT
     scripts, out = tmp_path / "bin", tmp_path / "out"
     scripts.mkdir()
     out.mkdir()
@@ -69,7 +70,7 @@ def test_what_is_there_is_kept(bench):
 
 def test_a_failure_shows_the_log_s_end_and_stops_the_others(bench):
     ended = bench.out / "b.ended"
-    waiting = f"trap 'kill $!; exit 130' INT TERM; sleep 30 & wait; touch {ended}"
+    waiting = f"trap 'kill $!; exit 130' INT TERM; sleep 300 & wait; touch {ended}"
     with pytest.raises(StepError, match="a failed") as caught:
         bench(2, ("a", "sleep 0.3; echo 'error: [bad] news'; exit 4", ()), ("b", waiting, ()))
     assert caught.value.exit_code == 4
