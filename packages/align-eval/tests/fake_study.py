@@ -22,6 +22,24 @@ RL_CONFIG = {
     "batch_size": 16,
     "minibatches": 4,
     "learning_rate": 5e-6,
+    "ppo_epochs": 1,
+    "warmup_iterations": 0,
+    "max_grad_norm": 0.5,
+    "temperature": 1.0,
+    "truncation_penalty": 0.0,
+    "mask_truncated": False,
+    "lora_rank": 16,
+    "lora_alpha": 32.0,
+    "lora_layers": 16,
+    "lora_targets": [],
+    "clip_range": 0.2,
+    "clip_range_high": None,
+    "kl_estimator": "k3",
+    "kl_coef": 0.05,
+    "eval_every": 50,
+    "eval_prompts": 200,
+    "compute_form": "auto",
+    "compute_dtype": "auto",
     "max_seq_length": 512,
     "max_prompt_length": 256,
     "max_response_length": 256,
@@ -132,6 +150,9 @@ class FakeStudy:
         control: str = "none",
         evaluations: bool = True,
         seconds: float | None = None,
+        iterations: int = 200,
+        dropped: Mapping[str, Any] | None = None,
+        sft_value: float = 1.0,
     ) -> Artifact:
         sft, rm, data = sft or self.sft, rm or self.rm, data or self.data
         rng = np.random.default_rng([seed, len(method)])
@@ -140,7 +161,7 @@ class FakeStudy:
         inputs = {"base": self.base, "policy": sft, "reward_model": rm, "dataset": data}
         with publish(self.root / name, "policy", producer="test", config=resolved, inputs=inputs) as draft:
             write_safetensors(draft.file("adapter.safetensors", role="adapter"), (40, 10), float(seed))
-            write_safetensors(draft.file("sft.safetensors", role="adapter_sft"), (2, 2))
+            write_safetensors(draft.file("sft.safetensors", role="adapter_sft"), (2, 2), sft_value)
             if method == "ppo":
                 write_safetensors(draft.file("critic.safetensors", role="critic"), (20, 10))
             curve = []
@@ -172,7 +193,8 @@ class FakeStudy:
             draft.write_jsonl("train.jsonl", log, role="log", volatile=True)
             for key in ("kl", "perplexity", "reward_mean", "response_length_mean"):
                 draft.metric(key, curve[-1][key], step=STEPS[-1], n=self.validation)
-            draft.metric("iterations", 200)
+            draft.metric("iterations", iterations)
+            draft.extensions["dropped"] = dropped or {"train": {"too_long": 0}}
             draft.metric("controller_actions", int(rng.integers(0, 30)))
             draft.metric("training_seconds", seconds or (95.0 if method == "ppo" else 71.0) + 4 * rng.random())
             draft.metric("peak_memory_bytes", 712_000_000 if method == "ppo" else 498_000_000)

@@ -8,9 +8,11 @@ RUN = {
 }  # fmt: skip
 NO_EFFECT = {"first": "ppo", "second": "grpo", "welch_interval": None}
 POOLED = {"by_prompt": [0.45, 0.55]}
+FAIR = {"wilson": [0.45, 0.6]}
+"""An A/A row whose interval holds 50 %."""
 
 
-def codes(*runs, effect=NO_EFFECT, aa=None, pooled=POOLED):
+def codes(*runs, effect=NO_EFFECT, aa=FAIR, pooled=POOLED):
     return [one["code"] for one in alarms(runs, effect, aa, pooled)]
 
 
@@ -44,7 +46,7 @@ def test_a_method_twice_as_long_at_equal_win_rate():
 
 def test_the_judges_own_null():
     assert codes(RUN, aa={"wilson": [0.51, 0.6]}) == ["judge_bias"]
-    assert codes(RUN, aa={"wilson": [0.45, 0.6]}) == []
+    assert codes(RUN, aa=None) == ["no_aa"]
     assert codes(RUN, aa={"wilson": None}) == []
-    (warning,) = alarms([{**RUN, "control": "null"}], NO_EFFECT, None, {"by_prompt": [0.55, 0.6]})
+    (warning,) = alarms([{**RUN, "control": "null"}], NO_EFFECT, FAIR, {"by_prompt": [0.55, 0.6]})
     assert "does not contain 50 %" in warning["text"]

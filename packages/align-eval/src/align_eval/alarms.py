@@ -87,7 +87,13 @@ def _gate(runs: Sequence[Json]) -> Json | None:
 
 
 def _biased(aa: Json | None) -> Json | None:
-    if aa is None or aa["wilson"] is None or aa["wilson"][0] <= 0.5 <= aa["wilson"][1]:
+    if aa is None:
+        text = (
+            "No A/A row: nothing shows what the judge makes of two sets of answers of the same policy. Answer once more "
+            "with the SFT policy (respond --sampling-seed 1), judge that against the baseline, and give it too."
+        )
+        return {"code": "no_aa", "runs": [], "text": text}
+    if aa["wilson"] is None or aa["wilson"][0] <= 0.5 <= aa["wilson"][1]:
         return None
     text = (
         "The interval of the A/A row (SFT against SFT) leaves 50 % out. Luck does that once in twenty; if it stays "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from align_contracts import Artifact, publish
-from align_eval import ledger, results
+from align_eval import controlled, results
 from align_eval.config import CompareConfig
 from align_eval.render.findings import findings
 from align_eval.study import Study, open_study
@@ -25,7 +25,7 @@ def run(config: CompareConfig) -> int:
         AlignError: As opening the artifacts raises it.
     """
     study = open_study(config.judgments)
-    book = ledger.build(study)
+    book = controlled.build(study)
     if not config.allow_mismatch:
         book.require()
     report = results.build(study, book, allow_mismatch=config.allow_mismatch)
@@ -47,6 +47,7 @@ def run(config: CompareConfig) -> int:
         methods = {method: [one.seed for one in study.of(method)] for method in study.methods}
         draft.details = {"runs": len(study.runs), "methods": methods}
     if not config.quiet:
+        print(book.varies())
         print("\n".join([*findings(report), *(f"Care: {one['text']}" for one in report["warnings"])]))
         print(f"Report: {config.out / 'report.pdf'}")
     return 0

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from align_contracts import Artifact
-from align_contracts.canonical import digest
 from align_contracts.errors import VerificationError
-from align_eval.study import Run, Study
-
-FREE = frozenset({"compute_form", "compute_dtype", "rollout_rows", "token_budget"})
-"""Settings of how a run computes; they are shown, not held equal."""
 
 ABSENT = "—"
+"""The value of a variable that a run does not have."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Runs whose value of a controlled variable is not the expected one."""
+
+    runs: tuple[str, ...]
+    expected: str
+    got: str
 
 
 @dataclass(frozen=True)
@@ -24,21 +29,49 @@ class Entry:
     Attributes:
         name: What it is.
         values: Its value for each run that has it, as text.
-        ok: Whether it is as the comparison needs it.
+        needed: The value that every run needs; None where any will do as long as it is the same.
     """
 
     name: str
     values: Mapping[str, str]
-    ok: bool
+    needed: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is as a controlled comparison needs it."""
+        return not self.differences()
+
+    @property
+    def expected(self) -> str | None:
+        """The value that is needed, else that of most runs (of the first of them where as many have another)."""
+        if self.needed is not None or not self.values:
+            return self.needed
+        return Counter(self.values.values()).most_common(1)[0][0]
+
+    def differences(self) -> list[Difference]:
+        """Which runs have another value than expected, grouped by that value."""
+        expected = self.expected
+        groups = {value: labels for value, labels in self._groups().items() if value != expected}
+        return [Difference(tuple(labels), str(expected), value) for value, labels in groups.items()]
 
     def text(self) -> str:
         """``value`` if all runs agree, else each value with its runs; a method stands for all its runs."""
-        groups: dict[str, list[str]] = {}
-        for label, value in self.values.items():
-            groups.setdefault(value, []).append(label)
+        groups = self._groups()
         if len(groups) == 1:
             return next(iter(groups))
         return "; ".join(f"{value} ({', '.join(self._short(labels))})" for value, labels in groups.items())
+
+    def explain(self) -> str:
+        """``expected 5e-06, got 1e-05 (grpo)``: the differences in words."""
+        found = self.differences()
+        got = "; ".join(f"{one.got} ({', '.join(self._short(one.runs))})" for one in found)
+        return f"expected {self.expected}, got {got}"
+
+    def _groups(self) -> dict[str, list[str]]:
+        groups: dict[str, list[str]] = {}
+        for label, value in self.values.items():
+            groups.setdefault(value, []).append(label)
+        return groups
 
     def _short(self, labels: Sequence[str]) -> list[str]:
         of: dict[str, list[str]] = {}
@@ -50,10 +83,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What was proved equal, and what varies by design."""
+    """What was proved equal, what varies by design, and what a reader should know of the programs' versions.
+
+    Attributes:
+        controlled: Variables that must be equal; those that are not refuse the comparison.
+        varied: Variables that differ by design, or are free.
+        warned: Versions and machines: a difference is told, not refused.
+    """
 
     controlled: tuple[Entry, ...]
     varied: tuple[Entry, ...]
+    warned: tuple[Entry, ...] = ()
 
     @property
     def mismatches(self) -> tuple[Entry, ...]:
@@ -63,7 +103,21 @@ class Ledger:
     def table(self) -> str:
         """The mismatches as aligned lines."""
         width = max((len(entry.name) for entry in self.mismatches), default=0)
-        return "\n".join(f"  {entry.name:<{width}}  {entry.text()}" for entry in self.mismatches)
+        return "\n".join(f"  {entry.name:<{width}}  {entry.explain()}" for entry in self.mismatches)
+
+    def varies(self) -> str:
+        """What varies, in a line for the console: a method's own settings together, then what is free and differs."""
+        own: dict[str, list[str]] = {}
+        other = []
+        for entry in self.varied:
+            has = {label: value for label, value in entry.values.items() if value != ABSENT}
+            if len(has) < len(entry.values):
+                methods = dict.fromkeys(label.rpartition("-")[0] for label in has)
+                own.setdefault(" and ".join(methods), []).append(f"{entry.name} {Entry(entry.name, has).text()}")
+            elif len(set(has.values())) > 1:
+                other.append(f"{entry.name} {entry.text()}")
+        named = [f"{methods}: {', '.join(settings)}" for methods, settings in own.items()] + other
+        return f"{len(self.controlled)} variables are equal in all runs; these vary: {'; '.join(named) or 'none'}."
 
     def require(self) -> None:
         """Refuse runs that cannot be compared.
@@ -81,142 +135,18 @@ class Ledger:
         """The ledger for the report."""
         return {
             "ok": not self.mismatches,
-            "controlled": [{"name": e.name, "value": e.text(), "equal": e.ok} for e in self.controlled],
+            "controlled": [_controlled(entry) for entry in self.controlled],
             "varied": [{"name": e.name, "value": e.text()} for e in self.varied],
+            "warned": [{"name": e.name, "value": e.text()} for e in self.warned if not e.ok],
         }
 
 
-def build(study: Study) -> Ledger:
-    """Build the ledger of a study.
-
-    Args:
-        study: The runs and the A/A rows.
-
-    Returns:
-        The ledger; nothing is refused yet.
-    """
-    everyone = (*study.runs, *study.aa)
-    controlled = [_equal(name, {run.label: of(run) for run in study.runs}) for name, of in _TRAINING.items()]
-    controlled += [_equal(name, {run.label: of(run) for run in everyone}) for name, of in _JUDGING.items()]
-    own = {run.label: "yes" if _judged_against_own_sft(run) else "no" for run in everyone}
-    controlled.append(Entry("judged against its own SFT", own, set(own.values()) == {"yes"}))
-    same = {
-        run.label: "yes" if _answering(run.judgments.input("baseline")) == _answering(run.responses) else "no"
-        for run in everyone
+def _controlled(entry: Entry) -> dict[str, Any]:
+    differs = [{"runs": list(one.runs), "expected": one.expected, "got": one.got} for one in entry.differences()]
+    return {
+        "name": entry.name,
+        "value": entry.text(),
+        "equal": entry.ok,
+        "expected": entry.expected,
+        "differs": differs,
     }
-    controlled.append(Entry("SFT answered with the same settings", same, set(same.values()) == {"yes"}))
-    seeds = {m: ", ".join(str(run.seed) for run in study.of(m)) for m in study.methods}
-    controlled.append(Entry("seeds of each method", seeds, len(set(seeds.values())) == 1))
-    settings, varied = compare_settings({run.label: (run.method, run.policy.manifest.config) for run in study.runs})
-    return Ledger((*controlled, *settings), varied)
-
-
-def compare_settings(
-    runs: Mapping[str, tuple[str, Mapping[str, Any]]],
-) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
-    """Sort the training settings into controlled and varied ones.
-
-    A setting that every method has must be equal in all runs, and one that only some methods have must be
-    equal in their runs; the seed and the settings of computing are left free.
-
-    Args:
-        runs: (method, resolved config) by label.
-
-    Returns:
-        (controlled, varied) entries, sorted by name.
-    """
-    flat = {label: (method, _flatten(config)) for label, (method, config) in runs.items()}
-    methods = {method for method, _ in runs.values()}
-    controlled, varied = [], []
-    for name in sorted({name for _, config in flat.values() for name in config}):
-        has = {method for method, config in flat.values() if name in config}
-        values = {
-            label: _text(config[name]) if name in config else ABSENT
-            for label, (method, config) in flat.items()
-            if method in has
-        }
-        entry = Entry(name, values, len(set(values.values())) == 1)
-        if name in FREE:
-            varied.append(entry)
-        if name in FREE or name == "seed":
-            continue
-        controlled.append(entry)
-        if has != methods:
-            varied.append(Entry(name, {label: values.get(label, ABSENT) for label in flat}, True))
-    # A method's own settings are listed as varied; they count as controlled only where its runs disagree.
-    own = {entry.name for entry in varied}
-    return tuple(e for e in controlled if e.name not in own or not e.ok), tuple(varied)
-
-
-def _equal(name: str, values: Mapping[str, str]) -> Entry:
-    return Entry(name, values, len(set(values.values())) <= 1)
-
-
-def _input_digest(artifact: Artifact, role: str) -> str:
-    found = [record.content_digest for record in artifact.manifest.inputs if record.role == role]
-    return " ".join(one[:12] for one in found) or ABSENT
-
-
-def _answering(responses: Artifact) -> str:
-    """How answers were generated, the sampler's seed and the computing aside."""
-    free = FREE | {"sampling_seed"}
-    return _text({k: v for k, v in responses.manifest.config.items() if k not in free})
-
-
-def _judged_against_own_sft(run: Run) -> bool:
-    baseline = run.judgments.input("baseline")
-    sft = run.policy.content_digest if run.method == "sft" else run.policy.input("policy").content_digest
-    return bool(baseline.input("policy").content_digest == sft)
-
-
-def _prompts(run: Run) -> str:
-    return digest([[row["prompt_id"], row["prompt"]] for row in run.answers])[:12]
-
-
-_TRAINING: dict[str, Callable[[Run], str]] = {
-    "SFT policy": lambda run: _input_digest(run.policy, "policy"),
-    "reward model": lambda run: _input_digest(run.policy, "reward_model"),
-    "training data": lambda run: _input_digest(run.policy, "dataset"),
-    "base model": lambda run: _input_digest(run.policy, "base"),
-    "SFT adapter in use": lambda run: _sft_adapters(run.policy),
-}
-
-_JUDGING: dict[str, Callable[[Run], str]] = {
-    "prompts, in order": _prompts,
-    "categories": lambda run: digest([row["category"] for row in run.verdicts])[:12],
-    "evaluation data": lambda run: _input_digest(run.responses, "dataset"),
-    "answering settings": lambda run: _answering(run.responses),
-    "scoring reward model": lambda run: _input_digest(run.responses, "reward_model"),
-    "baseline answers": lambda run: _input_digest(run.judgments, "baseline"),
-    "judge": lambda run: run.judgments.details.judge,
-    "judge prompt": lambda run: (run.judgments.details.judge_prompt_digest or ABSENT)[:12],
-    "judge settings": lambda run: digest(run.judgments.manifest.config)[:12],
-    "judging reward model": lambda run: _input_digest(run.judgments, "reward_model"),
-}
-
-
-def _sft_adapters(policy: Artifact) -> str:
-    """sha256 of the copies of the SFT adapter that a policy carries."""
-    found = [record.sha256[:12] for record in policy.manifest.files if record.role.startswith("adapter_sft")]
-    return " ".join(found) or ABSENT
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _text(value: Any) -> str:
-    """A value as one short text; equal texts mean equal values."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_text(v)}" for k, v in sorted(value.items()))
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return " ".join(_text(one) for one in value) or "none"
-    if value is None:
-        return "none"
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -19,6 +19,9 @@ Json = dict[str, Any]
 
 SCHEMA = "align.report/1"
 
+VERSIONS = "versions"
+"""Code of the warning that the runs were made by different programs."""
+
 
 def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False) -> Json:
     """Compute everything that the report says.
@@ -53,7 +56,7 @@ def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False) -> Json
         "pooled": together,
         "aa": aa,
         "trade_offs": table_for(methods),
-        "warnings": [*_uncontrolled(ledger), *alarms(runs, effect, aa, together["all"])],
+        "warnings": [*_uncontrolled(ledger), *alarms(runs, effect, aa, together["all"]), *_versions(ledger)],
         "reward_model": _reward_model(study.reward_model),
         "sft": _sft(study),
         "certificates": _certificates(study),
@@ -64,9 +67,10 @@ def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False) -> Json
 
 
 def without_clock(report: Mapping[str, Any]) -> Json:
-    """The part of a report that equal reruns give again: no times, no memory, no manifest digests."""
-    cut: Json = _cut(report, {*VOLATILE, "manifest_digest"})
+    """The part of a report that equal reruns give again: no times, no memory, no manifest digests, no versions."""
+    cut: Json = _cut(report, {*VOLATILE, "manifest_digest", "warned"})
     cut["trade_offs"] = [row for row in cut["trade_offs"] if not row["volatile"]]
+    cut["warnings"] = [row for row in cut["warnings"] if row["code"] != VERSIONS]
     return cut
 
 
@@ -85,6 +89,13 @@ def _uncontrolled(ledger: Ledger) -> list[Json]:
         return []
     text = f"This comparison is not controlled: the runs differ in {', '.join(names)} (see the ledger)."
     return [{"code": "not_controlled", "runs": [], "text": text}]
+
+
+def _versions(ledger: Ledger) -> list[Json]:
+    """The last warning: versions, commits and machines are no settings, but a reader may look for them."""
+    names = [entry.name for entry in ledger.warned if not entry.ok]
+    text = f"Not all runs were made by the same clean program on the same kind of machine: see {', '.join(names)}."
+    return [{"code": VERSIONS, "runs": [], "text": text}] if names else []
 
 
 def _validation(dataset: Artifact) -> list[Json]:
