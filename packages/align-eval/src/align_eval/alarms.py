@@ -89,7 +89,7 @@ def _gate(runs: Sequence[Json]) -> Json | None:
 def _biased(aa: Json | None) -> Json | None:
     if aa is None:
         text = (
-            "No A/A row: nothing shows what the judge makes of two sets of answers of the same policy. Answer once more "
+            "No A/A row: nothing shows what the judge makes of two sets of answers of one policy. Answer once more "
             "with the SFT policy (respond --sampling-seed 1), judge that against the baseline, and give it too."
         )
         return {"code": "no_aa", "runs": [], "text": text}
