@@ -4,12 +4,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from align_contracts.selection import Point, better
 from align_mlx.rollout import Draw, Prompt
 from align_mlx.softmax import BLOCKS, Blocks, kl_divergence
 from align_mlx.train_state import TrainState
 from align_rl.algorithms.controller import Control, control, phased_target
 from align_rl.algorithms.kl import k1, k3
-from align_rl.algorithms.selection import Point, better
 from align_rl.config import GRPOConfig
 from align_rl.measures import rollout_facts
 from align_rl.methods.actor import pull_back

@@ -115,7 +115,7 @@ MUTANTS = (
         ("kl-estimator-ignored", 'config.kl_estimator == "exact"', "False", "the option does nothing"),
     ),
     *bugs(
-        "align_rl/algorithms/selection.py",
+        "align_contracts/selection.py",
         "test_kl.py",
         (
             "higher-perplexity-selected",

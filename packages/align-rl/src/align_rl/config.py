@@ -6,9 +6,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from align_contracts.console import runtime
+from align_contracts.selection import Rule
 from align_rl.algorithms.controller import Mode
 from align_rl.algorithms.grpo import Scale
-from align_rl.algorithms.selection import Rule
 from align_rl.algorithms.surrogate import Aggregation
 
 

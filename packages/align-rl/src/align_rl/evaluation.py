@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from align_contracts.selection import Point, better
 from align_mlx import adapters as lora
 from align_mlx.adapters import Params
 from align_mlx.chat import Tokens, decode_response
@@ -18,7 +19,6 @@ from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt
 from align_mlx.train_state import TrainState
 from align_rl.algorithms.controller import Control
-from align_rl.algorithms.selection import Point, better
 from align_rl.config import RLConfig
 from align_rl.measures import rollout_facts
 from align_rl.methods.actor import actor_adapter, pull_back

@@ -1,4 +1,4 @@
-"""Which evaluation point becomes the published checkpoint."""
+"""Which evaluation point becomes the published checkpoint: RL chooses by this rule, the report tries the others."""
 
 from dataclasses import dataclass
 from typing import Literal

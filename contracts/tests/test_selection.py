@@ -1,6 +1,6 @@
 import pytest
 
-from align_rl.algorithms.selection import Point, better
+from align_contracts.selection import Point, better
 
 
 def point(kl=0.01, perplexity=3.0, reward=1.0, target=0.02):
