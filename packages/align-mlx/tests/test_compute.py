@@ -50,8 +50,11 @@ def test_the_cache_is_bounded_by_default_and_by_the_environment(monkeypatch):
     before = mx.set_cache_limit(0)
     try:
         monkeypatch.delenv("ALIGN_CACHE_GIB", raising=False)
+        monkeypatch.setattr(compute, "backend", lambda: "cuda")
         assert compute.bound_cache() == 2 * 1024**3
         assert mx.set_cache_limit(0) == 2 * 1024**3  # MLX gives back the bound that was in force
+        monkeypatch.setattr(compute, "backend", lambda: "cpu")
+        assert compute.bound_cache() == 0
         monkeypatch.setenv("ALIGN_CACHE_GIB", "0.5")
         assert compute.bound_cache() == 512 * 1024**2
     finally:

@@ -13,10 +13,14 @@ from typing import Literal
 import mlx.core as mx
 
 from align_contracts.errors import ConfigError
+from align_mlx import heap
 
 Form = Literal["auto", "quantized", "dense"]
-CACHE_GIB = 2.0
-"""Most GiB of freed memory that MLX keeps for reuse, unless the environment variable `ALIGN_CACHE_GIB` says another."""
+CACHE_GIB = {"metal": 2.0, "cuda": 2.0, "cpu": 0.0}
+"""Most GiB of freed memory that MLX keeps for reuse, unless the environment variable `ALIGN_CACHE_GIB` says another.
+
+On a CPU the C library keeps it instead (`align_mlx.heap`).
+"""
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
 
 
@@ -69,7 +73,10 @@ def bound_cache() -> int:
     Raises:
         ConfigError: `ALIGN_CACHE_GIB` is not a number ≥ 0.
     """
-    text = os.environ.get("ALIGN_CACHE_GIB", str(CACHE_GIB))
+    device = backend()
+    if device == "cpu" and sys.platform == "linux":
+        heap.keep_pages()
+    text = os.environ.get("ALIGN_CACHE_GIB", str(CACHE_GIB[device]))
     try:
         gib = float(text)
     except ValueError:
