@@ -132,6 +132,13 @@ def test_a_manifest_from_before_certificates_has_none(kind):
     assert newer.details.certificate.tensors == newer.details.certificate.alive + len(newer.details.certificate.waiting)
 
 
+def test_judgments_from_before_imports_were_judged_here():
+    older, _ = read_manifest((GOLDEN / "valid" / "v1.0" / "judgments.json").read_bytes())
+    newer, _ = read_manifest((GOLDEN / "valid" / "v1.2" / "judgments.json").read_bytes())
+    assert (older.details.source, older.details.graded, older.details.reply_form) == ("judged", False, None)
+    assert (newer.details.source, newer.details.graded, newer.details.candidate) == ("alpaca-eval", True, "claude-2.1")
+
+
 def test_other_majors_say_what_to_do():
     raw = raw_of("policy")
     for major, advice in ((2, "Update align-contracts"), (0, "No migration")):

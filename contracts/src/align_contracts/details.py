@@ -250,15 +250,15 @@ class JudgmentsDetails(Details):
     """The outcome of judging a candidate against a baseline."""
 
     judge: str
-    """`reference`, `reward-model` or `openai`, with its argument."""
+    """`reference`, `reward-model` or `openai`, with its argument; the annotator of imported verdicts."""
     prompts: Count
     """Prompts judged."""
     wins: Count
-    """Candidate better in both orders."""
+    """Candidate better in both orders; of a graded preference, above one half."""
     losses: Count
-    """Baseline better in both orders."""
+    """Baseline better in both orders; of a graded preference, below one half."""
     ties: Count
-    """Orders disagree, or tie in both."""
+    """Orders disagree, or tie in both; of a graded preference, one half."""
     invalid: Count
     """Replies that could not be read."""
     swapped: bool
@@ -267,6 +267,18 @@ class JudgmentsDetails(Details):
     """sha256 of the judge's prompt."""
     model: str | None = None
     """Model of an API judge."""
+    reply_form: Literal["json_schema", "label"] | None = None
+    """How an API judge was made to answer: held to a JSON schema, or by a label on the last line."""
+    source: Literal["judged", "alpaca-eval"] = "judged"
+    """Where the verdicts come from: judged here, or imported from AlpacaEval's annotations."""
+    source_digest: Digest | None = None
+    """sha256 of the imported annotations, unpacked."""
+    candidate: str | None = None
+    """Name of the imported candidate."""
+    baseline: str | None = None
+    """Name of the imported baseline."""
+    graded: bool = False
+    """Whether every row has its own preference in [0, 1] instead of a verdict in each order."""
 
 
 class ReportDetails(Details):

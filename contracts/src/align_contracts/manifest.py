@@ -35,7 +35,7 @@ from align_contracts.records import (
 )
 
 SCHEMA_ID = "align.manifest"
-MAJOR, MINOR = 1, 1
+MAJOR, MINOR = 1, 2
 MAX_MANIFEST_BYTES = 4 * 2**20
 
 
