@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx import nn
+from mlx_lm.models import gemma
 from mlx_lm.models.gemma import MLP
 
 from align_mlx import compute, fastmath
@@ -72,6 +73,97 @@ def test_gradients_survive_compile_and_new_shapes():
         x = mx.random.normal((rows, 6), key=mx.random.key(rows))
         for found, exact in zip(loss(x), plain(x), strict=True):
             np.testing.assert_allclose(np.array(found), np.array(exact), rtol=1e-5, atol=1e-6)
+
+
+@on_cpu
+def test_softmax_and_its_gradient():
+    rng = np.random.default_rng(1)
+    x, weight = rng.normal(size=(5, 40)).astype(np.float32) * 6, rng.normal(size=(5, 40)).astype(np.float32)
+    powers = np.exp(x.astype(np.float64) - x.max(axis=-1, keepdims=True))
+    exact = powers / powers.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(np.array(fastmath.softmax(mx.array(x))), exact, rtol=5e-6, atol=1e-12)
+    found = mx.grad(lambda v: (fastmath.softmax(v) * mx.array(weight)).sum())(mx.array(x))
+    # d Σ w p / dx_i = p_i (w_i − Σ w p)
+    slope = exact * (weight - (exact * weight).sum(axis=-1, keepdims=True))
+    np.testing.assert_allclose(np.array(found), slope, atol=2e-6)
+
+
+def attend(queries, keys, values, scale, seen):
+    """Attention in float64 with one loop a row and head; `seen` [B, H, T, S] numbers to add, −inf where unseen."""
+    share = queries.shape[1] // keys.shape[1]
+    out = np.zeros((*queries.shape[:3], values.shape[-1]))
+    for b, h in np.ndindex(queries.shape[:2]):
+        scores = scale * queries[b, h] @ keys[b, h // share].T + seen[b, h]
+        powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        out[b, h] = powers / powers.sum(axis=-1, keepdims=True) @ values[b, h // share]
+    return out
+
+
+@on_cpu
+@pytest.mark.parametrize("kind", ["none", "causal", "seen", "added"])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_attention_with_every_mask_and_shared_keys(kind, groups):
+    rng = np.random.default_rng(groups)
+    queries, keys, values = (rng.normal(size=s) for s in ((2, 4, 3, 8), (2, groups, 5, 8), (2, groups, 5, 6)))
+    seen = rng.random((2, 1, 3, 5)) < 0.7
+    seen[..., 0] = True
+    added = {
+        "none": np.zeros((2, 1, 3, 5)),
+        "causal": np.where(np.arange(5) <= np.arange(2, 5)[:, None], 0.0, -np.inf)[None, None],  # the last 3 of 5
+        "seen": np.where(seen, 0.0, -np.inf),
+        "added": rng.normal(size=(2, 1, 3, 5)),
+    }[kind]
+    mask = {
+        "none": None,
+        "causal": "causal",
+        "seen": mx.array(seen),
+        "added": mx.array(added.astype(np.float32)),
+    }[kind]
+    arrays = [mx.array(a.astype(np.float32)) for a in (queries, keys, values)]
+    found = fastmath.attention(*arrays, 0.3, mask)
+    exact = attend(queries, keys, values, 0.3, np.broadcast_to(added, (2, 4, 3, 5)))
+    np.testing.assert_allclose(np.array(found), exact, atol=2e-6)
+    weight = mx.random.normal(found.shape, key=mx.random.key(0))
+    ours, theirs = (
+        mx.grad(lambda q, k, v, f=f: (f(q, k, v) * weight).sum(), argnums=(0, 1, 2))(*arrays)
+        for f in (
+            lambda q, k, v: fastmath.attention(q, k, v, 0.3, mask),
+            lambda q, k, v: mx.fast.scaled_dot_product_attention(q, k, v, scale=0.3, mask=mask),
+        )
+    )
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(np.array(mine), np.array(other), atol=3e-6)
+
+
+@on_cpu
+def test_a_query_that_sees_nothing_gives_numbers():
+    queries, keys = mx.ones((1, 1, 2, 4)), mx.random.normal((1, 1, 3, 4), key=mx.random.key(0))
+    mask = mx.array([[True, False, False], [False, False, False]])
+    found = np.array(fastmath.attention(queries, keys, keys, 1.0, mask))[0, 0]
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[0], np.array(keys)[0, 0, 0], atol=1e-6)
+
+
+@on_cpu
+@pytest.mark.parametrize(
+    ("dtype", "sinks", "most", "fast"),
+    [
+        (mx.float32, None, 18, True),  # 2 heads × 3 × 3 scores
+        (mx.float32, None, 17, False),
+        (mx.bfloat16, None, 18, False),
+        (mx.float32, 1, 18, False),
+    ],
+)
+def test_a_model_attends_fast_where_that_is_fast_and_the_same(monkeypatch, dtype, sinks, most, fast):
+    model = gemma.Model(gemma.ModelArgs("gemma", 16, 1, 32, 2, 8, 1e-6, 32, 1))
+    fastmath.speed_up(model)
+    monkeypatch.setattr(fastmath, "_MOST_SCORES", most)
+    taken: list[str] = []
+    monkeypatch.setattr(fastmath, "attention", lambda *a: taken.append("fast"))
+    monkeypatch.setattr(fastmath, "_MLX_LM_ATTENTION", lambda *a, **k: taken.append("theirs"))
+    x = mx.zeros((1, 2, 3, 8), dtype)
+    gemma.scaled_dot_product_attention(x, x, x, cache=None, scale=1.0, mask=None, sinks=sinks)
+    assert taken == ["fast" if fast else "theirs"]
 
 
 def test_other_formats_take_the_exact_functions():

@@ -1,4 +1,4 @@
-"""exp, log-sum-exp and gelu that a CPU can vectorise.
+"""exp, log-sum-exp, softmax, attention and gelu that a CPU can vectorise.
 
 MLX's CPU kernels compute exp, tanh and erf one number at a time (40 to 75 million a second), so they, not the matrix
 products, take most of a small model's time. The functions here use nothing but additions, products, one division and
@@ -10,15 +10,20 @@ tests measure their error against the exact functions.
 """
 
 import math
+import sys
 from functools import partial
+from typing import Any
 
 import mlx.core as mx
+import numpy as np
 from mlx import nn
+from mlx_lm.models import base as mlx_lm_base
 from mlx_lm.models import gemma
 
 from align_mlx.compute import backend
 
 _LOG2E = math.log2(math.e)
+_ROUNDER, _ROUNDER_BITS = 1.5 * 2.0**23, 0x4B400000  # a sum with it has no bits left for a fraction
 _LOWEST = -87.3  # below, e^x is no normal fp32 number any more
 # 2^f on |f| ≤ 1/2: relative error below 3e-9.
 _EXP2 = (1.0, 6.93147207e-1, 2.40226509e-1, 5.55032723e-2, 9.61805668e-3, 1.34004282e-3, 1.54614447e-4)
@@ -29,6 +34,10 @@ _CDF_Q = (1.0, 2.52834174e-1, 2.89401086e-2, 1.91296947e-3, 7.50994218e-5, 1.180
 _SLOPE_P = (7.97885345e-1, -3.09754253e-2, 1.42260786e-2, 1.97497774e-5, 3.58994203e-5, 1.92168959e-7)
 _SLOPE_Q = (1.0, 2.94519494e-1, 4.09837259e-2, 3.52263699e-3, 1.92051717e-4, 8.9282261e-6)
 _EDGE = 5.6
+_MOST_SCORES = 2**20  # above, MLX's own attention: about ten arrays of this size live at a time here, four there
+_UNSEEN = float(np.finfo(np.float32).min)  # not −∞: a row of padding that sees nothing must not become NaN
+_ATTENTION = "scaled_dot_product_attention"
+_MLX_LM_ATTENTION = mlx_lm_base.scaled_dot_product_attention
 
 
 def _polynomial(coefficients: tuple[float, ...], x: mx.array) -> mx.array:
@@ -44,12 +53,28 @@ def _odd_ratio(p: tuple[float, ...], q: tuple[float, ...], x: mx.array) -> mx.ar
     return z * _polynomial(p, y) / _polynomial(q, y)
 
 
+@partial(mx.compile, shapeless=True)
+def _rounded(x: mx.array) -> mx.array:
+    """Give x log₂e rounded to a whole number n, as the fp32 number n + 1.5 · 2²³, whose low bits are n."""
+    return mx.clip(x * _LOG2E, -126.0, 127.0) + _ROUNDER
+
+
+@partial(mx.compile, shapeless=True)
+def _exponent(rounded_bits: mx.array) -> mx.array:
+    return mx.left_shift(rounded_bits - (_ROUNDER_BITS - 127), 23)
+
+
+@partial(mx.compile, shapeless=True)
+def _scaled_polynomial(x: mx.array, rounded: mx.array, power: mx.array) -> mx.array:
+    fraction = mx.clip(x * _LOG2E, -126.0, 127.0) - (rounded - _ROUNDER)
+    return mx.where(x < _LOWEST, 0.0, _polynomial(_EXP2, fraction) * power)
+
+
 def _exp(x: mx.array) -> mx.array:
-    # Not compiled here: `view` needs known shapes, and decoding has a new shape at every step.
-    t = mx.clip(x * _LOG2E, -126.0, 127.0)
-    whole = mx.round(t)
-    power = mx.view(mx.left_shift(whole.astype(mx.int32) + 127, 23), mx.float32)
-    return mx.where(x < _LOWEST, 0.0, _polynomial(_EXP2, t - whole) * power)
+    # In three compiled parts: MLX fuses nothing with `view`, nor infers its shape, new at every step of decoding.
+    rounded = _rounded(x)
+    power = mx.view(_exponent(mx.view(rounded, mx.int32)), mx.float32)
+    return _scaled_polynomial(x, rounded, power)
 
 
 @partial(mx.compile, shapeless=True)
@@ -99,6 +124,18 @@ def _exp_sums_vjp(
     return (cotangents[0] / sums)[..., None] * powers
 
 
+@mx.custom_function
+def _fast_softmax(x: mx.array) -> mx.array:
+    powers = _exp(x - x.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+@_fast_softmax.vjp
+def _fast_softmax_vjp(x: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
+    weighted = cotangent * output
+    return weighted - output * weighted.sum(axis=-1, keepdims=True)
+
+
 def _applies(x: mx.array) -> bool:
     return x.dtype == mx.float32 and backend() == "cpu"
 
@@ -113,9 +150,57 @@ def logsumexp(x: mx.array) -> mx.array:
     return _exp_sums(x)[0] if _applies(x) else mx.logsumexp(x, axis=-1)
 
 
+def softmax(x: mx.array) -> mx.array:
+    """Give e^x / Σ e^x over the last axis."""
+    return _fast_softmax(x) if _applies(x) else mx.softmax(x, axis=-1, precise=True)
+
+
 def gelu(x: mx.array) -> mx.array:
     """Give x Φ(x), the exact (not tanh) gelu. Source: Hendrycks & Gimpel, arXiv 1606.08415."""
     return _fast_gelu(x) if _applies(x) else nn.gelu(x)
+
+
+def attention(
+    queries: mx.array, keys: mx.array, values: mx.array, scale: float, mask: mx.array | str | None
+) -> mx.array:
+    """Give softmax(scale Q Kᵀ + mask) V with `softmax` from here; heads that share keys share one product.
+
+    Args:
+        queries: [B, H, T, D].
+        keys: [B, G, S, D], G a divisor of H: query heads h · H/G and on share a head of keys.
+        values: [B, G, S, D'].
+        scale: factor of the products.
+        mask: ``"causal"`` (the T queries are the last of S places), True where a query sees a key, or numbers to add,
+            each of a shape that goes with [B, H, T, S]; or None.
+
+    Source: Vaswani et al., arXiv 1706.03762, equation 1; Ainslie et al., arXiv 2305.13245 for shared keys.
+    """
+    rows, heads, length, width = queries.shape
+    groups, places = keys.shape[1:3]
+    folded = (queries * scale).reshape(rows, groups, -1, width)
+    scores = (folded @ keys.swapaxes(-1, -2)).reshape(rows, heads, length, places)
+    if isinstance(mask, str):  # "causal"
+        mask = mx.arange(places - length, places)[:, None] >= mx.arange(places)
+    if isinstance(mask, mx.array):
+        scores = mx.where(mask, scores, _UNSEEN) if mask.dtype == mx.bool_ else scores + mask
+    seen = softmax(scores).reshape(rows, groups, -1, places)
+    return (seen @ values).reshape(rows, heads, length, -1)
+
+
+def _model_attention(
+    queries: mx.array,
+    keys: mx.array,
+    values: mx.array,
+    cache: Any,
+    scale: float,
+    mask: mx.array | str | None,
+    sinks: mx.array | None = None,
+) -> mx.array:
+    """Stand in for mlx-lm's function of the same arguments."""
+    scores = queries.size // queries.shape[-1] * keys.shape[-2]
+    if not _applies(queries) or scores > _MOST_SCORES or sinks is not None or hasattr(cache, "bits"):
+        return _MLX_LM_ATTENTION(queries, keys, values, cache=cache, scale=scale, mask=mask, sinks=sinks)
+    return attention(queries, keys, values, scale, mask)
 
 
 class FastMLP(gemma.MLP):
@@ -126,7 +211,13 @@ class FastMLP(gemma.MLP):
 
 
 def speed_up(model: nn.Module) -> None:
-    """Let the MLPs of a Gemma model use the fast gelu, in place; other models stay as they are."""
+    """Let a model attend with `attention`, in place, and the MLPs of a Gemma model use the fast gelu.
+
+    mlx-lm's models call attention by a name of their Python module, so it is the module's name that is changed.
+    """
     for module in model.modules():
         if type(module) is gemma.MLP:
             module.__class__ = FastMLP
+        home = sys.modules[type(module).__module__]
+        if getattr(home, _ATTENTION, None) is _MLX_LM_ATTENTION and home is not mlx_lm_base:
+            setattr(home, _ATTENTION, _model_attention)
