@@ -169,6 +169,12 @@ def several(*names: str) -> Callable[[Place], Any]:
     return named(lambda place: tuple(place.store / f"judgments-{name}" for name in names), "+".join(names))
 
 
+def scored_later(o: Outcome) -> int:
+    """How many kept answers of a run's last evaluation point the judge scored after the run."""
+    last = o.artifact.read_json("report")["curves"]["ppo-1"]["win_rate"][-1]
+    return sum(last[name] for name in ("wins", "losses", "ties"))
+
+
 COMPARE = Table(
     CompareConfig,
     compare.run,
@@ -177,6 +183,7 @@ COMPARE = Table(
         "judgments": Effect(several("grpo-1"), detail("runs"), want=1),
         "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
         "allow_mismatch": Effect(True, refusal, given={"judgments": several("grpo-1", "ppo-7")}, want=None),
+        "gold_prompts": Effect(2, scored_later, given={"judgments": several("ppo-1-by-rm")}, want=2),
         "quiet": Effect(False, silent, want=False),
         "overwrite": Effect(True, refusal, want=None, first=finished),
     },
@@ -202,6 +209,8 @@ def study(runs: Runs) -> Iterator[None]:
     for name in ("grpo-1", "ppo-1", "ppo-7"):
         pair = {"candidate": runs.store / f"responses-{name}", "baseline": runs.store / "responses-sft"}
         judge.run(JudgeConfig(**pair, out=runs.store / f"judgments-{name}", quiet=True))
+        by_rm = {"judge": "reward-model", "reward_model": runs.store / "rm"}
+        judge.run(JudgeConfig(**pair, out=runs.store / f"judgments-{name}-by-rm", quiet=True, **by_rm))
     with pytest.MonkeyPatch.context() as patch:
         for name in ("OPENAI_API_KEY", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             patch.delenv(name, raising=False)

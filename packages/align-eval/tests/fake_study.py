@@ -73,6 +73,17 @@ def answer(rng: np.random.Generator, skill: float) -> str:
     return " ".join(["Here", *named, *["so"] * int(rng.integers(0, 6))]) + "."
 
 
+def kept_answer(rng: np.random.Generator, prompt_id: str, skill: float, critic: bool) -> dict[str, Any]:
+    """What a run keeps of an answer at an evaluation point; only PPO has values and advantages."""
+    text = answer(rng, skill)
+    size = len(text.split())
+    names = ("logprobs", "ref_logprobs", *(("values", "advantages") if critic else ()))
+    arrays = {name: [round(float(x), 6) for x in rng.normal(-1, 0.3, size)] for name in names}
+    reward = round(len(set(text.split()) & set(WORDS)) + float(rng.normal(0, 0.2)), 6)
+    row = {"prompt_id": prompt_id, "response": text, "tokens": list(range(size)), "truncated": False, "reward": reward}
+    return row | arrays
+
+
 class FakeStudy:
     """Builds artifacts under one directory; every method takes what a test wants to be different."""
 
@@ -177,7 +188,7 @@ class FakeStudy:
                 curve.append(point)
                 if evaluations:
                     rows = [
-                        {"prompt_id": f"validation-{i}", "response": answer(rng, 0.45 + gain * done)}
+                        kept_answer(rng, f"validation-{i}", 0.45 + gain * done, critic=method == "ppo")
                         for i in range(self.validation)
                     ]
                     draft.write_jsonl(f"eval/{step:04d}.jsonl", rows, role=f"eval_{step:04d}_responses")
@@ -186,6 +197,7 @@ class FakeStudy:
             log = [
                 {
                     "iteration": i + 1, "reward_mean": gain * i / 200 + 0.1 * rng.random(), "kl": 0.01 * rng.random(),
+                    **({"explained_variance": i / 20} if method == "ppo" else {}),
                     "responses": 16 * answers, "response_tokens": 200 * answers, "seconds": 1.0,
                 }
                 for i in range(20)

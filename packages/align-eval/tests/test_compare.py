@@ -141,3 +141,33 @@ def test_one_method_alone_is_reported(compared, tmp_path):
     assert "needs two methods" in report["effect"]["reason"]
     assert report["small_numbers"] is None
     assert report["aa"] is None
+
+
+def test_the_report_carries_diagnostics_and_equal_budgets(compared):
+    report = open_artifact(compared / "report").read_json("report")
+    found = report["diagnostics"]
+    assert set(found) == {
+        "frontier", "overoptimization", "length", "inflation", "ties", "categories", "convergence", "critic", "tokens",
+        "samples",
+    }  # fmt: skip
+    labels = [run["label"] for run in report["runs"]]
+    assert [run["label"] for run in found["frontier"]["runs"]] == labels
+    assert {row["method"] for row in found["overoptimization"]["fits"]} == {"ppo", "grpo", "all"}
+    assert found["overoptimization"]["gold"] == "reference"
+    assert [row["label"] for row in found["critic"]["runs"]] == [label for label in labels if label.startswith("ppo")]
+    assert all(len(sample["answers"]) == 7 for sample in found["samples"])
+    assert sum(row["n"] for row in found["categories"] if row["method"] == "ppo") == 3 * 60
+    assert set(report["budgets"]) == {"iterations", "samples", "tokens", "equal_seconds"}
+    # PPO logs 16 responses an iteration, GRPO 96: over 20 logged iterations 320 and 1920.
+    assert report["budgets"]["samples"]["budget"] == 320
+    assert {run["spent"] for run in report["budgets"]["samples"]["runs"]} == {320, 1920}
+    assert "equal_seconds" not in open_artifact(compared / "report").read_json("results")["budgets"]
+
+
+def test_a_study_without_an_aa_row_is_warned_about(compared):
+    paths = tuple(compared / f"judgments-{method}-42" for method in ("ppo", "grpo"))
+    compare.run(CompareConfig(judgments=paths, out=compared / "report-bare", quiet=True))
+    report = open_artifact(compared / "report-bare").read_json("report")
+    shutil.rmtree(compared / "report-bare")
+    assert "no_aa" in [one["code"] for one in report["warnings"]]
+    assert "no_aa" not in [one["code"] for one in open_artifact(compared / "report").read_json("report")["warnings"]]

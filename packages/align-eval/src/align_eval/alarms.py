@@ -7,6 +7,9 @@ from typing import Any
 
 Json = dict[str, Any]
 
+LENGTH_ALARM = 0.3
+"""Correlation between length and outcome above which length alone tells much: Cohen's medium effect."""
+
 TIE_ALARM = 0.30
 """Tie rate above which the judge does not tell the answers apart (the study's)."""
 VERBOSE = 2.0
@@ -28,6 +31,31 @@ def alarms(runs: Sequence[Json], effect: Json, aa: Json | None, pooled: Json) ->
     found = [_ties(runs), _inflation(runs), _verbosity(runs), _verbose_method(runs, effect), _gate(runs)]
     found += [_biased(aa), _null(runs, pooled)]
     return [one for one in found if one is not None]
+
+
+def diagnosed(diagnostics: Json) -> list[Json]:
+    """The warnings that the diagnostics give.
+
+    Args:
+        diagnostics: The section of that name.
+
+    Returns:
+        [{code, runs, text}].
+    """
+    over = [row for row in diagnostics["overoptimization"]["best_observed"] if row["over_optimised"]]
+    text = "Over-optimised: after an earlier checkpoint of {runs} the reward kept and the judge's score fell."
+    found = [_warning("over_optimised", over, text)]
+    lengths = [row for row in diagnostics["length"]["runs"] if _length_tells(row["correlation"])]
+    for word, sign in (("longer", 1), ("shorter", -1)):
+        rows = [row for row in lengths if row["correlation"]["value"] * sign > 0]
+        text = f"Length and wins go together in {{runs}}: the {word} an answer, the more often it wins."
+        found.append(_warning("length_driven", rows, text))
+    return [one for one in found if one is not None]
+
+
+def _length_tells(found: Json) -> bool:
+    value, interval = found["value"], found["interval"]
+    return value is not None and interval is not None and abs(value) >= LENGTH_ALARM and interval[0] * interval[1] > 0
 
 
 def _warning(code: str, runs: Sequence[Json], text: str) -> Json | None:

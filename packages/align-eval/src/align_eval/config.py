@@ -105,6 +105,9 @@ class CompareConfig(BaseModel):
         default=False,
         description="report runs whose controlled variables differ, with the differences shown",
     )
+    gold_prompts: int = Field(
+        default=200, description="validation prompts of each evaluation point that a reward-model judge scores", ge=0
+    )
     quiet: bool = runtime(False, "print no summary")
     overwrite: bool = runtime(False, "replace an existing artifact at --out")
 

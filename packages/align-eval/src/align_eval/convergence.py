@@ -1,79 +1,56 @@
-"""Convergence: the first evaluation point whose stored answers win 60 % of decided pairs against SFT."""
+"""Convergence: the first evaluation point whose kept answers win 60 % of decided pairs against SFT."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from align_contracts import Artifact
-from align_contracts.checks import score_answer
 from align_eval.algorithms.swap import Outcome, tally
 from align_eval.judges.base import TIE_WITHIN
+from align_eval.trajectory import Trajectory
 
 REACHED = 0.60
 """The win rate that counts as converged (the study's)."""
 
-_ROLE = re.compile(r"eval_(\d+)_responses")
 
-Score = Callable[[str, str], float]
-"""(prompt_id, response) → score."""
-
-
-def convergence(policy: Artifact, prompts: Sequence[Mapping[str, Any]], judge: str) -> dict[str, Any]:
-    """Judge the answers stored at each evaluation point against those of iteration 0, the untrained policy.
+def convergence(run: Trajectory) -> dict[str, Any]:
+    """Judge the answers kept at each evaluation point against those of iteration 0, the untrained policy.
 
     Args:
-        policy: A PPO or GRPO policy artifact with its evaluation points.
-        prompts: Rows of the validation prompts.
-        judge: The study's judge; only the offline `reference` judge can do this after the run.
+        run: A run with its points, scored by the study's judge if that is offline.
 
     Returns:
         {iteration, reason, curve}: the iteration or null with the reason, and
         [{iteration, wins, losses, ties, win_rate_decided}] over the evaluation points after 0.
     """
-    if judge != "reference":
-        return _nothing(f"the judge {judge} is not offline; the stored answers were not judged")
-    checks = {row["prompt_id"]: row["checks"] for row in prompts if row.get("checks")}
-    if not checks:
-        return _nothing("the validation prompts carry no reference checks")
-    roles = [record.role for record in policy.manifest.files]
-    points = {int(found.group(1)): role for role in roles if (found := _ROLE.fullmatch(role))}
-    if 0 not in points:
+    if run.gold.name is None:
+        return _nothing(str(run.gold.reason))
+    if run.start is None or not run.start.gold:
         return _nothing("the run kept no answers of iteration 0")
-    answers = {step: policy.read_jsonl(role) for step, role in sorted(points.items())}
-    baseline = {row["prompt_id"]: row["response"] for row in answers.pop(0) if row["prompt_id"] in checks}
-    curve = win_curve(answers, baseline, lambda prompt_id, text: score_answer(text, checks[prompt_id]))
-    return reached(curve)
+    return reached(win_curve({point.iteration: point.gold for point in run.trained}, run.start.gold))
 
 
-def win_curve(
-    answers: Mapping[int, Sequence[Mapping[str, Any]]], baseline: Mapping[str, str], score: Score
-) -> list[dict[str, Any]]:
+def win_curve(scores: Mapping[int, Mapping[str, float]], baseline: Mapping[str, float]) -> list[dict[str, Any]]:
     """Win rate of each evaluation point against the baseline's answers.
 
     Args:
-        answers: Rows {prompt_id, response} by iteration.
-        baseline: The baseline's response by prompt_id.
-        score: Scores one answer; equal scores are a tie.
+        scores: Score of each answer by prompt_id, by iteration.
+        baseline: The score of the baseline's answer by prompt_id; equal scores are a tie.
 
     Returns:
         One row an iteration, in order; win_rate_decided is null where nothing is decided.
     """
-    base = {prompt_id: score(prompt_id, text) for prompt_id, text in baseline.items()}
     curve = []
-    for iteration in sorted(answers):
-        rows = [row for row in answers[iteration] if row["prompt_id"] in base]
-        gaps = [score(row["prompt_id"], row["response"]) - base[row["prompt_id"]] for row in rows]
+    for iteration in sorted(scores):
+        gaps = [score - baseline[key] for key, score in scores[iteration].items() if key in baseline]
         counts = tally(_outcome(gap) for gap in gaps)
-        share = counts.wins / counts.decided if counts.decided else None
         curve.append(
             {
                 "iteration": iteration,
                 "wins": counts.wins,
                 "losses": counts.losses,
                 "ties": counts.ties,
-                "win_rate_decided": share,
+                "win_rate_decided": counts.wins / counts.decided if counts.decided else None,
             }
         )
     return curve

@@ -7,13 +7,17 @@ from typing import Any
 
 from align_contracts import Artifact
 from align_contracts.canonical import to_json
-from align_eval.alarms import alarms
+from align_eval.alarms import alarms, diagnosed
+from align_eval.budgets import budgets
 from align_eval.convergence import convergence
+from align_eval.diagnostics import diagnose, rounded
 from align_eval.effects import band, compared, effects, small_numbers
+from align_eval.gold import make_gold
 from align_eval.ledger import Ledger
 from align_eval.study import Run, Study
 from align_eval.summaries import VOLATILE, across_seeds, means, metric, pooled, run_numbers
 from align_eval.tradeoffs import table_for
+from align_eval.trajectory import read_trajectory
 
 Json = dict[str, Any]
 
@@ -23,27 +27,34 @@ VERSIONS = "versions"
 """Code of the warning that the runs were made by different programs."""
 
 
-def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False) -> Json:
+def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False, gold_prompts: int = 200) -> Json:
     """Compute everything that the report says.
 
     Args:
         study: The runs.
         ledger: Their ledger.
         allow_mismatch: Whether the user chose to report in spite of mismatches.
+        gold_prompts: Prompts of each evaluation point that a reward-model judge scores.
 
     Returns:
         The content of report.json: `runs`, `methods`, `effect`, `pooled`, `aa`, `trade_offs`, `warnings`,
-        `small_numbers`, `reward_model`, `sft`, `certificates`, `judge`, `ledger`, `curves`, `inputs`.
+        `small_numbers`, `reward_model`, `sft`, `certificates`, `judge`, `ledger`, `curves`, `budgets`,
+        `diagnostics`, `inputs`.
     """
     judge = study.runs[0].judgments.details
-    validation = _validation(study.dataset)
-    reached = {run.label: convergence(run.policy, validation, judge.judge) for run in study.runs}
+    gold = make_gold(study.runs[0].judgments, _prompts(study.dataset, "validation"), gold_prompts)
+    trajectories = [read_trajectory(run.label, run.policy, gold) for run in study.runs]
+    reached = {run.label: convergence(run) for run in trajectories}
+    wins = {label: {row["iteration"]: row["win_rate_decided"] for row in r["curve"]} for label, r in reached.items()}
     runs = [run_numbers(run, study, reached[run.label]) for run in study.runs]
     methods = {method: [run for run in runs if run["method"] == method] for method in study.methods}
     effect = effects(methods)
     aa = _aa(study)
     together = {"all": pooled(study.runs), **{method: pooled(study.of(method)) for method in study.methods}}
     sizes = [len(methods[method]) for method in compared(study.methods)]
+    warnings = [*_uncontrolled(ledger), *alarms(runs, effect, aa, together["all"])]
+    asked = {row["prompt_id"]: row for split in ("train", "validation") for row in _prompts(study.dataset, split)}
+    diagnostics = diagnose(study, runs, trajectories, reached, wins, asked)
     return {
         "schema": SCHEMA,
         "judge": _judge(judge),
@@ -56,19 +67,21 @@ def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False) -> Json
         "pooled": together,
         "aa": aa,
         "trade_offs": table_for(methods),
-        "warnings": [*_uncontrolled(ledger), *alarms(runs, effect, aa, together["all"]), *_versions(ledger)],
+        "warnings": [*warnings, *diagnosed(diagnostics), *_versions(ledger)],
         "reward_model": _reward_model(study.reward_model),
         "sft": _sft(study),
         "certificates": _certificates(study),
         "ledger": {**ledger.as_json(), "allow_mismatch": allow_mismatch},
         "curves": {run.label: _curves(run, reached[run.label]) for run in study.runs},
+        "budgets": rounded(budgets(trajectories, wins)),
+        "diagnostics": diagnostics,
         "inputs": _inputs(study),
     }
 
 
 def without_clock(report: Mapping[str, Any]) -> Json:
     """The part of a report that equal reruns give again: no times, no memory, no manifest digests, no versions."""
-    cut: Json = _cut(report, {*VOLATILE, "manifest_digest", "warned"})
+    cut: Json = _cut(report, {*VOLATILE, "manifest_digest", "warned", "equal_seconds"})
     cut["trade_offs"] = [row for row in cut["trade_offs"] if not row["volatile"]]
     cut["warnings"] = [row for row in cut["warnings"] if row["code"] != VERSIONS]
     return cut
@@ -98,9 +111,9 @@ def _versions(ledger: Ledger) -> list[Json]:
     return [{"code": VERSIONS, "runs": [], "text": text}] if names else []
 
 
-def _validation(dataset: Artifact) -> list[Json]:
-    has = any(record.role == "prompts_validation" for record in dataset.manifest.files)
-    return dataset.read_jsonl("prompts_validation") if has else []
+def _prompts(dataset: Artifact, split: str) -> list[Json]:
+    has = any(record.role == f"prompts_{split}" for record in dataset.manifest.files)
+    return dataset.read_jsonl(f"prompts_{split}") if has else []
 
 
 def _judge(details: Any) -> Json:
