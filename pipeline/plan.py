@@ -80,7 +80,7 @@ def finished(planned: Planned) -> bool:
     except AlignError as error:
         raise VerificationError(f"{planned.target} cannot be used: {error}", do=again) from None
     wanted, made = console.deterministic(recorded(planned.config)), manifest.config
-    for key in sorted({*wanted, *made}):
+    for key in sorted({*wanted, *made} - console.left_open(planned.config)):
         if wanted.get(key) != made.get(key):
             raise ConfigError(
                 f"{planned.target} was made with another {key}", expected=wanted.get(key), got=made.get(key), do=again

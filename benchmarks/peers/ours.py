@@ -16,7 +16,7 @@ from align_mlx.rollout import Prompt
 from align_mlx.train_state import TrainState
 from align_rl.config import GRPOConfig
 from align_rl.loop import Record, train
-from align_rl.run import make_method
+from align_rl.methods.make import make_method
 from peers.protocol import Turns, Work, make_prompts
 
 NOWHERE = Path()

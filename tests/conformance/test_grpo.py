@@ -89,8 +89,8 @@ def test_whole_loss_and_gradient(case, budget):
     """
     assert case.experience.batch.prompts_PL is not None
     config = case.config.model_copy(update={"token_budget": budget})
-    gradient, everything = mx.value_and_grad(case.method.loss), range(len(case.scene.rows))
-    grads, facts = accumulate(gradient, case.now, case.experience, everything, case.method, config)
+    everything = range(len(case.scene.rows))
+    grads, facts = accumulate(case.now, case.experience, everything, case.method, config)
     params = float64(case.now)
     assert facts["loss"] == pytest.approx(case.loss(params), rel=1e-5, abs=1e-5)
     assert_gradients(grads, case.loss, params)
@@ -98,8 +98,8 @@ def test_whole_loss_and_gradient(case, budget):
 
 def test_facts_are_means_over_the_tokens_that_learn(case):
     """PPO and GRPO: clip fraction, approximate KL and first ratio are logged as means of the chosen weighting."""
-    gradient, everything = mx.value_and_grad(case.method.loss), range(len(case.scene.rows))
-    _, facts = accumulate(gradient, case.now, case.experience, everything, case.method, case.config)
+    everything = range(len(case.scene.rows))
+    _, facts = accumulate(case.now, case.experience, everything, case.method, case.config)
     actor, (low, high) = Lora(under(float64(case.now), "actor."), SCALE), case.config.clip
     clipped, weights, distances = [], [], []
     new = methods.token_logprobs(case.model, case.scene.rows, [actor], case.config.temperature)

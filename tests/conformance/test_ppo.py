@@ -13,6 +13,7 @@ from conformance.reference import bradley_terry, logprobs, ppo
 from conformance.reference.transformer import Lora
 from conformance.slopes import assert_gradients
 from conformance.specimen import as_lora, assert_close, float64, ragged, specimen
+from tiny.losses import whole_loss
 
 PROMPTS, RESPONSES = [3, 14, 1, 6, 2], [9, 1, 12, 5, 18]
 OPTIONS = {
@@ -134,7 +135,7 @@ def test_diagnosis_is_without_the_penalty(case):
 def test_whole_loss(case):
     """PPO: L_CLIP + c₁ L_value − c₂ H over the tokens that learn, away from the old policy; what is logged of it."""
     weights_BT = case.method.weights(case.experience)
-    loss, facts = case.method.loss(case.now, case.experience, weights_BT)
+    loss, facts = whole_loss(case.method, case.now, case.experience, weights_BT)
     assert loss.item() == pytest.approx(case.loss(float64(case.now)), rel=1e-5, abs=1e-5)
     rows = [case.scene.rows[i] for i in case.learning()]
     actor = Lora(under(float64(case.now), "actor."), SCALE)
@@ -158,9 +159,8 @@ def test_whole_loss(case):
 def test_gradient_of_actor_critic_and_head(case, budget):
     """PPO: finite differences of the whole loss for every trainable tensor, whole or in micro-batches."""
     config = case.config.model_copy(update={"token_budget": budget})
-    gradient = mx.value_and_grad(case.method.loss)
     everything = range(len(case.scene.rows))
-    grads, facts = accumulate(gradient, case.now, case.experience, everything, case.method, config)
+    grads, facts = accumulate(case.now, case.experience, everything, case.method, config)
     params = float64(case.now)
     assert facts["loss"] == pytest.approx(case.loss(params), rel=1e-5, abs=1e-5)
     assert_gradients(grads, case.loss, params)

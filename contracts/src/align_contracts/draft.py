@@ -7,9 +7,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from align_contracts.canonical import canonical_bytes, to_json
 from align_contracts.errors import ConfigError, VerificationError
@@ -26,6 +27,7 @@ class Draft:
     Attributes:
         dir: temporary directory on the target's file system; it may hold declared files only.
         kind: kind of the artifact.
+        config: resolved settings; assign them again where the run itself decided what was left open.
         seeds: seeds of the run.
         tokenizer_digest: sha256 of the tokenizer in use, or None.
         chat_template_digest: sha256 of the chat template in use, or None.
@@ -35,9 +37,10 @@ class Draft:
         metrics: numbers recorded so far.
     """
 
-    def __init__(self, directory: Path, kind: str) -> None:
+    def __init__(self, directory: Path, kind: str, config: BaseModel | Mapping[str, Any] = MappingProxyType({})):
         self.dir = directory
         self.kind = kind
+        self.config: Any = config
         self.seeds: list[int] = []
         self.tokenizer_digest: str | None = None
         self.chat_template_digest: str | None = None

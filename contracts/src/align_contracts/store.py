@@ -86,7 +86,7 @@ def publish(
         temp = temp_path(target)
         make_directory(temp)
         try:
-            draft = Draft(temp, kind)
+            draft = Draft(temp, kind, config)
             yield draft
             _finish(draft, target.name, fixed)
             put_in_place(temp, target)
@@ -104,6 +104,7 @@ def _finish(draft: Draft, name: str, fixed: Mapping[str, Any]) -> None:
     files, tensors = _scan(draft, tree, name)
     raw = {
         **fixed,
+        **_config_fields(draft.config),
         "kind": draft.kind,
         "content_digest": "0" * 64,
         "created_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -161,16 +162,18 @@ def _check_declared(draft: Draft, tree: Tree, name: str) -> None:
 
 def _fixed_fields(package: str, config: BaseModel | Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
     """Gather the fields that are known before the draft is filled."""
-    deterministic, runtime = split_config(config)
     return {
         "schema_id": SCHEMA_ID,
         "schema_version": {"major": MAJOR, "minor": MINOR},
         "producer": provenance.producer(package),
-        "config": deterministic,
-        "config_digest": digest(deterministic),
-        "runtime_config": runtime,
+        **_config_fields(config),
         "inputs": _input_records(inputs),
     }
+
+
+def _config_fields(config: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
+    deterministic, runtime = split_config(config)
+    return {"config": deterministic, "config_digest": digest(deterministic), "runtime_config": runtime}
 
 
 def _input_records(inputs: Inputs) -> list[dict[str, Any]]:

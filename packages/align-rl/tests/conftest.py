@@ -16,8 +16,8 @@ from align_mlx.train_state import TrainState
 from align_rl import data as rl_data
 from align_rl.config import GRPOConfig, PPOConfig
 from align_rl.methods.actor import actor_adapter
+from align_rl.methods.make import make_method
 from align_rl.rollout import collect
-from align_rl.run import make_method
 from tiny.models import make_model, quantize
 from tiny.rows import chat_row, prompt_row, publish_rows
 from tiny.stores import MERGE, publish_base, publish_policy, publish_rm, random_adapter

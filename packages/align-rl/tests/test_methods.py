@@ -4,6 +4,7 @@ import pytest
 
 from align_mlx.chat import Tokens
 from align_rl.methods.actor import actor_adapter, part_of, pull_back
+from tiny.losses import whole_loss
 
 
 def k1_sums(rollout):
@@ -85,7 +86,7 @@ class TestGRPO:
         method, state, rollout = start(configure("grpo", loss_type=loss_type))
         experience = method.experience(rollout, state.params, 0.0)
         weights = method.weights(experience)
-        loss, facts = method.loss(state.params, experience, weights)
+        loss, facts = whole_loss(method, state.params, experience, weights)
         expected = -(np.array(weights, np.float64) * np.array(experience.advantages_BT)).sum()
         assert loss.item() == pytest.approx(expected, abs=1e-4)
         assert facts["clip_fraction"].item() == 0
@@ -155,7 +156,7 @@ class TestPPO:
         config = configure("ppo", value_coef=0.7, entropy_coef=0.2)
         method, state, rollout = start(config)
         experience = method.experience(rollout, state.params, 0.0)
-        loss, facts = method.loss(state.params, experience, method.weights(experience))
+        loss, facts = whole_loss(method, state.params, experience, method.weights(experience))
         actor, policy, value, entropy, tokens = actor_adapter(state.params, config), 0.0, 0.0, 0.0, 0
         for i, answer in enumerate(rollout.answers):
             row, n = answer.tokens, len(answer.tokens.response)
@@ -177,7 +178,7 @@ class TestPPO:
         for entropy in ("true", "sampled"):
             method, state, rollout = start(configure("ppo", entropy=entropy, entropy_coef=0.5))
             experience = method.experience(rollout, state.params, 0.0)
-            loss, facts = method.loss(state.params, experience, method.weights(experience))
+            loss, facts = whole_loss(method, state.params, experience, method.weights(experience))
             losses.append(loss.item())
             entropies.append(facts["entropy"].item())
         logp, real = np.array(rollout.logprobs_BT, np.float64), np.array(rollout.batch.mask_BT) > 0
@@ -203,7 +204,7 @@ def test_masked_answers_give_no_gradient_at_all(configure, start, method):
     whole = trainer.experience(rollout, state.params, 0.0)
     alone = whole.part(kept.tolist())
     found, expected = (
-        mx.grad(lambda p, e=e: trainer.loss(p, e, trainer.weights(e))[0])(state.params) for e in (whole, alone)
+        mx.grad(lambda p, e=e: whole_loss(trainer, p, e, trainer.weights(e))[0])(state.params) for e in (whole, alone)
     )
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=2e-6, err_msg=name)

@@ -228,9 +228,7 @@ def grpo(resident: Resident, adapter: Adapter, rows: list[Tokens], rewards: list
         method = GRPO(config, resident, Calibration())
         params = {ACTOR + name: value for name, value in adapter.params.items()}
         experience = method.experience(rollout, params, kl_coef=0.0)
-        grads, facts = align_rl.loop.accumulate(
-            mx.value_and_grad(method.loss), params, experience, range(len(rows)), method, config
-        )
+        grads, facts = align_rl.loop.accumulate(params, experience, range(len(rows)), method, config)
         if not 0.1 < facts["clip_fraction"] < 0.9:
             raise SystemExit(f"{loss_type}: {facts['clip_fraction']:.2f} of the tokens are clipped; this proves little")
         numbers[f"{loss_type} loss"] = np.array([facts["loss"]])

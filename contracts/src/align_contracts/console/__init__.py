@@ -14,7 +14,7 @@ the config. A setting is looked up as default < recipe < ``--set`` < flag.
 """
 
 from align_contracts.console.app import Command, main, resolve
-from align_contracts.console.fields import aliases, deterministic, runtime
+from align_contracts.console.fields import aliases, deterministic, left_open, planned, runtime
 from align_contracts.console.recipe import SECTIONS, read_recipe
 from align_contracts.console.suggest import suggest
 
@@ -23,7 +23,9 @@ __all__ = [
     "Command",
     "aliases",
     "deterministic",
+    "left_open",
     "main",
+    "planned",
     "read_recipe",
     "resolve",
     "runtime",

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from align_contracts.settings import split_config
 
-__all__ = ["Flag", "aliases", "deterministic", "flags_of", "runtime"]
+__all__ = ["Flag", "aliases", "deterministic", "flags_of", "left_open", "planned", "runtime"]
 
 _METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 
@@ -33,6 +33,24 @@ def runtime(default: Any, description: str, **kw: Any) -> Any:
     """
     extra = {**(kw.pop("json_schema_extra", None) or {}), "runtime": True}
     return Field(default, description=description, json_schema_extra=extra, **kw)
+
+
+def planned(default: Any, description: str, extra: Mapping[str, Any], **rules: Any) -> Any:
+    """Declare a field whose default leaves it open: the run decides, and its artifact records what it decided.
+
+    Args:
+        default: None, or a number that stands for "open".
+        description: The help text.
+        extra: Further ``json_schema_extra``.
+        **rules: Further arguments of ``pydantic.Field``.
+    """
+    return Field(default, description=description, json_schema_extra={**extra, "planned": True}, **rules)
+
+
+def left_open(config: BaseModel) -> set[str]:
+    """Return the names of the fields declared with `planned` that still have their default."""
+    fields = type(config).model_fields.items()
+    return {name for name, info in fields if _extra(info).get("planned") and getattr(config, name) == info.default}
 
 
 def aliases(*names: str) -> dict[str, Any]:

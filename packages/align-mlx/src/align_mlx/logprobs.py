@@ -12,7 +12,7 @@ from align_mlx.adapters import Adapter
 from align_mlx.batching import Batch
 from align_mlx.prefix import states
 from align_mlx.resident import Resident
-from align_mlx.softmax import BLOCKS, Blocks, kl_divergence, target_statistics
+from align_mlx.softmax import Blocks, kl_divergence, target_statistics
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def response_stats(
     temperature: float = 1.0,
     entropy: bool = False,
     gradient: bool = True,
-    blocks: Blocks = BLOCKS,
+    blocks: Blocks | None = None,
 ) -> TokenStats:
     """Give log-probs (and entropies) of a batch's response tokens from the states before them.
 
@@ -47,7 +47,7 @@ def response_stats(
         temperature: logits are divided by it.
         entropy: also give the entropy at each position.
         gradient: False where nothing will be differentiated: the same numbers for fewer products.
-        blocks: how many logits exist at the same time.
+        blocks: how many logits exist at the same time; None: as the base says.
     """
     mask_BT = batch.mask_BT
     logprobs_N, entropy_N = target_statistics(
@@ -57,7 +57,7 @@ def response_stats(
         temperature=temperature,
         entropy=entropy,
         gradient=gradient,
-        blocks=blocks,
+        blocks=blocks or resident.blocks,
     )
 
     def masked(values_N: mx.array) -> mx.array:
@@ -74,7 +74,7 @@ def response_kl(
     *,
     reference: Resident | None = None,
     temperature: float = 1.0,
-    blocks: Blocks = BLOCKS,
+    blocks: Blocks | None = None,
 ) -> mx.array:
     """Give the exact KL(policy ‖ reference) of the next token before each response token, fp32 [B, T], 0 on padding.
 
@@ -84,11 +84,11 @@ def response_kl(
         batch: the rows.
         reference: the base whose head reads the reference's states; None: the same.
         temperature: logits are divided by it.
-        blocks: how many logits exist at the same time.
+        blocks: how many logits exist at the same time; None: as the base says.
     """
     head, other = resident.head, (reference or resident).head
     mine_ND, other_ND = (s[:, :-1].reshape(-1, s.shape[-1]) for s in (states_BSD, reference_BSD))
-    kl_N = kl_divergence(head, mine_ND, other, other_ND, temperature=temperature, blocks=blocks)
+    kl_N = kl_divergence(head, mine_ND, other, other_ND, temperature=temperature, blocks=blocks or resident.blocks)
     return mx.where(batch.mask_BT > 0, kl_N.reshape(batch.mask_BT.shape), 0.0)
 
 
@@ -100,7 +100,7 @@ def policy_stats(
     temperature: float = 1.0,
     entropy: bool = False,
     gradient: bool = True,
-    blocks: Blocks = BLOCKS,
+    blocks: Blocks | None = None,
 ) -> TokenStats:
     """Teacher-forced log-probs of a batch under the base wearing `adapters` (none: the reference)."""
     states_BSD = states(resident, batch, adapters)

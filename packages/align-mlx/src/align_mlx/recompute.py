@@ -28,7 +28,19 @@ def recompute_blocks(model: nn.Module) -> None:
     """
     for block in model.layers:
         kind: Any = type(block)
-        block.__class__ = _recomputing(kind)
+        if not _recomputes(block):
+            block.__class__ = _recomputing(kind)
+
+
+def keep_blocks(model: nn.Module) -> None:
+    """Undo `recompute_blocks`."""
+    for block in model.layers:
+        if _recomputes(block):
+            block.__class__ = type(block).__mro__[1]
+
+
+def _recomputes(block: nn.Module) -> bool:
+    return getattr(block, "_keeps_input_only", False)
 
 
 @cache
@@ -37,6 +49,8 @@ def _recomputing(kind: Any) -> Any:
 
     class Recomputing(kind):
         """A block that keeps its input only."""
+
+        _keeps_input_only = True
 
         def __call__(self, *args: Any, **named: Any) -> Any:
             caches = [v for v in (*args, *named.values()) if hasattr(v, "update_and_fetch")]

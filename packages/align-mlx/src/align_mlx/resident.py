@@ -15,8 +15,9 @@ from mlx import nn
 
 from align_mlx import adapters as lora
 from align_mlx.adapters import AdaptedLinear, Adapter
-from align_mlx.compute import Compute
+from align_mlx.compute import Compute, backend
 from align_mlx.head import Head, find_head, find_trunk
+from align_mlx.softmax import BLOCKS, Blocks, logits_in_blocks
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Resident:
         shared: frozen adapters under every role, in order.
         shares_prompts: answers to one prompt can be computed behind it (`align_mlx.prefix`); found out by `load_base`.
         end_tokens: ids that end a response: those of the model's config, and the chat template's end of a turn.
+        blocks: how many logits exist at the same time (`align_mlx.plan` makes it fewer where memory is short).
     """
 
     model: nn.Module
@@ -51,6 +53,7 @@ class Resident:
     shared: tuple[Adapter, ...] = ()
     shares_prompts: bool = True
     config: dict[str, Any] = field(default_factory=dict)
+    blocks: Blocks = BLOCKS
 
     @cached_property
     def trunk(self) -> nn.Module:
@@ -100,6 +103,8 @@ class Resident:
 
     def logits(self, hidden: mx.array) -> mx.array:
         """Give fp32 logits [..., V] of hidden states [..., D], scaled and soft-capped where the model does that."""
+        if self.head.quantized and backend() == "cuda":  # whose product first writes out the rows it needs in bf16
+            return logits_in_blocks(self.head, hidden, self.blocks.rows)
         return self.head.logits(hidden)
 
     def share(self, adapter: Adapter) -> None:

@@ -11,7 +11,7 @@ from align_mlx import adapters as lora
 from align_mlx.adapters import Adapter, Params
 from align_mlx.batching import by_length, pad
 from align_mlx.chat import Tokens, encode_turn
-from align_mlx.compute import Compute
+from align_mlx.compute import Compute, pass_tokens
 from align_mlx.loading import load_base, load_policy
 from align_mlx.prefix import states
 from align_mlx.resident import Resident
@@ -59,12 +59,12 @@ class Scorer:
     adapter: Adapter
     head: Params
     calibration: Calibration = Calibration()
-    token_budget: int = 8192
+    token_budget: int = 0
 
     def score(self, rows: Sequence[Tokens]) -> np.ndarray:
         """Give raw scores fp64 [N] of token rows, batched by length; the order of rows does not matter."""
         scores = np.zeros(len(rows))
-        for group in by_length(rows, self.token_budget):
+        for group in by_length(rows, self.token_budget or pass_tokens()):
             batch = pad([rows[i] for i in group])
             read = states(self.resident, batch, (self.adapter,))
             scores[group] = np.array(head_scores(read, batch.lengths_B, self.head))
@@ -78,7 +78,7 @@ class Scorer:
 
 
 def load_scorer(
-    rm: Artifact, resident: Resident | None = None, compute: Compute | None = None, *, token_budget: int = 8192
+    rm: Artifact, resident: Resident | None = None, compute: Compute | None = None, *, token_budget: int = 0
 ) -> Scorer:
     """Load a reward model, over a base already in memory if it is the one the model was trained on.
 
@@ -86,7 +86,7 @@ def load_scorer(
         rm: a reward_model artifact.
         resident: the base with the reward model's backbone (for backbone ``policy``: the SFT policy) loaded.
         compute: the compute form if the base has to be loaded.
-        token_budget: padded tokens of one forward pass.
+        token_budget: most padded tokens of one forward pass; 0: what suits the machine.
     """
     details = rm.details
     if resident is None:

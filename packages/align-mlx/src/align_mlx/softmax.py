@@ -29,6 +29,8 @@ class Blocks:
 
 
 BLOCKS = Blocks()
+SMALL_BLOCKS = Blocks(512, 8192)
+"""Where memory is short: Gemma-2B's blocks then take a quarter."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,20 @@ def after(array: mx.array, done: list[mx.array]) -> mx.array:
     MLX walks a graph in breadth first, and would begin every block before it ends the first.
     """
     return mx.depends(array, done)
+
+
+def logits_in_blocks(head: Head, hidden: mx.array, rows: int) -> mx.array:
+    """Give what ``head.logits`` gives, computed for some rows of the vocabulary after the others.
+
+    Args:
+        head: the head.
+        hidden: [..., D].
+        rows: rows of the vocabulary at a time.
+    """
+    parts: list[mx.array] = []
+    for cut in _cuts(head.vocab_size, rows):
+        parts.append(head.logits(after(hidden, parts[-1:]) if parts else hidden, cut))
+    return mx.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
 
 
 def _cuts(size: int, step: int) -> Iterator[slice]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.optimizers as optim
+from mlx.utils import tree_map
 
 from align_contracts.errors import DivergedError, MissingError
 from align_mlx.adapters import Params
@@ -72,6 +73,13 @@ class TrainState:
         self.params = after
         mx.eval(self.params, self.optimizer.state)
         return float(norm.item())
+
+    def fork(self) -> "TrainState":
+        """Give a state of the same arrays that can move on without this one."""
+        fork = TrainState.start(self.params)
+        fork.optimizer.state = tree_map(lambda array: array, self.optimizer.state)
+        fork.iteration, fork.memory = self.iteration, dict(self.memory)
+        return fork
 
     def save(self, path: Path) -> None:
         """Write everything to the directory `path`; it appears whole or not at all."""

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from align_contracts.console import runtime
 from align_contracts.selection import Rule
+from align_mlx.settings import PassSettings, RolloutSettings
 from align_rl.algorithms.controller import Mode
 from align_rl.algorithms.grpo import Scale
 from align_rl.algorithms.surrogate import Aggregation
@@ -21,10 +22,8 @@ def _path(description: str, *names: str) -> Any:
     return runtime(..., description, json_schema_extra={"group": "artifacts", "aliases": list(names)})
 
 
-class RLConfig(BaseModel):
+class RLConfig(PassSettings, RolloutSettings):
     """What PPO and GRPO share: everything the comparison controls."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sft: Path = _path("SFT policy artifact: start of the actor, and the reference", "--actor-model")
     rm: Path = _path("reward model artifact", "--rm-model")
@@ -59,10 +58,6 @@ class RLConfig(BaseModel):
     eval_every: int = _field("evaluation", 50, "iterations between evaluation points", ge=1)
     eval_prompts: int = _field("evaluation", 200, "validation prompts of an evaluation point", ge=1)
     selection: Rule = _field("evaluation", "perplexity", "which point under the KL gate is published")
-    compute_form: Literal["auto", "quantized", "dense"] = _field("compute", "auto", "form of the base's weights")
-    compute_dtype: Literal["auto", "float32", "bfloat16"] = _field("compute", "auto", "number format")
-    rollout_rows: int = _field("compute", 128, "responses decoded at the same time", ge=1)
-    token_budget: int = _field("compute", 16384, "padded tokens of one forward or backward pass", ge=64)
     quiet: bool = runtime(False, "show no progress")
     overwrite: bool = runtime(False, "replace an existing artifact at --out")
 

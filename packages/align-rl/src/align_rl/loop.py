@@ -96,13 +96,12 @@ def update(
     learning_rate: float,
 ) -> list[dict[str, float]]:
     """Take the iteration's optimizer steps; give each step's facts."""
-    gradient = mx.value_and_grad(method.loss)
     rate = rates(config, state.iteration, learning_rate)
     tolerance = RATIO_TOLERANCE[method.resident.compute.dtype]
     steps: list[dict[str, float]] = []
     for epoch in range(config.ppo_epochs):
         for index in minibatches(rollout, config, state.iteration, epoch):
-            grads, facts = accumulate(gradient, state.params, experience, index.tolist(), method, config)
+            grads, facts = accumulate(state.params, experience, index.tolist(), method, config)
             require_finite(state.iteration, loss=facts["loss"])
             if not steps:  # the policy is still the one that sampled
                 worst, errors = state.memory.get("first_ratio", {}), (facts[RATIO_ERROR], facts[LARGEST])
@@ -120,12 +119,7 @@ def teaches(rollout: Rollout, experience: Experience, index: np.ndarray) -> bool
 
 
 def accumulate(
-    gradient: Callable[..., Any],
-    params: Params,
-    experience: Experience,
-    index: Sequence[int],
-    method: Method,
-    config: RLConfig,
+    params: Params, experience: Experience, index: Sequence[int], method: Method, config: RLConfig
 ) -> tuple[Params, dict[str, float]]:
     """Sum gradients and facts of a minibatch over micro-batches; the weights make the sum exact."""
     minibatch = experience.part(index)
@@ -134,12 +128,15 @@ def accumulate(
     facts: dict[str, float] = {}
     for group in by_length(minibatch.rows, config.token_budget):
         part = minibatch.part(group)
-        (loss, parts), grad = gradient(params, part, weights_BT[mx.array(group), : part.learn_BT.shape[1]])
-        grads = {k: grads[k] + g for k, g in grad.items()} if grads else grad
-        mx.eval(grads, loss, parts)
-        for name, value in {"loss": loss, **parts}.items():
-            seen = facts.get(name, 0.0)
-            facts[name] = max(seen, value.item()) if name == LARGEST else seen + value.item()
+        part_weights_BT = weights_BT[mx.array(group), : part.learn_BT.shape[1]]
+        for prefixes, loss in method.losses.items():
+            own = {k: v for k, v in params.items() if k.startswith(prefixes)}
+            (value, parts), grad = mx.value_and_grad(loss)(own, part, part_weights_BT)
+            grads |= {k: grads[k] + g if k in grads else g for k, g in grad.items()}
+            mx.eval(grads, value, parts)  # before the next part of the loss begins, so that their peaks do not add up
+            for name, fact in {"loss": value, **parts}.items():
+                seen = facts.get(name, 0.0)
+                facts[name] = max(seen, fact.item()) if name == LARGEST else seen + fact.item()
     return grads, as_means(facts, weights_BT)
 
 

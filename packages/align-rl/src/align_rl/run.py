@@ -13,21 +13,18 @@ from align_contracts.errors import ConfigError
 from align_mlx import adapters as lora
 from align_mlx import liveness
 from align_mlx.adapters import Adapter
-from align_mlx.compute import choose
-from align_mlx.loading import load_policy
+from align_mlx.compute import bound_memory
 from align_mlx.progress import Meter
-from align_mlx.resident import Resident
-from align_mlx.reward import Scorer, load_scorer
 from align_mlx.train_state import TrainState
-from align_rl import data as rl_data
 from align_rl.code_size import method_lines
-from align_rl.config import GRPOConfig, PPOConfig, RLConfig
+from align_rl.config import PPOConfig, RLConfig
+from align_rl.dry_run import forecast
 from align_rl.evaluation import Evaluator
-from align_rl.loop import Record, train
+from align_rl.loop import Record
 from align_rl.methods.actor import actor_adapter, part_of
 from align_rl.methods.base import Method
-from align_rl.methods.grpo import GRPO
 from align_rl.methods.ppo import CRITIC, HEAD, PPO
+from align_rl.prepare import prepare
 
 
 def run(config: RLConfig) -> int:
@@ -38,9 +35,13 @@ def run(config: RLConfig) -> int:
         DivergedError: training went non-finite, or failed a proof that it carries.
     """
     require_lengths(config)
+    bound_memory(config.memory_limit)
     sft, rm = open_artifact(config.sft, kind="policy"), open_artifact(config.rm, kind="reward_model")
     data = open_artifact(config.data, kind="dataset")
     require_inputs(config, sft, rm)
+    if config.dry_run:
+        print(forecast(prepare(config, sft, rm, data)))
+        return 0
     with publish(
         config.out,
         "policy",
@@ -49,19 +50,12 @@ def run(config: RLConfig) -> int:
         inputs={"base": sft.input("base"), "policy": sft, "reward_model": rm, "dataset": data},
         overwrite=config.overwrite,
     ) as draft:
-        mx.reset_peak_memory()
         start = time.perf_counter()
-        compute = choose(config.compute_form, config.compute_dtype)
-        resident = load_policy(sft, compute)
-        shared = resident if rm.details.backbone == "policy" else None
-        scorer = load_scorer(rm, shared, compute, token_budget=config.token_budget)
-        method = make_method(config, resident, scorer)
-        rows = rl_data.load(data, resident, config)
-        state = TrainState.start(method.params(mx.random.key(config.seed)))
-        folder = draft.dir / "eval"
-        evaluator = Evaluator(
-            method, resident, scorer, rows.validation, rows.validation_ids, rows.chosen, config, folder
-        )
+        ready = prepare(config, sft, rm, data)
+        config = draft.config = ready.config
+        method, state = ready.method, ready.state
+        evaluator = ready.evaluator(draft.dir / "eval")
+        mx.reset_peak_memory()
         log_path = draft.file("train.jsonl", role="log", volatile=True)
         label = f"{method.name} seed {config.seed}"
         with (
@@ -74,24 +68,15 @@ def run(config: RLConfig) -> int:
                 log.flush()
                 meter.advance(reward=row["reward_mean"], kl=row["kl"], target=row["target_kl"])
 
-            train(method, resident, scorer, rows.train, config, state, evaluate=evaluator, log=record)
+            ready.train(evaluate=evaluator, log=record)
         write(draft, sft, evaluator, method, state)
         draft.metric("training_seconds", time.perf_counter() - start)
         draft.metric("peak_memory_bytes", mx.get_peak_memory())
-        draft.metric("prompts_dropped", sum(rows.dropped["train"].values()))
-        draft.extensions["dropped"] = rows.dropped
+        draft.metric("prompts_dropped", sum(ready.rows.dropped["train"].values()))
+        draft.extensions["dropped"] = ready.rows.dropped
         if not config.quiet:
             print(liveness.sentence(draft.details.certificate), file=sys.stderr)
     return 0
-
-
-def make_method(config: RLConfig, resident: Resident, scorer: Scorer) -> Method:
-    """Give the method that a config's type names."""
-    if isinstance(config, PPOConfig):
-        return PPO(config, resident, scorer)
-    if isinstance(config, GRPOConfig):
-        return GRPO(config, resident, scorer.calibration)
-    raise ConfigError("no such method", expected="PPOConfig or GRPOConfig", got=type(config).__name__)
 
 
 def write(draft: Any, sft: Artifact, evaluator: Evaluator, method: Method, state: TrainState) -> None:

@@ -132,6 +132,7 @@ def reward_scale(
             asked,
             draw=Draw(config.seed),
             max_new_tokens=config.max_new_tokens,
+            max_rows=config.rollout_rows,
             tick=lambda done: meter.advance(done - meter.done),
         )
     scores = scorer.score([answer.tokens for answer in answers])

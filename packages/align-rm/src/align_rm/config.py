@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from align_contracts.console import runtime
+from align_mlx.settings import ComputeSettings, PassSettings, RolloutSettings
 
 
 def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
@@ -13,23 +14,7 @@ def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"group": group}, **kw)
 
 
-class Settings(BaseModel):
-    """What both commands have in common: frozen, unknown names are errors, and the compute form."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    compute_form: Literal["auto", "quantized", "dense"] = setting(
-        "auto", "Weights as stored, or made dense once; auto: quantized on Metal only.", "compute"
-    )
-    compute_dtype: Literal["auto", "float32", "bfloat16"] = setting(
-        "auto", "Number format of activations; auto: float32 on CPU, else bfloat16.", "compute"
-    )
-    token_budget: int = setting(
-        16384, "Most padded tokens of one pass: bounds memory, changes sums only by rounding.", "compute", ge=64
-    )
-
-
-class TrainConfig(Settings):
+class TrainConfig(PassSettings, RolloutSettings):
     """`align-rm train`: LoRA and a scalar head on the SFT policy, by Bradley-Terry."""
 
     sft: Path = runtime(..., "SFT policy artifact.", json_schema_extra={"aliases": ["--policy"]})
@@ -65,13 +50,10 @@ class TrainConfig(Settings):
     centering: float = setting(0.0, "Weight of the squared sum of a pair's scores.", "loss", ge=0)
     calibration_prompts: int = setting(200, "SFT answers whose scores set the reward scale.", "calibration", ge=2)
     max_new_tokens: int = setting(256, "Longest of these answers, in tokens.", "calibration", ge=1)
-    gradient_checkpointing: bool = setting(
-        False, "Keep only block inputs and compute the rest again: less memory, more time.", "compute"
-    )
     compile: bool = setting(True, "Compile the gradient for every batch shape.", "compute")
 
 
-class EvalConfig(Settings):
+class EvalConfig(ComputeSettings):
     """`align-rm eval`: accuracy and calibration on held-out pairs."""
 
     rm: Path = runtime(..., "Reward model artifact.")
@@ -79,4 +61,5 @@ class EvalConfig(Settings):
     split: Literal["validation", "test", "calibration", "gold", "train"] = setting(
         "validation", "Pairs to evaluate on.", "data"
     )
+    token_budget: int = setting(0, "Most padded tokens of one pass; 0: what suits the machine.", "compute", ge=0)
     json_output: bool = runtime(False, "Print one JSON object.", json_schema_extra={"aliases": ["--json"]})

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import mlx.core as mx
 import numpy as np
@@ -14,10 +15,10 @@ from align_mlx import adapters as lora
 from align_mlx import liveness, unfinished
 from align_mlx import steps as stepping
 from align_mlx.adapters import LoraSpec
-from align_mlx.compute import choose
+from align_mlx.compute import bound_memory, choose
+from align_mlx.forecast import Forecast, few_steps
 from align_mlx.loading import load_base, load_policy
 from align_mlx.progress import Meter
-from align_mlx.recompute import recompute_blocks
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.train_state import TrainState
@@ -27,6 +28,7 @@ from align_rm.calibrate import calibrate, reward_scale
 from align_rm.config import TrainConfig
 from align_rm.objective import HEAD, accumulate, make_gradient, split_params, zero_head
 from align_rm.pairs import Pair, Pairs, encode_pairs, score_pairs
+from align_rm.plan import plan
 
 
 def run(config: TrainConfig) -> int:
@@ -42,28 +44,55 @@ def run(config: TrainConfig) -> int:
     data, base = open_artifact(config.data, kind="dataset"), sft.input("base")
     inputs = {"base": base, "policy": sft, "dataset": data}
     spec = LoraSpec(config.lora_rank, config.lora_alpha, config.lora_layers, config.lora_targets)
+    bound_memory(config.memory_limit)
+    if config.dry_run:
+        print(dry_run(config, spec, *load(config, sft, data)))
+        return 0
     with (
         unfinished.keep(config.out, config, inputs, every=config.save_every) as state_on_disk,
         publish(
             config.out, "reward_model", producer="align-rm", config=config, inputs=inputs, overwrite=config.overwrite
         ) as draft,
     ):
-        compute = choose(config.compute_form, config.compute_dtype)
-        resident = load_policy(sft, compute) if config.backbone == "policy" else load_base(base.path, compute)
-        splits = {
-            name: encode_pairs(data.read_jsonl(f"pairs_{name}"), resident, config.max_seq_length)
-            for name in (config.split, "validation", "calibration")
-        }
-        for name, pairs in splits.items():
-            if not pairs.kept:
-                raise ConfigError(f"no {name} pair fits", expected=f"at most {config.max_seq_length} tokens")
+        resident, splits = load(config, sft, data)
         train = chosen_pairs(config, splits[config.split])
         scorer, certificate = fit(config, spec, resident, train, splits["validation"].kept, draft, state_on_disk)
-        write(config, spec, draft, scorer, certificate, splits, data, sft)
+        write(draft.config, spec, draft, scorer, certificate, splits, data, sft)
         draft.tokenizer_digest = base.manifest.tokenizer_digest
         draft.chat_template_digest = base.manifest.chat_template_digest
         draft.quantization = base.manifest.quantization
     return 0
+
+
+def load(config: TrainConfig, sft: Artifact, data: Artifact) -> tuple[Resident, dict[str, Pairs]]:
+    """Give the backbone, and the pairs to learn from, of the validation split and of the calibration split.
+
+    Raises:
+        ConfigError: a split has no pair that fits.
+    """
+    compute = choose(config.compute_form, config.compute_dtype)
+    policy = config.backbone == "policy"
+    resident = load_policy(sft, compute) if policy else load_base(sft.input("base").path, compute)
+    splits = {
+        name: encode_pairs(data.read_jsonl(f"pairs_{name}"), resident, config.max_seq_length)
+        for name in (config.split, "validation", "calibration")
+    }
+    for name, pairs in splits.items():
+        if not pairs.kept:
+            raise ConfigError(f"no {name} pair fits", expected=f"at most {config.max_seq_length} tokens")
+    return resident, splits
+
+
+def dry_run(config: TrainConfig, spec: LoraSpec, resident: Resident, splits: dict[str, Pairs]) -> Forecast:
+    """Take a few steps whose result is thrown away, and say what the whole run will take but for its calibration."""
+    train = chosen_pairs(config, splits[config.split])
+
+    def few(short: TrainConfig, draft: Draft, scratch: Run) -> None:
+        fit(short, spec, resident, train, splits["validation"].kept, draft, scratch)
+
+    steps = stepping.steps_of(len(train), config.batch_size, config.epochs, config.max_steps)
+    points = -(-steps // stepping.steps_of(len(train), config.batch_size, 1))
+    return few_steps("reward model", "reward_model", config, few, steps=steps, points=points, measured=1)
 
 
 def chosen_pairs(config: TrainConfig, pairs: Pairs) -> list[Pair]:
@@ -104,11 +133,10 @@ def fit(
         DivergedError: a gradient is not finite, and the message names the pairs; or none reached a trainable tensor.
         InterruptedRun: a signal asked for a stop.
     """
-    if config.gradient_checkpointing:
-        recompute_blocks(resident.model)
     fresh, head = lora.fresh(resident.maps, spec, mx.random.key(config.seed)), zero_head(resident.hidden_size)
     trained = head if config.centering else {"weight": head["weight"]}
-    gradient = make_gradient(
+    make = partial(
+        make_gradient,
         resident,
         fresh.scale,
         head,
@@ -127,8 +155,10 @@ def fit(
         adapter, now = split_params(state.params, fresh.scale, head)
         return Scorer(resident, adapter, now, token_budget=config.token_budget)
 
-    mx.reset_peak_memory()
     unfinished_run.begin(state, resume=config.resume)
+    config = draft.config = plan(config, resident, make, train, state)
+    gradient = make()
+    mx.reset_peak_memory()
     memory = state.memory
     with Meter("rm", steps, quiet=config.quiet) as meter:
         meter.advance(state.iteration)

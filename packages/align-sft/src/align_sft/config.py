@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from align_contracts.console import runtime
+from align_mlx.settings import ComputeSettings, PassSettings
 
 
 def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
@@ -25,17 +26,6 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     quiet: bool = runtime(False, "Show no progress.")
-
-
-class Computing(Settings):
-    """Settings of the commands that run a model."""
-
-    compute_form: Literal["auto", "quantized", "dense"] = setting(
-        "auto", "Weights as stored, or made dense once; auto: quantized on Metal only.", "compute"
-    )
-    compute_dtype: Literal["auto", "float32", "bfloat16"] = setting(
-        "auto", "Number format of activations; auto: float32 on CPU, else bfloat16.", "compute"
-    )
 
 
 class BaseConfig(Settings):
@@ -79,7 +69,7 @@ class BaseConfig(Settings):
         return self
 
 
-class TrainConfig(Computing):
+class TrainConfig(PassSettings, Settings):
     """`align-sft train`: QLoRA on completions."""
 
     base: Path = runtime(..., "Base model artifact.")
@@ -100,20 +90,17 @@ class TrainConfig(Computing):
         "constant", "Learning rate after warm-up: as it is, or cosine to a tenth.", "optimizer"
     )
     warmup_steps: int = setting(100, "Optimizer steps of linear warm-up.", "optimizer", ge=0)
-    batch_size: int = setting(4, "Rows of a micro-batch.", "optimizer", ge=1)
+    batch_size: int = setting(4, "Most rows of a micro-batch.", "optimizer", ge=1)
     gradient_accumulation_steps: int = setting(4, "Micro-batches of an optimizer step.", "optimizer", ge=1)
     epochs: int = setting(3, "Passes over the rows.", "optimizer", ge=1)
     max_steps: int | None = setting(None, "Stop after this many optimizer steps.", "optimizer", ge=1)
     max_grad_norm: float = setting(1.0, "Joint norm at which gradients are clipped.", "optimizer", gt=0)
     weight_decay: float = setting(0.0, "AdamW weight decay.", "optimizer", ge=0)
     seed: int = setting(42, "Seed of the adapter and of the order of rows.", "optimizer", ge=0)
-    gradient_checkpointing: bool = setting(
-        True, "Keep only block inputs and compute the rest again: less memory, more time.", "compute"
-    )
     compile: bool = setting(True, "Compile the gradient for every batch shape.", "compute")
 
 
-class EvalConfig(Computing):
+class EvalConfig(ComputeSettings, Settings):
     """`align-sft eval`: perplexity; for genrm also the written scores."""
 
     policy: Path = runtime(..., "Policy artifact.")
@@ -127,7 +114,7 @@ class EvalConfig(Computing):
     )
 
 
-class MergeConfig(Computing):
+class MergeConfig(ComputeSettings, Settings):
     """`align-sft merge`: base and adapters in one set of weights."""
 
     policy: Path = runtime(..., "Residual policy artifact.")

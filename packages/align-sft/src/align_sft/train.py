@@ -2,34 +2,29 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
 
-from align_contracts import Draft, open_artifact, publish
+from align_contracts import Artifact, Draft, open_artifact, publish
 from align_contracts.details import Certificate
 from align_contracts.errors import ConfigError, DivergedError
 from align_mlx import adapters as lora
 from align_mlx import liveness, unfinished
 from align_mlx import steps as stepping
-from align_mlx.adapters import Adapter, LoraSpec, Params
-from align_mlx.batching import Batch, pad
-from align_mlx.chat import Tokens
-from align_mlx.compute import choose
+from align_mlx.adapters import Adapter, LoraSpec
+from align_mlx.compute import bound_memory, choose
+from align_mlx.forecast import Forecast, few_steps
 from align_mlx.loading import load_base
-from align_mlx.logprobs import policy_stats
 from align_mlx.perplexity import perplexity
 from align_mlx.progress import Meter
-from align_mlx.recompute import recompute_blocks
 from align_mlx.resident import Resident
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run
-from align_sft.algorithms.completion import negative_log_likelihood
 from align_sft.config import TrainConfig
+from align_sft.gradient import accumulate, make_gradient
+from align_sft.plan import plan
 from align_sft.rows import Encoded, encode_rows, read_rows
-
-Gradient = Callable[[Params, mx.array, mx.array, mx.array], tuple[mx.array, Params]]
 
 
 def run(config: TrainConfig) -> int:
@@ -38,20 +33,17 @@ def run(config: TrainConfig) -> int:
     data = open_artifact(config.data, kind="dataset")
     inputs = {"base": base, "dataset": data}
     spec = LoraSpec(config.rank, config.alpha, config.layers, config.targets)
+    bound_memory(config.memory_limit)
+    if config.dry_run:
+        print(dry_run(config, spec, *load(config, base, data)))
+        return 0
     with (
         unfinished.keep(config.out, config, inputs, every=config.save_every) as state_on_disk,
         publish(
             config.out, "policy", producer="align-sft", config=config, inputs=inputs, overwrite=config.overwrite
         ) as draft,
     ):
-        resident = load_base(base.path, choose(config.compute_form, config.compute_dtype))
-        train, validation = (
-            encode_rows(read_rows(data, config.format, split), resident, config.max_seq_length)
-            for split in ("train", "validation")
-        )
-        for split, rows in (("training", train), ("validation", validation)):
-            if not rows.tokens:
-                raise ConfigError(f"no {split} row fits", expected=f"at most {config.max_seq_length} tokens")
+        resident, train, validation = load(config, base, data)
         adapter, certificate = fit(config, spec, resident, train, validation, draft, state_on_disk)
         lora.save(adapter, draft.file("adapter.safetensors", role="adapter"))
         names = list(lora.adapted_names(resident.maps, spec))
@@ -78,6 +70,36 @@ def run(config: TrainConfig) -> int:
         draft.quantization = base.manifest.quantization
         draft.extensions["dropped"] = {"train": train.dropped, "validation": validation.dropped}
     return 0
+
+
+def load(config: TrainConfig, base: Artifact, data: Artifact) -> tuple[Resident, Encoded, Encoded]:
+    """Give the base, the training rows and the validation rows.
+
+    Raises:
+        ConfigError: a split has no row that fits.
+    """
+    resident = load_base(base.path, choose(config.compute_form, config.compute_dtype))
+    train, validation = (
+        encode_rows(read_rows(data, config.format, split), resident, config.max_seq_length)
+        for split in ("train", "validation")
+    )
+    for split, rows in (("training", train), ("validation", validation)):
+        if not rows.tokens:
+            raise ConfigError(f"no {split} row fits", expected=f"at most {config.max_seq_length} tokens")
+    return resident, train, validation
+
+
+def dry_run(config: TrainConfig, spec: LoraSpec, resident: Resident, train: Encoded, validation: Encoded) -> Forecast:
+    """Take a few steps whose result is thrown away, and say what the whole run will take."""
+
+    def few(short: TrainConfig, draft: Draft, scratch: Run) -> None:
+        fit(short, spec, resident, train, validation, draft, scratch)
+
+    size = config.batch_size * config.gradient_accumulation_steps
+    rows = len(train.tokens)
+    steps = stepping.steps_of(rows, size, config.epochs, config.max_steps)
+    points = 1 + -(-steps // stepping.steps_of(rows, size, 1))
+    return few_steps("sft", "policy", config, few, steps=steps, points=points, measured=2)
 
 
 def fit(
@@ -107,10 +129,7 @@ def fit(
         DivergedError: a gradient is not finite, and the message names the rows; or none reached a trainable tensor.
         InterruptedRun: a signal asked for a stop.
     """
-    if config.gradient_checkpointing:
-        recompute_blocks(resident.model)
     fresh = lora.fresh(resident.maps, spec, mx.random.key(config.seed))
-    gradient = make_gradient(resident, fresh.scale, compiled=config.compile)
     state = TrainState.start(fresh.params, weight_decay=config.weight_decay)
     state.memory = {"curve": [], "log": [], "tokens": 0, "seconds": 0.0, "peak_memory_bytes": 0}
     size = config.batch_size * config.gradient_accumulation_steps
@@ -118,11 +137,15 @@ def fit(
     per_epoch = stepping.steps_of(len(train.tokens), size, 1)
 
     def measure(epoch: int) -> None:
-        found = perplexity(resident, (Adapter(state.params, fresh.scale),), validation.tokens)
+        adapter = Adapter(state.params, fresh.scale)
+        found = perplexity(resident, (adapter,), validation.tokens, config.token_budget)
         state.memory["curve"].append({"step": state.iteration, "epoch": epoch, "perplexity": found})
 
+    resumed = unfinished_run.begin(state, resume=config.resume)
+    config = draft.config = plan(config, resident, fresh.scale, train.tokens, state)
+    gradient = make_gradient(resident, fresh.scale, compiled=config.compile)
     mx.reset_peak_memory()
-    if not unfinished_run.begin(state, resume=config.resume):
+    if not resumed:
         measure(0)
     memory = state.memory
     with Meter("sft", steps, quiet=config.quiet) as meter:
@@ -130,8 +153,9 @@ def fit(
         while state.iteration < steps:
             began, step = time.monotonic(), state.iteration
             rows = stepping.rows_of(step, len(train.tokens), size, config.seed)
+            chosen = [train.tokens[i] for i in rows]
             loss, grads, tokens = accumulate(
-                gradient, state.params, [train.tokens[i] for i in rows], config.batch_size, unfinished_run.check
+                gradient, state.params, chosen, config.batch_size, config.token_budget, unfinished_run.check
             )
             rate = stepping.learning_rate(config.learning_rate, step, config.warmup_steps, steps, config.schedule)
             liveness.watch(state, grads, rate)
@@ -180,50 +204,3 @@ def report(config: TrainConfig, memory: dict[str, Any], rows: int, certificate: 
         seconds, change = memory["seconds"], f"{first['perplexity']:.3f} → {last['perplexity']:.3f}"
         print(f"perplexity {change}, {seconds:.0f} s, {seconds / last['step']:.3f} s a step", file=sys.stderr)
         print(liveness.sentence(certificate), file=sys.stderr)
-
-
-def make_gradient(resident: Resident, scale: float, *, compiled: bool) -> Gradient:
-    """Give the function (params, tokens_BL, starts_B, mask_BT) → (Σ −log p, its gradients)."""
-
-    def loss(params: Params, tokens_BL: mx.array, starts_B: mx.array, mask_BT: mx.array) -> mx.array:
-        stats = policy_stats(resident, (Adapter(params, scale),), Batch(tokens_BL, starts_B, mask_BT))
-        return negative_log_likelihood(stats.logprobs_BT, mask_BT)
-
-    gradient = mx.value_and_grad(loss)
-    return mx.compile(gradient) if compiled else gradient
-
-
-def accumulate(
-    gradient: Gradient,
-    params: Params,
-    rows: Sequence[Tokens],
-    batch_size: int,
-    check: Callable[[], None] = lambda: None,
-) -> tuple[float, Params, int]:
-    """Give loss and gradient of an effective batch, micro-batch by micro-batch.
-
-    Rows are sorted by length first, so that little is padded; sums are divided by the tokens of the whole batch, so
-    the result does not depend on how it was cut.
-
-    Args:
-        gradient: as `make_gradient` gives it.
-        params: the adapter's arrays.
-        rows: the rows of the effective batch.
-        batch_size: rows of a micro-batch.
-        check: called before each micro-batch; may raise to stop.
-
-    Returns:
-        Mean −log p over response tokens (nats), its gradients, and the number of response tokens.
-    """
-    ordered = sorted(rows, key=len)
-    tokens = sum(len(row.response) for row in rows)
-    total, grads = 0.0, None
-    for start in range(0, len(ordered), batch_size):
-        check()
-        batch = pad(ordered[start : start + batch_size], share=False)  # few answers share a prompt; one shape compiles
-        nll, part = gradient(params, batch.tokens_BL, batch.starts_B, batch.mask_BT)
-        grads = stepping.add(grads, part)
-        mx.eval(nll, grads)
-        total += float(nll.item())
-    assert grads is not None
-    return total / tokens, stepping.scale(grads, 1.0 / tokens), tokens

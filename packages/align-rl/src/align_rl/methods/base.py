@@ -1,6 +1,6 @@
 """What the loop asks of a method."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,6 +53,13 @@ class Experience:
         )
 
 
+class Loss(Protocol):
+    """A part of a method's loss that has its own parameters: a loss is the sum of its parts."""
+
+    def __call__(self, params: Params, part: Experience, weights_BT: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
+        """Give the loss of some rows, and weighted facts that add up over micro-batches."""
+
+
 class Method(Protocol):
     """PPO or GRPO."""
 
@@ -70,8 +77,12 @@ class Method(Protocol):
     def weights(self, experience: Experience) -> mx.array:
         """Token weights w_BT of a minibatch, with loss = Σ w·(token loss)."""
 
-    def loss(self, params: Params, part: Experience, weights_BT: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
-        """Give the loss of some rows, and weighted facts that add up over micro-batches."""
+    @property
+    def losses(self) -> Mapping[tuple[str, ...], Loss]:
+        """Give the parts of the loss by the prefixes of their parameters' names.
+
+        Each has its gradient taken alone, so that what one keeps for its backward pass is gone before the next begins.
+        """
 
     def diagnose(self, rollout: Rollout, params: Params) -> dict[str, mx.array]:
         """Give per-token arrays [B, T] worth keeping at an evaluation point (PPO: values, advantages)."""

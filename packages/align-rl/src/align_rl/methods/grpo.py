@@ -1,5 +1,6 @@
 """GRPO: K answers a prompt, advantages relative to their group, no critic."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import mlx.core as mx
@@ -14,7 +15,7 @@ from align_rl.algorithms.normalizer import ScoreNormalizer
 from align_rl.algorithms.surrogate import token_weights
 from align_rl.config import GRPOConfig
 from align_rl.methods.actor import ACTOR, surrogate, weigh
-from align_rl.methods.base import Experience
+from align_rl.methods.base import Experience, Loss
 from align_rl.rollout import Rollout
 
 
@@ -61,6 +62,11 @@ class GRPO:
     def weights(self, experience: Experience) -> mx.array:
         """Weights of the chosen loss type."""
         return token_weights(experience.learn_BT, self.config.loss_type, self.config.max_response_length)
+
+    @property
+    def losses(self) -> Mapping[tuple[str, ...], Loss]:
+        """One: the actor's."""
+        return {(ACTOR,): self.loss}
 
     def loss(self, params: Params, part: Experience, weights_BT: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
         """L_CLIP: the clipped surrogate alone; KL is held from outside."""

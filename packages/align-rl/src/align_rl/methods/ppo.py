@@ -1,5 +1,6 @@
 """PPO: one answer a prompt, a critic on its own adapter, advantages by GAE."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import mlx.core as mx
@@ -17,7 +18,7 @@ from align_rl.algorithms.ppo import explained_variance, sampled_entropy, value_l
 from align_rl.algorithms.surrogate import token_weights
 from align_rl.config import PPOConfig
 from align_rl.methods.actor import ACTOR, part_of, surrogate, weigh
-from align_rl.methods.base import Experience
+from align_rl.methods.base import Experience, Loss
 from align_rl.rollout import Rollout, by_budget
 
 CRITIC, HEAD = "critic.", "head."
@@ -32,6 +33,7 @@ class PPO:
     def __init__(self, config: PPOConfig, resident: Resident, scorer: Scorer):
         self.config, self.resident, self.scorer = config, resident, scorer
         self.calibration = scorer.calibration
+        self.critic_scale = scorer.adapter.scale if config.critic_init == "rm" else config.lora_alpha / config.lora_rank
 
     def params(self, key: mx.array) -> Params:
         """Give an untrained actor, and a critic that starts as the calibrated reward model or as zero."""
@@ -40,11 +42,11 @@ class PPO:
         actor_key, critic_key = mx.random.split(key)
         actor = fresh(self.resident.maps, spec, actor_key).params
         if config.critic_init == "rm":
-            critic, self.critic_scale = scorer.adapter.params, scorer.adapter.scale
+            critic = scorer.adapter.params
             mean, std = self.calibration.mean, self.calibration.std
             head = {"weight": scorer.head["weight"] / std, "bias": (scorer.head["bias"] - mean) / std}
         else:
-            critic, self.critic_scale = fresh(self.resident.maps, spec, critic_key).params, spec.scale
+            critic = fresh(self.resident.maps, spec, critic_key).params
             head = {"weight": mx.zeros((1, self.resident.hidden_size)), "bias": mx.zeros(1)}
         parts = ((ACTOR, actor), (CRITIC, critic), (HEAD, head))
         return {prefix + k: v for prefix, arrays in parts for k, v in arrays.items()}
@@ -82,18 +84,31 @@ class PPO:
         """Mean over the minibatch's tokens that learn."""
         return token_weights(experience.learn_BT, "dapo", self.config.max_response_length)
 
-    def loss(self, params: Params, part: Experience, weights_BT: mx.array) -> tuple[mx.array, dict[str, mx.array]]:
-        """L_CLIP + value_coef · L_value − entropy_coef · H; no KL term. The true entropy is logged, whatever H is."""
+    @property
+    def losses(self) -> Mapping[tuple[str, ...], Loss]:
+        """L_CLIP − entropy_coef · H of the actor, and value_coef · L_value of the critic; no KL term."""
+        return {(ACTOR,): self.actor_loss, (CRITIC, HEAD): self.critic_loss}
+
+    def actor_loss(
+        self, params: Params, part: Experience, weights_BT: mx.array
+    ) -> tuple[mx.array, dict[str, mx.array]]:
+        """L_CLIP − entropy_coef · H. The true entropy is logged, whatever H is."""
         config = self.config
         loss_BT, stats, facts = surrogate(self.resident, config, params, part, entropy=True)
         entropy_BT = stats.entropy_BT
         assert entropy_BT is not None  # asked for
         bonus_BT = sampled_entropy(stats.logprobs_BT) if config.entropy == "sampled" else entropy_BT
+        total_BT = loss_BT - config.entropy_coef * bonus_BT
+        return (total_BT * weights_BT).sum(), weigh({**facts, "entropy": entropy_BT}, weights_BT, part.batch.mask_BT)
+
+    def critic_loss(
+        self, params: Params, part: Experience, weights_BT: mx.array
+    ) -> tuple[mx.array, dict[str, mx.array]]:
+        """value_coef · L_value."""
         values_BT = self.values(params, part.batch)
-        value_BT = value_loss(values_BT, part.returns_BT, part.old_values_BT, value_clip=config.value_clip)
-        total_BT = loss_BT + config.value_coef * value_BT - config.entropy_coef * bonus_BT
-        facts = {**facts, "value_loss": value_BT, "entropy": entropy_BT}
-        return (total_BT * weights_BT).sum(), weigh(facts, weights_BT, part.batch.mask_BT)
+        value_BT = value_loss(values_BT, part.returns_BT, part.old_values_BT, value_clip=self.config.value_clip)
+        mean = (value_BT * weights_BT).sum()
+        return self.config.value_coef * mean, {"value_loss": mean}
 
     def diagnose(self, rollout: Rollout, params: Params) -> dict[str, mx.array]:
         """Give the critic's values and the whitened advantages."""

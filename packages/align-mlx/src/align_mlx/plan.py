@@ -1,0 +1,144 @@
+"""How a run's work is cut so that it fits the memory: tried on this machine, then frozen.
+
+Three cuts change memory and speed and, but for rounding, nothing else: the padded tokens of one pass, whether blocks
+keep their insides for the backward pass or compute them again, and how many answers are decoded at a time. A plan is
+found by doing the work at its largest with one row, then with more, and by reading MLX's own peak. Nothing is assumed
+about an architecture or a backend.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import mlx.core as mx
+
+from align_contracts.console import left_open
+from align_contracts.errors import PreflightError
+from align_mlx.compute import GIB, pass_tokens
+from align_mlx.recompute import keep_blocks, recompute_blocks
+from align_mlx.resident import Resident
+from align_mlx.settings import PassSettings
+from align_mlx.softmax import BLOCKS, SMALL_BLOCKS
+from align_mlx.train_state import TrainState
+
+Config = TypeVar("Config", bound=PassSettings)
+
+PLANNED = ("token_budget", "gradient_checkpointing", "rollout_rows")
+"""The settings that a plan decides."""
+MOST_ROWS = 128
+"""Answers decoded at a time, at most."""
+ENOUGH = 4
+"""Rows of a pass that are worth keeping the insides of blocks for; below, they are computed again."""
+
+Work = Callable[[int], None]
+"""Does some work for a number of rows, each as long as any will be, and waits for it."""
+
+
+def settle(
+    config: Config,
+    resident: Resident,
+    state: TrainState,
+    learn: Work,
+    *,
+    row_tokens: int,
+    limit: int,
+    decode: Work | None = None,
+    answers: int = 1,
+) -> Config:
+    """Give the settings with everything decided that they leave open, and arrange the base for them.
+
+    What is decided stays in the state's memory: a run that is continued goes on with it, on whatever machine.
+
+    Args:
+        config: the settings.
+        resident: the base; everything else that stays in memory is there too.
+        state: parameters and moments, which stay as they are.
+        learn: takes a gradient of that many rows of `row_tokens` in one pass, and an optimizer step with it.
+        row_tokens: padded tokens of the longest row.
+        limit: bytes that MLX may use.
+        decode: decodes a token for that many rows whose keys and values are as long as they will get; None: nothing
+            is sampled.
+        answers: answers to one prompt, which stay together.
+
+    Raises:
+        PreflightError: the work does not fit.
+    """
+    if "plan" not in state.memory:
+        state.memory["plan"] = {name: getattr(config, name) for name in PLANNED if hasattr(config, name)}
+        if config.memory_limit is not None or left_open(config):
+            state.memory["plan"] |= plan_passes(config, resident, learn, row_tokens, limit)
+            if decode is not None:
+                state.memory["plan"]["rollout_rows"] = plan_rows(config, decode, limit, answers)
+    arrange(resident, bool(state.memory["plan"]["gradient_checkpointing"]))
+    return config.model_copy(update=state.memory["plan"])
+
+
+def arrange(resident: Resident, gradient_checkpointing: bool) -> None:
+    """Let a base's blocks keep their insides or compute them again, with fewer logits at a time where they do."""
+    (recompute_blocks if gradient_checkpointing else keep_blocks)(resident.model)
+    resident.blocks = SMALL_BLOCKS if gradient_checkpointing else BLOCKS
+
+
+def plan_passes(config: PassSettings, resident: Resident, learn: Work, row_tokens: int, limit: int) -> dict[str, Any]:
+    """Choose `token_budget` and `gradient_checkpointing` where they are left open; see `settle`.
+
+    Blocks keep their insides if `ENOUGH` rows then fit (or the whole budget), and are computed again otherwise.
+    """
+    asked, again = config.token_budget, config.gradient_checkpointing
+    most = max(1, (asked or pass_tokens()) // row_tokens)
+    wanted = most if asked else min(most, ENOUGH)
+    arrange(resident, bool(again))
+    rows, peak = largest(learn, most, limit)
+    if again is None and rows < wanted:
+        again = True
+        arrange(resident, again)
+        rows, peak = largest(learn, most, limit)
+    if rows == 0 or (asked and rows < most):
+        raise does_not_fit(f"a training pass of {(rows + 1) * row_tokens} tokens", peak, limit)
+    return {"token_budget": asked or rows * row_tokens, "gradient_checkpointing": bool(again)}
+
+
+def plan_rows(config: Any, decode: Work, limit: int, answers: int) -> int:
+    """Choose `rollout_rows` where it is left open; see `settle`."""
+    most = max(1, (config.rollout_rows or MOST_ROWS) // answers)
+    prompts, peak = largest(lambda n: decode(n * answers), most, limit)
+    if prompts == 0 or (config.rollout_rows and prompts < most):
+        raise does_not_fit(f"decoding {(prompts + 1) * answers} answers", peak, limit)
+    return int(config.rollout_rows) or prompts * answers
+
+
+def largest(work: Work, most: int, limit: int) -> tuple[int, int]:
+    """Find the largest n ≤ `most` whose work peaks within a limit; the peak is about affine in n.
+
+    Returns:
+        n, and the peak in bytes of the smallest work tried that does not fit, or of n if all of it does.
+    """
+    one = peak_of(work, 1)
+    if one > limit or most == 1:
+        return int(one <= limit), one
+    two = peak_of(work, 2)
+    if two > limit:
+        return 1, two
+    n = min(most, 2 + (limit - two) // max(1, two - one))
+    peak = two if n == 2 else peak_of(work, n)
+    while peak > limit:  # not quite affine
+        n -= max(1, n // 8)
+        peak = peak_of(work, n)
+    return n, peak
+
+
+def peak_of(work: Work, n: int) -> int:
+    """Give MLX's peak in bytes during some work, what was there before counted."""
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    work(n)
+    return mx.get_peak_memory()
+
+
+def does_not_fit(what: str, needed: int, limit: int) -> PreflightError:
+    """Describe work that is larger than the memory."""
+    return PreflightError(
+        f"{what} does not fit the memory",
+        expected=f"at most {limit / GIB:.2f} GiB (--memory-limit)",
+        got=f"{needed / GIB:.2f} GiB",
+        do="raise --memory-limit, lower the length limits, or leave --token-budget and --gradient-checkpointing open",
+    )

@@ -1,0 +1,51 @@
+"""The settings of everything that computes with a model, declared once for all stages."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from align_contracts.console import planned, runtime
+
+GROUP = {"group": "compute"}
+
+
+class ComputeSettings(BaseModel):
+    """What every command that runs a model lets one choose; frozen, and unknown names are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    compute_form: Literal["auto", "quantized", "dense"] = Field(
+        "auto",
+        description="Weights as stored, or made dense once; auto: quantized on Metal only.",
+        json_schema_extra={**GROUP},
+    )
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Number format of activations; auto: float32 on CPU, else bfloat16.",
+        json_schema_extra={**GROUP},
+    )
+
+
+class PassSettings(ComputeSettings):
+    """What every training command adds: how its work is cut to fit the memory (`align_mlx.plan`)."""
+
+    memory_limit: float | None = runtime(
+        None, "GiB that MLX may use; none: most of what this machine has.", gt=0, json_schema_extra={**GROUP}
+    )
+    token_budget: int = planned(
+        0, "Most padded tokens of one pass; 0: as the memory limit allows. Changes sums only by rounding.", GROUP, ge=0
+    )
+    gradient_checkpointing: bool | None = planned(
+        None, "Keep only block inputs and compute the rest again: less memory, more time; none: if need be.", GROUP
+    )
+    dry_run: bool = runtime(
+        False, "Measure a little of the run, print its memory and time, and publish nothing.", json_schema_extra=GROUP
+    )
+
+
+class RolloutSettings(ComputeSettings):
+    """What every training command that samples answers adds."""
+
+    rollout_rows: int = planned(
+        0, "Answers decoded at the same time; 0: as the memory limit allows. Never changes the draws.", GROUP, ge=0
+    )

@@ -1,0 +1,83 @@
+"""Everything a run needs in memory, made ready: models, prompts, state, and the plan that fits them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import mlx.core as mx
+
+from align_contracts import Artifact
+from align_mlx.compute import choose
+from align_mlx.loading import load_policy
+from align_mlx.resident import Resident
+from align_mlx.reward import Scorer, load_scorer
+from align_mlx.train_state import TrainState
+from align_rl import data as rl_data
+from align_rl.config import RLConfig
+from align_rl.data import RLData
+from align_rl.evaluation import Evaluator
+from align_rl.loop import Record, train
+from align_rl.methods.base import Method
+from align_rl.methods.make import make_method
+from align_rl.plan import plan
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A run that can begin.
+
+    Attributes:
+        config: the settings, nothing left open.
+        resident: the base with the SFT adapter.
+        scorer: the reward model over it.
+        method: PPO or GRPO.
+        rows: prompts and answers.
+        state: the state before the first iteration.
+    """
+
+    config: RLConfig
+    resident: Resident
+    scorer: Scorer
+    method: Method
+    rows: RLData
+    state: TrainState
+
+    def evaluator(self, folder: Path) -> Evaluator:
+        """Give what measures the policy; it writes into a folder."""
+        rows = self.rows
+        fixed = rows.validation, rows.validation_ids, rows.chosen
+        return Evaluator(self.method, self.resident, self.scorer, *fixed, self.config, folder)
+
+    def train(self, *, evaluate: Callable[[TrainState, float], Record], log: Callable[[Record], None]) -> None:
+        """Run the loop, see `align_rl.loop.train`."""
+        train(
+            self.method,
+            self.resident,
+            self.scorer,
+            self.rows.train,
+            self.config,
+            self.state,
+            evaluate=evaluate,
+            log=log,
+        )
+
+
+def prepare(config: RLConfig, sft: Artifact, rm: Artifact, data: Artifact) -> Ready:
+    """Load, encode, initialise, plan.
+
+    Args:
+        config: the settings.
+        sft, rm, data: the opened inputs.
+
+    Raises:
+        ConfigError: the inputs leave nothing to train on.
+        PreflightError: the run does not fit the memory.
+    """
+    compute = choose(config.compute_form, config.compute_dtype)
+    resident = load_policy(sft, compute)
+    scorer = load_scorer(rm, resident if rm.details.backbone == "policy" else None, compute)
+    rows = rl_data.load(data, resident, config)
+    state = TrainState.start(make_method(config, resident, scorer).params(mx.random.key(config.seed)))
+    config = plan(config, resident, scorer, rows.train, state)
+    scorer = replace(scorer, token_budget=config.token_budget)
+    return Ready(config, resident, scorer, make_method(config, resident, scorer), rows, state)
