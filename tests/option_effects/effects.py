@@ -273,6 +273,11 @@ def refusal(outcome: Outcome) -> str | None:
     return None if outcome.error is None else type(outcome.error).__name__
 
 
+def forecast(outcome: Outcome) -> tuple[set[str], bool]:
+    """The artifacts in the run's directory, and whether it printed a peak of memory."""
+    return published(outcome), "peak memory" in outcome.stdout
+
+
 def published(outcome: Outcome) -> set[str]:
     """The artifacts in the run's directory."""
     return {path.parent.name for path in outcome.folder.glob("*/manifest.json")}

@@ -18,11 +18,13 @@ from option_effects.effects import (
     content,
     detail,
     finished,
+    forecast,
     inputs,
     inside,
     metric,
     number_format,
     passes,
+    products,
     published,
     quantized,
     refusal,
@@ -49,6 +51,9 @@ SMALL = {
     "controller": "none",
     "eval_every": 2,
     "eval_prompts": 4,
+    "token_budget": 16384,
+    "gradient_checkpointing": False,
+    "rollout_rows": 128,
     "quiet": True,
 }
 
@@ -131,6 +136,10 @@ LOOP: dict[str, Effects] = {
     "compute_form": Effect("quantized", quantized, given={"compute_form": "dense"}, want={True}),
     "compute_dtype": Effect("bfloat16", number_format, given={"compute_dtype": "float32"}),
     "rollout_rows": Effect(1, widest, moves=operator.lt, same=measured),
+    # Block inputs only: the backward pass applies every map once more.
+    "gradient_checkpointing": Effect(True, products, moves=operator.gt, same=measured),
+    "memory_limit": Effect(1e-4, refusal, want="PreflightError"),
+    "dry_run": Effect(True, forecast, want=(set(), True)),
 }
 """What the loop heeds for both methods: shown with GRPO."""
 

@@ -18,6 +18,7 @@ from option_effects.effects import (
     content,
     detail,
     finished,
+    forecast,
     inputs,
     inside,
     interrupted,
@@ -29,6 +30,7 @@ from option_effects.effects import (
     quantized,
     refusal,
     silent,
+    widest,
 )
 
 from align_rm import eval as evaluate
@@ -75,6 +77,9 @@ SMALL = {
     "calibration_prompts": 4,
     "max_new_tokens": 6,
     "compile": False,
+    "token_budget": 16384,
+    "gradient_checkpointing": False,
+    "rollout_rows": 128,
     "quiet": True,
 }
 
@@ -123,6 +128,9 @@ TRAIN = Table(
         "token_budget": Effect(256, passes, moves=operator.gt, same=arrays("adapter")),
         # Block inputs only: the backward pass applies every map once more.
         "gradient_checkpointing": Effect(True, products, moves=operator.gt, same=arrays("adapter")),
+        "rollout_rows": Effect(1, widest, moves=operator.lt, same=arrays("adapter")),
+        "memory_limit": Effect(1e-4, refusal, want="PreflightError"),
+        "dry_run": Effect(True, forecast, want=(set(), True)),
         # Traced once a shape instead of run for each batch; shared prompts make more shapes, so more steps show it.
         "compile": Effect(
             True, passes, given={"max_steps": 12, "epochs": 3}, moves=operator.lt, same=arrays("adapter")
@@ -153,7 +161,7 @@ EVAL = Table(
         "data": Effect(at("data-other"), figures),
         "split": Effect("test", figure("n"), want=6),
         "json_output": Effect(False, lambda o: o.stdout.startswith("{"), want=False),
-        "token_budget": Effect(128, passes, moves=operator.gt, same=figures),
+        "token_budget": Effect(128, passes, given={"token_budget": 16384}, moves=operator.gt, same=figures),
         "compute_form": Effect("quantized", quantized, given={"compute_form": "dense"}, want={True}, same=figures),
         "compute_dtype": Effect("bfloat16", number_format, given={"compute_dtype": "float32"}),
     },

@@ -21,6 +21,7 @@ from option_effects.effects import (
     decodings,
     detail,
     finished,
+    forecast,
     inputs,
     inside,
     interrupted,
@@ -131,6 +132,7 @@ TRAIN = Table(
         "max_steps": 2,
         "compile": False,
         "gradient_checkpointing": False,
+        "token_budget": 16384,
         "quiet": True,
     },
     {
@@ -169,6 +171,9 @@ TRAIN = Table(
         "seed": Effect(7, content("adapter")),
         # Block inputs only: the backward pass applies every map once more.
         "gradient_checkpointing": Effect(True, products, moves=operator.gt, same=arrays("adapter")),
+        "token_budget": Effect(64, passes, moves=operator.gt, same=arrays("adapter")),
+        "memory_limit": Effect(1e-4, refusal, want="PreflightError"),
+        "dry_run": Effect(True, forecast, want=(set(), True)),
         # Traced once for each shape instead of run for each micro-batch.
         "compile": Effect(True, passes, given={"max_steps": 5}, moves=operator.lt, same=arrays("adapter")),
         "compute_form": Effect(

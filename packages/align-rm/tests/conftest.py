@@ -80,6 +80,9 @@ def settings(store: Path, out: Path, **kw) -> TrainConfig:
         "epochs": 3,
         "max_seq_length": 64,
         "max_new_tokens": 6,
+        "token_budget": 16384,
+        "gradient_checkpointing": False,
+        "rollout_rows": 128,
         "quiet": True,
     }
     return TrainConfig(**{**chosen, **kw})

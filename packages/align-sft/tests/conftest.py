@@ -86,6 +86,7 @@ def settings(store: Path, out: Path, **kw) -> TrainConfig:
         "learning_rate": 3e-3,
         "warmup_steps": 2,
         "epochs": 1,
+        "token_budget": 16384,
         "quiet": True,
     }
     return TrainConfig(**{**chosen, **kw})

@@ -36,10 +36,10 @@ def runtime(default: Any, description: str, **kw: Any) -> Any:
 
 
 def planned(default: Any, description: str, extra: Mapping[str, Any], **rules: Any) -> Any:
-    """Declare a field whose default leaves it open: the run decides, and its artifact records what it decided.
+    """Declare a field that may be left open: the run decides, and its artifact records what it decided.
 
     Args:
-        default: None, or a number that stands for "open".
+        default: None or 0 stand for "open".
         description: The help text.
         extra: Further ``json_schema_extra``.
         **rules: Further arguments of ``pydantic.Field``.
@@ -48,9 +48,9 @@ def planned(default: Any, description: str, extra: Mapping[str, Any], **rules: A
 
 
 def left_open(config: BaseModel) -> set[str]:
-    """Return the names of the fields declared with `planned` that still have their default."""
-    fields = type(config).model_fields.items()
-    return {name for name, info in fields if _extra(info).get("planned") and getattr(config, name) == info.default}
+    """Return the names of the fields declared with `planned` that are None or 0."""
+    declared = {name for name, info in type(config).model_fields.items() if _extra(info).get("planned")}
+    return {name for name in declared if (value := getattr(config, name)) is None or (value == 0 and value is not False)}
 
 
 def aliases(*names: str) -> dict[str, Any]:

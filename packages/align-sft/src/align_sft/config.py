@@ -5,8 +5,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from align_contracts.console import runtime
-from align_mlx.settings import ComputeSettings, PassSettings
+from align_contracts.console import planned, runtime
+from align_mlx.settings import GROUP, ComputeSettings, PassSettings
 
 
 def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
@@ -97,6 +97,9 @@ class TrainConfig(PassSettings, Settings):
     max_grad_norm: float = setting(1.0, "Joint norm at which gradients are clipped.", "optimizer", gt=0)
     weight_decay: float = setting(0.0, "AdamW weight decay.", "optimizer", ge=0)
     seed: int = setting(42, "Seed of the adapter and of the order of rows.", "optimizer", ge=0)
+    gradient_checkpointing: bool | None = planned(
+        True, "Keep only block inputs and compute the rest again: less memory, more time; none: if need be.", GROUP
+    )
     compile: bool = setting(True, "Compile the gradient for every batch shape.", "compute")
 
 
