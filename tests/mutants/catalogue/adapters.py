@@ -104,8 +104,8 @@ MUTANTS = (
         "test_sharp_edges.py",
         (
             "critic-at-the-actors-scale",
-            "scorer.adapter.params, scorer.adapter.scale",
-            "scorer.adapter.params, spec.scale",
+            'scorer.adapter.scale if config.critic_init == "rm" else config.lora_alpha / config.lora_rank',
+            "config.lora_alpha / config.lora_rank",
             "a critic that starts as the reward model is another model where their alpha / rank differ",
         ),
     ),

@@ -157,14 +157,14 @@ MUTANTS = (
         "test_grpo.py",
         (
             "micro-batch-mean-of-means",
-            "part, weights_BT[mx.array(group), : part.learn_BT.shape[1]]",
-            "part, method.weights(part)",
+            "weights_BT[mx.array(group), : part.learn_BT.shape[1]]",
+            "method.weights(part)",
             "the step depends on how memory was saved",
         ),
         (
             "last-micro-batch-alone",
-            "{k: grads[k] + g for k, g in grad.items()} if grads else grad",
-            "grad",
+            "grads[k] + g if k in grads else g for",
+            "g for",
             "all but the last part of a minibatch is lost",
         ),
     ),

@@ -85,8 +85,8 @@ MUTANTS = (
             "V(s_t) has seen the token that it is to judge",
         ),
         ("values-detached", "value_loss(values_BT, part", "value_loss(mx.stop_gradient(values_BT), part", "no critic"),
-        ("value-coefficient-ignored", "config.value_coef * value_BT", "value_BT", "the option does nothing"),
-        ("value-loss-sign", "+ config.value_coef", "- config.value_coef", "the critic learns to be wrong"),
+        ("value-coefficient-ignored", "return self.config.value_coef * mean", "return mean", "the option does nothing"),
+        ("value-loss-sign", "return self.config.value_coef", "return -self.config.value_coef", "the critic learns to be wrong"),
         ("entropy-sign", "- config.entropy_coef", "+ config.entropy_coef", "the bonus is a penalty"),
         (
             "entropy-of-the-sampled-token",

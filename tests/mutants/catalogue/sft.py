@@ -15,7 +15,7 @@ MUTANTS = (
         ),
     ),
     *bugs(
-        "align_sft/train.py",
+        "align_sft/gradient.py",
         "test_sft.py",
         (
             "sft-mean-of-means",
