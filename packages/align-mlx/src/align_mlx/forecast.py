@@ -64,10 +64,7 @@ class Forecast:
         limit = memory_bytes(self.plan.memory_limit)
         rows = [(name.replace("_", " "), str(getattr(self.plan, name))) for name in PLANNED if hasattr(self.plan, name)]
         rows.append(("peak memory", f"{self.peak / GIB:.2f} GiB of {limit / GIB:.2f}"))
-        rows += [
-            (part.name, f"{part.count} × {part.seconds:.2f} s{part.detail and f' ({part.detail})'}")
-            for part in self.parts
-        ]
+        rows += [(part.name, f"{part.count} × {part.seconds:.2f} s  {part.detail}".rstrip()) for part in self.parts]
         rows.append(("in all", f"{duration(self.seconds)}; measured on a little of it, and nothing is published"))
         width = max(len(name) for name, _ in rows)
         return "\n".join([self.title, *(f"  {name:{width}}  {value}" for name, value in rows)])

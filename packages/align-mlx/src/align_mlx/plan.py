@@ -85,39 +85,40 @@ def plan_passes(config: PassSettings, resident: Resident, learn: Work, row_token
     """
     asked, again = config.token_budget, config.gradient_checkpointing
     most = max(1, (asked or pass_tokens()) // row_tokens)
-    wanted = most if asked else min(most, ENOUGH)
     arrange(resident, bool(again))
-    rows, peak = largest(learn, most, limit)
-    if again is None and rows < wanted:
+    rows, peak = (most, peak_of(learn, most)) if asked else largest(learn, most, limit)
+    if again is None and (peak > limit or rows < min(most, ENOUGH)):
         again = True
         arrange(resident, again)
-        rows, peak = largest(learn, most, limit)
-    if rows == 0 or (asked and rows < most):
-        raise does_not_fit(f"a training pass of {(rows + 1) * row_tokens} tokens", peak, limit)
+        rows, peak = (most, peak_of(learn, most)) if asked else largest(learn, most, limit)
+    if peak > limit:
+        raise does_not_fit(f"a training pass of {rows * row_tokens} tokens", peak, limit)
     return {"token_budget": asked or rows * row_tokens, "gradient_checkpointing": bool(again)}
 
 
 def plan_rows(config: Any, decode: Work, limit: int, answers: int) -> int:
     """Choose `rollout_rows` where it is left open; see `settle`."""
-    most = max(1, (config.rollout_rows or MOST_ROWS) // answers)
-    prompts, peak = largest(lambda n: decode(n * answers), most, limit)
-    if prompts == 0 or (config.rollout_rows and prompts < most):
-        raise does_not_fit(f"decoding {(prompts + 1) * answers} answers", peak, limit)
-    return int(config.rollout_rows) or prompts * answers
+    asked = int(config.rollout_rows)
+    most = max(1, (asked or MOST_ROWS) // answers)
+    work: Work = lambda prompts: decode(prompts * answers)  # noqa: E731
+    prompts, peak = (most, peak_of(work, most)) if asked else largest(work, most, limit)
+    if peak > limit:
+        raise does_not_fit(f"decoding {prompts * answers} answers at a time", peak, limit)
+    return asked or prompts * answers
 
 
 def largest(work: Work, most: int, limit: int) -> tuple[int, int]:
     """Find the largest n ≤ `most` whose work peaks within a limit; the peak is about affine in n.
 
     Returns:
-        n, and the peak in bytes of the smallest work tried that does not fit, or of n if all of it does.
+        n and its peak in bytes; 1 where not even that fits.
     """
     one = peak_of(work, 1)
     if one > limit or most == 1:
-        return int(one <= limit), one
+        return 1, one
     two = peak_of(work, 2)
     if two > limit:
-        return 1, two
+        return 1, one
     n = min(most, 2 + (limit - two) // max(1, two - one))
     peak = two if n == 2 else peak_of(work, n)
     while peak > limit:  # not quite affine
