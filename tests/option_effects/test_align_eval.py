@@ -33,13 +33,14 @@ from option_effects.effects import (
 from option_effects.test_align_rl import SMALL as RL
 
 from align_contracts.errors import IncompleteError
-from align_eval import compare, judge, respond
-from align_eval.config import CompareConfig, JudgeConfig, RespondConfig
+from align_eval import compare, importing, judge, respond, summarize
+from align_eval.config import CompareConfig, ImportConfig, JudgeConfig, RespondConfig, SummarizeConfig
 from align_rl.config import GRPOConfig, PPOConfig
 from align_rl.run import run as train
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "packages" / "align-eval" / "tests"))
 
+import annotations
 from chat_server import ChatServer, completion, verdict
 
 
@@ -189,7 +190,52 @@ COMPARE = Table(
     },
 )
 
-TABLES = [RESPOND, JUDGE, COMPARE]
+
+def annotated(*preferences: float) -> Callable[[Place], Any]:
+    """A file of AlpacaEval's form with these preferences."""
+
+    def file(place: Place) -> Path:
+        rows = [annotations.row(i, preference) for i, preference in enumerate(preferences)]
+        return annotations.write(place.folder / "annotations.json", rows)
+
+    return named(file, "-".join(map(str, preferences)))
+
+
+IMPORT = Table(
+    ImportConfig,
+    importing.run,
+    {"source": "alpaca-eval", "file": annotated(1, 2, 2), "quiet": True},
+    {
+        "source": Effect("hearsay", refusal, want="ValidationError"),
+        "file": Effect(annotated(1, 1, 1.5), column("outcome", "verdicts"), want=["loss", "loss", "tie"]),
+        "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
+        "baseline": Effect("mine", column("outcome", "verdicts"), want=["win", "loss", "loss"]),
+        "quiet": Effect(False, silent, want=False),
+        "overwrite": Effect(True, refusal, want=None, first=finished),
+    },
+)
+
+
+def printed(o: Outcome) -> str:
+    return o.stdout[:1]
+
+
+def candidates(o: Outcome) -> int:
+    """Lines of the table."""
+    return sum(line.startswith("responses-") for line in o.stdout.splitlines())
+
+
+SUMMARIZE = Table(
+    SummarizeConfig,
+    summarize.run,
+    {"judgments": several("grpo-1")},
+    {
+        "judgments": Effect(several("grpo-1", "ppo-1"), candidates, want=2),
+        "as_json": Effect(True, printed, want="{"),
+    },
+)
+
+TABLES = [RESPOND, JUDGE, IMPORT, SUMMARIZE, COMPARE]
 
 
 @pytest.fixture(scope="module", autouse=True)

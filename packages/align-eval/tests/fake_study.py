@@ -242,13 +242,14 @@ class FakeStudy:
         rm: Artifact | None = None,
         scored: bool = True,
         longer: int = 1,
+        texts: Sequence[str] | None = None,
     ) -> Artifact:
         rng = np.random.default_rng([seed, sum(policy.name.encode())])
         data, rm = data or self.data, rm or self.rm
         settings = {"split": "test", "temperature": 0.7, "max_new_tokens": 256, "sampling_seed": seed, **(config or {})}
         answers = []
-        for row in rows or data.read_jsonl("prompts_test"):
-            text = answer(rng, skill)
+        for i, row in enumerate(rows or data.read_jsonl("prompts_test")):
+            text = texts[i] if texts else answer(rng, skill)
             length = longer * (len(text) // 4)
             reward = round(5 * skill + 0.5 * len(set(text.split()) & set(WORDS)) + float(rng.normal()), 6)
             answers.append(

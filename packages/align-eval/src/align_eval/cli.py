@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from align_contracts import console
 from align_contracts.console import Command
-from align_eval.config import CompareConfig, JudgeConfig, RespondConfig
+from align_eval.config import CompareConfig, ImportConfig, JudgeConfig, RespondConfig, SummarizeConfig
 
 COMMANDS = (
     Command(
@@ -28,6 +28,23 @@ COMMANDS = (
             "align-eval judge --candidate run/responses-ppo-42 --baseline run/responses-sft --out run/judgments-ppo-42",
             "align-eval judge --judge openai:gpt-4o-mini --max-cost-usd 2 --candidate run/responses-ppo-42 "
             "--baseline run/responses-sft --out run/judgments-ppo-42",
+        ),
+    ),
+    Command(
+        "import",
+        "Import published verdicts, AlpacaEval's annotations, as a judgments artifact.",
+        ImportConfig,
+        "align_eval.importing:run",
+        examples=("align-eval import alpaca-eval annotations.json.gz --out imported/my-model",),
+    ),
+    Command(
+        "summarize",
+        "Print win rate, standard error and length-controlled win rate of judgments.",
+        SummarizeConfig,
+        "align_eval.summarize:run",
+        examples=(
+            "align-eval summarize run/judgments-ppo-42 --json",
+            "align-eval summarize imported/my-model imported/my-model-verbose",
         ),
     ),
     Command(

@@ -1,4 +1,4 @@
-"""Settings of the three commands."""
+"""Settings of the commands."""
 
 from __future__ import annotations
 
@@ -92,6 +92,37 @@ class JudgeConfig(BaseModel):
         if not (plain and not colon) and not (kind == "openai" and model):
             raise ValueError(f"expected --judge reference, reward-model:PATH or openai:MODEL, got {self.judge!r}")
         return self
+
+
+class ImportConfig(BaseModel):
+    """Verdicts that others published, as a judgments artifact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Literal["alpaca-eval"] = Field(
+        description="whose verdicts: AlpacaEval's annotations", json_schema_extra={"positional": True}
+    )
+    file: Path = runtime(..., "annotations.json, plain or packed by gzip", json_schema_extra={"positional": True})
+    out: Path = _path("where to publish the judgments artifact", "--output")
+    baseline: str | None = Field(
+        default=None,
+        description="name of the baseline; left out: AlpacaEval's own, else generator_1",
+    )
+    quiet: bool = runtime(False, "print no summary")
+    overwrite: bool = runtime(False, "replace an existing artifact at --out")
+
+
+class SummarizeConfig(BaseModel):
+    """The numbers of judgments."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    judgments: tuple[Path, ...] = Field(
+        min_length=1,
+        description="judgments artifacts; those of one judge and baseline are length-controlled together",
+        json_schema_extra={"positional": True},
+    )
+    as_json: bool = Field(False, description="print JSON, rates in percent", json_schema_extra={"aliases": ["--json"]})
 
 
 class CompareConfig(BaseModel):

@@ -8,11 +8,12 @@ from typing import Any
 
 from align_contracts import Artifact, open_artifact, publish
 from align_contracts.errors import IncompleteError, VerificationError
-from align_eval.algorithms.swap import Outcome, Tally, Verdict, combine, order_effect, tally
+from align_eval.algorithms.swap import Outcome, Tally, Verdict, combine, tally
 from align_eval.algorithms.wilson import wilson
 from align_eval.config import JudgeConfig
 from align_eval.judges.base import Judge, Opinion, Question
 from align_eval.judges.make import make_judge
+from align_eval.order import judge_alarms, order_numbers
 
 MOST_INVALID = 0.02
 """Share of pairs without a usable verdict above which the judging does not count."""
@@ -52,13 +53,15 @@ class Judged:
     scores: tuple[float, float] | None
 
     def row(self) -> dict[str, Any]:
-        """The line of ``verdicts.jsonl``."""
+        """The line of ``verdicts.jsonl``; lengths in characters."""
         row: dict[str, Any] = {
             "prompt_id": self.pair.prompt_id,
             "category": self.pair.category,
             "forward": self.forward,
             "backward": self.backward,
             "outcome": self.outcome,
+            "length_candidate": len(self.pair.candidate),
+            "length_baseline": len(self.pair.baseline),
         }
         if self.scores is not None:
             row |= {"score_candidate": self.scores[0], "score_baseline": self.scores[1]}
@@ -92,8 +95,10 @@ def run(config: JudgeConfig) -> int:
         judged = ask_both_orders(judge, pairs)
         counts = tally(one.outcome for one in judged)
         require_valid(counts)
-        draft.write_jsonl("verdicts.jsonl", [one.row() for one in judged], role="verdicts")
-        for name, value in measures(judged, counts).items():
+        verdicts = [one.row() for one in judged]
+        draft.write_jsonl("verdicts.jsonl", verdicts, role="verdicts")
+        order = order_numbers(verdicts)
+        for name, value in measures(counts, order).items():
             draft.metric(name, value, n=counts.n)
         draft.seeds = list(candidate.manifest.seeds)
         draft.details = {
@@ -109,6 +114,8 @@ def run(config: JudgeConfig) -> int:
         }
     if not config.quiet:
         print(f"{candidate.name} against {baseline.name}, judge {facts.name}: {summary(counts)}")
+        for alarm in judge_alarms(counts, order):
+            print(f"Care: {alarm['text']}")
     return 0
 
 
@@ -213,22 +220,10 @@ def require_valid(counts: Tally) -> None:
         )
 
 
-def measures(judged: Sequence[Judged], counts: Tally) -> dict[str, float]:
+def measures(counts: Tally, order: Mapping[str, Any]) -> dict[str, float]:
     """Rates of a judging, and how far it hangs on the order; rates without a denominator are left out."""
-    order = order_effect([one.forward for one in judged], [one.backward for one in judged])
-    found = {
-        "win_rate": counts.wins / counts.n,
-        "loss_rate": counts.losses / counts.n,
-        "tie_rate": counts.ties / counts.n,
-        "invalid_rate": counts.invalid / counts.n,
-    }
-    if counts.decided:
-        found["win_rate_decided"] = counts.wins / counts.decided
-    if order.pairs:
-        found["order_flip_rate"] = order.flips / order.pairs
-    if order.first + order.second:
-        found["first_place_rate"] = order.first / (order.first + order.second)
-    return found
+    hangs = {"order_flip_rate": order["flip_rate"], "first_place_rate": order["first_place_rate"]}
+    return counts.shares() | {name: rate for name, rate in hangs.items() if rate is not None}
 
 
 def summary(counts: Tally) -> str:

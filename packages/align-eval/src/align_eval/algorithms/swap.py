@@ -32,6 +32,16 @@ class Tally:
         """Pairs with a winner."""
         return self.wins + self.losses
 
+    def shares(self) -> dict[str, float]:
+        """Share of each outcome among all pairs, and of wins among decided ones where there are any."""
+        found = {
+            "win_rate": self.wins / self.n,
+            "loss_rate": self.losses / self.n,
+            "tie_rate": self.ties / self.n,
+            "invalid_rate": self.invalid / self.n,
+        }
+        return found | ({"win_rate_decided": self.wins / self.decided} if self.decided else {})
+
     def __add__(self, other: Tally) -> Tally:
         """The counts of both together."""
         return Tally(

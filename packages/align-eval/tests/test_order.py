@@ -1,0 +1,52 @@
+import math
+
+import pytest
+from scipy import stats
+
+from align_eval.algorithms.swap import Tally
+from align_eval.order import judge_alarms, order_numbers
+
+
+def verdicts(*pairs):
+    return [{"forward": forward, "backward": backward} for forward, backward in pairs]
+
+
+def test_by_hand():
+    """Agree on the candidate; agree on the baseline; both chose the first; both the second; a half tie; invalid."""
+    found = order_numbers(
+        verdicts(
+            ("candidate", "candidate"), ("baseline", "baseline"), ("candidate", "baseline"), ("candidate", "baseline"),
+            ("baseline", "candidate"), ("candidate", "tie"), ("invalid", "candidate"),
+        )
+    )  # fmt: skip
+    assert found["pairs"] == 6
+    assert found["flip_rate"] == pytest.approx(4 / 6)
+    oracle = stats.binomtest(4, 6).proportion_ci(method="wilson")
+    assert found["flip_interval"] == pytest.approx([oracle.low, oracle.high])
+    # First chosen 1 + 1 + 2 + 2 + 0 + 1 = 7 times of 2 + 2 + 2 + 2 + 2 + 1 = 11 choices.
+    assert found["first_place_rate"] == pytest.approx(7 / 11)
+    deviations = [w - 7 / 11 * d for w, d in ((1, 2), (1, 2), (2, 2), (2, 2), (0, 2), (1, 1))]
+    half = stats.t.ppf(0.975, 5) * math.sqrt(6 / 5 * sum(x * x for x in deviations)) / 11
+    assert found["first_place_interval"] == pytest.approx([max(0, 7 / 11 - half), min(1, 7 / 11 + half)])
+
+
+def test_without_a_choice_there_are_nulls():
+    found = order_numbers(verdicts(("tie", "tie")))
+    assert (found["flip_rate"], found["first_place_rate"], found["first_place_interval"]) == (0.0, None, None)
+    assert order_numbers(verdicts(("invalid", "tie")))["flip_rate"] is None
+
+
+def test_always_the_same_place_has_an_interval_all_the_same():
+    last = order_numbers(verdicts(*[("baseline", "candidate")] * 10))
+    assert last["first_place_rate"] == 0.0
+    assert last["first_place_interval"] == pytest.approx([0.0, 3.841459 / 13.841459])  # z²/(n + z²)
+    (alarm,) = judge_alarms(Tally(1, 1, 0, 0), last)
+    assert "shown second" in alarm["text"]
+
+
+def test_alarms():
+    fair = order_numbers(verdicts(*[("candidate", "candidate")] * 20))
+    assert judge_alarms(Tally(7, 0, 3, 0), fair) == []  # 30 % is not above 30 %
+    (alarm,) = judge_alarms(Tally(69, 0, 31, 0), None)
+    assert alarm["code"] == "ties"
+    assert alarm["text"].startswith("31 % ties, above 30 %")
