@@ -68,7 +68,8 @@ def test_pooled_has_the_wider_interval_with_prompts_as_the_unit():
 
 def test_across_seeds_counts_the_seeds_that_have_a_number():
     base = dict.fromkeys(
-        ("win_rate", "win_rate_decided", "loss_rate", "tie_rate", "kl", "perplexity", "reward_mean", "reward_gain",
+        ("win_rate", "win_rate_decided", "loss_rate", "tie_rate", "preference_mean",
+         "length_controlled_win_rate", "kl", "perplexity", "reward_mean", "reward_gain",
          "response_length_mean", "convergence_iteration", "training_seconds", "peak_memory_bytes",
          "seconds_per_iteration")
     )  # fmt: skip

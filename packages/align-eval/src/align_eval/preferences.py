@@ -18,6 +18,10 @@ GRADES = {"win": 1.0, "tie": 0.5, "loss": 0.0, "invalid": None}
 """The preference that an outcome stands for."""
 
 
+UNKNOWN = LengthControlled(win_rate=None, standard_error=None, coefficient=None, difficulty_sd=0.0)
+"""Without a valid pair nothing is known."""
+
+
 @dataclass(frozen=True)
 class Preferences:
     """The valid pairs of one judging.
@@ -99,7 +103,7 @@ def comparable(judgments: Artifact) -> tuple[str, str]:
     return details.judge, found[0]
 
 
-def control_lengths(runs: Sequence[Preferences], prior: LengthPrior = WEAK) -> list[LengthControlled | None]:
+def control_lengths(runs: Sequence[Preferences], prior: LengthPrior = WEAK) -> list[LengthControlled]:
     """Length-controlled rates of runs of one judge against one baseline, fitted together.
 
     Args:
@@ -107,11 +111,11 @@ def control_lengths(runs: Sequence[Preferences], prior: LengthPrior = WEAK) -> l
         prior: See `LengthPrior`.
 
     Returns:
-        One result a run; None for a run without a valid pair.
+        One result a run; without a rate for a run without a valid pair.
     """
     present = [i for i, run in enumerate(runs) if run.values]
     if not present:
-        return [None] * len(runs)
+        return [UNKNOWN] * len(runs)
     codes: dict[str, int] = {}
     found = length_controlled(
         np.concatenate([runs[i].values for i in present]),
@@ -121,4 +125,4 @@ def control_lengths(runs: Sequence[Preferences], prior: LengthPrior = WEAK) -> l
         prior,
     )
     table = dict(zip(present, found, strict=True))
-    return [table.get(i) for i in range(len(runs))]
+    return [table.get(i, UNKNOWN) for i in range(len(runs))]

@@ -12,6 +12,7 @@ from align_eval.budgets import budgets
 from align_eval.convergence import convergence
 from align_eval.diagnostics import diagnose, rounded
 from align_eval.effects import band, compared, effects, small_numbers
+from align_eval.equal_lengths import equal_lengths
 from align_eval.gold import make_gold
 from align_eval.ledger import Ledger
 from align_eval.study import Run, Study
@@ -46,7 +47,8 @@ def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False, gold_pr
     trajectories = [read_trajectory(run.label, run.policy, gold) for run in study.runs]
     reached = {run.label: convergence(run) for run in trajectories}
     wins = {label: {row["iteration"]: row["win_rate_decided"] for row in r["curve"]} for label, r in reached.items()}
-    runs = [run_numbers(run, study, reached[run.label]) for run in study.runs]
+    equal = equal_lengths(study)
+    runs = [run_numbers(run, study, reached[run.label]) | equal[run.label] for run in study.runs]
     methods = {method: [run for run in runs if run["method"] == method] for method in study.methods}
     effect = effects(methods)
     aa = _aa(study)

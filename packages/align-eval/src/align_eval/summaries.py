@@ -8,8 +8,9 @@ from typing import Any
 from align_contracts import Artifact
 from align_contracts.errors import VerificationError
 from align_eval.algorithms.mean import clustered_share, mean_interval
-from align_eval.algorithms.swap import Tally, order_effect, tally
+from align_eval.algorithms.swap import Tally, tally
 from align_eval.algorithms.wilson import wilson
+from align_eval.order import order_numbers
 from align_eval.study import Row, Run, Study
 
 Json = dict[str, Any]
@@ -22,6 +23,8 @@ ACROSS_SEEDS = (
     "win_rate_decided",
     "loss_rate",
     "tie_rate",
+    "preference_mean",
+    "length_controlled_win_rate",
     "kl",
     "perplexity",
     "reward_mean",
@@ -123,7 +126,7 @@ def run_numbers(run: Run, study: Study, convergence: Mapping[str, Any]) -> Json:
     reward, gain = means(run.answers, "reward"), paired_gain(run.answers, study.baseline_answers, "reward")
     length = means(run.answers, "length")
     base_length = means(study.baseline_answers, "length")["value"]
-    order = order_effect([v["forward"] for v in run.verdicts], [v["backward"] for v in run.verdicts])
+    order = order_numbers(run.verdicts)
     seconds, iterations = metric(run.policy, "training_seconds"), metric(run.policy, "iterations")
     chosen = run.policy.details.selection
     return {
@@ -148,8 +151,10 @@ def run_numbers(run: Run, study: Study, convergence: Mapping[str, Any]) -> Json:
         "gate_passed": chosen.gate_passed if chosen else None,
         "controller_actions": metric(run.policy, "controller_actions"),
         "stability": stability(run.policy),
-        "order_flip_rate": order.flips / order.pairs if order.pairs else None,
-        "first_place_rate": order.first / (order.first + order.second) if order.first + order.second else None,
+        "order_flip_rate": order["flip_rate"],
+        "order_flip_interval": order["flip_interval"],
+        "first_place_rate": order["first_place_rate"],
+        "first_place_interval": order["first_place_interval"],
         "categories": by_category(run.verdicts),
         "samples": samples(run.policy),
         "trainable_parameters": trainable_parameters(run.policy),

@@ -77,14 +77,14 @@ def summaries(opened: Sequence[Judging]) -> list[Json]:
     groups: dict[tuple[str, str], list[int]] = {}
     for i, one in enumerate(opened):
         groups.setdefault(comparable(one.judgments), []).append(i)
-    controlled: dict[int, LengthControlled | None] = {}
+    controlled: dict[int, LengthControlled] = {}
     for group in groups.values():
         results = control_lengths([opened[i].pairs for i in group], prior_of(opened[group[0]].judgments))
         controlled |= dict(zip(group, results, strict=True))
     return [summary(one, controlled[i]) for i, one in enumerate(opened)]
 
 
-def summary(one: Judging, controlled: LengthControlled | None) -> Json:
+def summary(one: Judging, controlled: LengthControlled) -> Json:
     """The numbers of one judging."""
     details, values = one.judgments.details, one.pairs.values
     counts = Tally(details.wins, details.losses, details.ties, details.invalid)
@@ -102,11 +102,11 @@ def summary(one: Judging, controlled: LengthControlled | None) -> Json:
         "invalid": counts.invalid,
         "win_rate": None if mean is None else 100 * mean.value,
         "standard_error": None if mean is None or mean.sd is None else 100 * mean.sd / math.sqrt(mean.n),
-        "length_controlled_win_rate": _percent(controlled and controlled.win_rate),
-        "length_controlled_standard_error": _percent(controlled and controlled.standard_error),
-        "length_coefficient": controlled and controlled.coefficient,
+        "length_controlled_win_rate": _percent(controlled.win_rate),
+        "length_controlled_standard_error": _percent(controlled.standard_error),
+        "length_coefficient": controlled.coefficient,
         "length_prior": "alpaca-eval-2" if prior_of(one.judgments) is ALPACA_EVAL_2 else "weak",
-        "difficulty_sd": controlled and controlled.difficulty_sd,
+        "difficulty_sd": controlled.difficulty_sd,
         "longer_rate": _percent(one.pairs.longer_rate),
         "order": order,
         "alarms": [*judge_alarms(counts, order), *length_alarms(one.pairs)],
