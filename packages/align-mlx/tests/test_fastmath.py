@@ -65,6 +65,11 @@ def test_logsumexp_and_its_gradient():
     np.testing.assert_allclose(np.array(found), weight[:, None] * np.exp(wide - exact[:, None]), rtol=1e-5, atol=1e-7)
 
 
+def test_logsumexp_of_nothing_is_minus_infinity():
+    x = mx.array([[-math.inf, -math.inf], [-math.inf, 2.0]])
+    assert fastmath.logsumexp(x).tolist() == [-math.inf, 2.0]
+
+
 @on_cpu
 def test_gradients_survive_compile_and_new_shapes():
     loss = mx.compile(mx.value_and_grad(lambda v: fastmath.logsumexp(fastmath.gelu(fastmath.exp(v))).sum()))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -97,14 +99,31 @@ def test_decoding_and_teacher_forcing_give_the_same_logprobs(resident, adapter, 
 
     monkeypatch.setattr(rollout, "inverse_cdf", spy)
     answers = sample(resident, (adapter,), PROMPTS, draw=DRAW, answers=3, max_new_tokens=STEPS)
-    # One group, shortest prompts first; at step t its rows are the answers that are longer than t, in order.
+    # One group, shortest prompts first. At step t its rows are, in order, the answers that are longer than t and those
+    # that have just ended: the step was begun before their ends were seen.
     order = sorted(range(6), key=lambda p: (len(PROMPTS[p].ids), p))
     rows = [3 * p + k for p in order for k in range(3)]
+    lengths = [len(a.tokens.response) for a in answers]
     decoded = np.zeros((18, STEPS))
     for t, values in enumerate(steps):
-        decoded[[r for r in rows if len(answers[r].tokens.response) > t], t] = values
+        decoded[[r for r in rows if lengths[r] >= max(t, 1)], t] = values
+    decoded[np.arange(STEPS) >= np.array(lengths)[:, None]] = 0
     forced = np.array(policy_stats(resident, (adapter,), pad([a.tokens for a in answers])).logprobs_BT)
     np.testing.assert_allclose(forced[:, :STEPS], decoded, atol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_an_end_changes_nothing_for_the_others(resident, temperature):
+    # Without end tokens no row ever leaves the batch; cut at their first end, the answers are those with end tokens.
+    def answers(model):
+        return sample(model, (), PROMPTS, draw=DRAW, answers=3, max_new_tokens=STEPS, temperature=temperature)
+
+    endless = [a.tokens.response for a in answers(replace(resident, end_tokens=frozenset()))]
+    assert all(len(ids) == STEPS for ids in endless)
+    ends = frozenset({1, *(endless[row][t] for row, t in ((0, 0), (7, 9), (17, 20)))})  # at the first token, and later
+    cut = [next((ids[: t + 1] for t, token in enumerate(ids) if token in ends), ids) for ids in endless]
+    assert len({len(ids) for ids in cut}) > 3
+    assert [a.tokens.response for a in answers(replace(resident, end_tokens=ends))] == cut
 
 
 def test_adapters_change_the_draws(resident, adapter, drawn):

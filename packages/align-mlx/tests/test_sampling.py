@@ -109,5 +109,13 @@ def test_inverse_cdf_at_the_ends_never_takes_an_impossible_token():
     assert inverse_cdf(logits, ends, 1.0).tolist() == [1, 2]
 
 
+def test_blocks_without_weight_are_never_drawn():
+    # 1 300 tokens are three blocks, the last one short. The weights are 1 at 600, 3 at 1 299, and 0 elsewhere.
+    logits = np.full((4, 1300), -np.inf, np.float32)
+    logits[:, 600], logits[:, 1299] = 0.0, np.log(3.0)
+    draws = mx.array([0.0, 0.249, 0.251, 1 - 2**-24])
+    assert inverse_cdf(mx.array(logits), draws, 1.0).tolist() == [600, 600, 1299, 1299]
+
+
 def test_temperature_zero_is_greedy():
     assert inverse_cdf(mx.array([[0.1, 3.0, 2.9]]), mx.array([0.999]), 0).tolist() == [1]

@@ -1,8 +1,13 @@
-"""Sampling answers in batches: each prompt is read once, its K answers share it, finished rows leave the batch."""
+"""Sampling answers in batches: each prompt is read once, its K answers share it, finished rows leave the batch.
+
+A step is begun before the tokens of the one before are read, so a row leaves the batch one step after its end. What it
+does there changes no other row: random numbers belong to a place, not to a batch.
+"""
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -121,9 +126,9 @@ def _decode(
     for row, prompt in enumerate(prompts):
         ids[row, padding[row] :] = prompt.ids
     cache, worn = _batch_cache(resident, padding), resident.outfit(adapters)
-    hidden = resident.hidden(mx.array(ids), worn, cache)[:, -1]
-    _expand(cache, answers)
-    logits = mx.repeat(resident.logits(hidden), answers, axis=0)
+    each = mx.array(np.repeat(np.arange(len(prompts)), answers))  # a prompt is read once, for its K answers
+    logits = resident.logits(resident.hidden(mx.array(ids), worn, cache)[:, -1])[each]
+    _keep_rows(cache, each)
 
     numbers = np.repeat([p.number for p in prompts], answers)
     kth = np.tile(np.arange(answers), len(prompts)) + np.repeat([p.first for p in prompts], answers)
@@ -131,20 +136,25 @@ def _decode(
     ends = np.array(sorted(resident.end_tokens), np.int32)
     sampled: list[list[int]] = [[] for _ in numbers]
     alive = np.arange(len(numbers))
+
+    ahead = inverse_cdf(logits, mx.array(draws_BT[:, 0]), temperature)
     for t in range(steps):
-        tokens = inverse_cdf(logits, mx.array(draws_BT[alive, t]), temperature)
+        tokens = ahead
+        if t + 1 < steps:  # begun before this step's tokens are read, so that the device need not wait for Python
+            logits = resident.logits(resident.hidden(tokens[:, None], worn, cache)[:, -1])
+            ahead = inverse_cdf(logits, mx.array(draws_BT[alive, t + 1]), temperature)
+            mx.async_eval(ahead)
         seen = np.array(tokens)
         for place, token in zip(alive, seen, strict=True):
             sampled[place].append(int(token))
         going = ~np.isin(seen, ends)
-        if t == steps - 1 or not going.any():
+        if t + 1 == steps or not going.any():
             break
         if not going.all():
             keep = mx.array(np.flatnonzero(going))
-            for layer in cache:
-                layer.filter(keep)
-            tokens, alive = tokens[keep], alive[going]
-        logits = resident.logits(resident.hidden(tokens[:, None], worn, cache)[:, -1])
+            _keep_rows(cache, keep)
+            ahead, alive = ahead[keep], alive[going]
+            mx.async_eval(ahead)  # by itself: read with the next step, it would wait for that step's end
     finished = resident.end_tokens
     return [
         Answer(Tokens(prompts[row // answers].ids, tuple(ids)), truncated=ids[-1] not in finished)
@@ -207,12 +217,11 @@ def _batch_cache(resident: Resident, padding: list[int]) -> list[BatchKVCache | 
     return caches
 
 
-def _expand(cache: list[BatchKVCache | BatchRotatingKVCache], answers: int) -> None:
-    """Repeat each prompt's row for its K answers: the prefix was computed once."""
-    if answers == 1:
-        return
+def _keep_rows(cache: list[Any], rows: mx.array) -> None:
+    """Go on with these rows alone, in this order; a row may stand there several times.
+
+    Not mlx-lm's `filter`: it reads the padding back, and so waits for the step that is being computed.
+    """
     for layer in cache:
-        layer.keys = mx.repeat(layer.keys, answers, axis=0)
-        layer.values = mx.repeat(layer.values, answers, axis=0)
-        layer.offset = mx.repeat(layer.offset, answers, axis=0)
-        layer.left_padding = mx.repeat(layer.left_padding, answers, axis=0)
+        layer.keys, layer.values = layer.keys[rows], layer.values[rows]
+        layer.offset, layer.left_padding = layer.offset[rows], layer.left_padding[rows]

@@ -61,15 +61,19 @@ def inverse_cdf(logits_BV: mx.array, uniforms_B: mx.array, temperature: float) -
         return mx.argmax(logits_BV, axis=-1).astype(mx.int32)
     if temperature != 1.0:
         logits_BV = logits_BV / temperature
-    weights_BV = fastmath.exp(logits_BV - logits_BV.max(axis=-1, keepdims=True))
     # In two steps, block and then token: one running sum over 256 000 weights would swallow the small ones of its tail.
-    rows, size = weights_BV.shape
-    weights_BNM = mx.pad(weights_BV, [(0, 0), (0, -size % BLOCK)]).reshape(rows, -1, BLOCK)
-    cdf_BN = mx.cumsum(weights_BNM.sum(axis=-1), axis=-1)
+    # All logits are read once; after that, one number a block and the tokens of one block.
+    rows, size = logits_BV.shape
+    if size % BLOCK:
+        logits_BV = mx.pad(logits_BV, [(0, 0), (0, -size % BLOCK)], constant_values=-mx.inf)
+    logits_BNM = logits_BV.reshape(rows, -1, BLOCK)
+    sums_BN = fastmath.logsumexp(logits_BNM)
+    top_B1 = sums_BN.max(axis=-1, keepdims=True)
+    cdf_BN = mx.cumsum(fastmath.exp(sums_BN - top_B1), axis=-1)
     aim_B1 = uniforms_B[:, None] * cdf_BN[:, -1:]
     block_B1 = _first_above(cdf_BN, aim_B1)
     before_B1 = mx.where(block_B1 > 0, mx.take_along_axis(cdf_BN, mx.maximum(block_B1 - 1, 0), axis=-1), 0.0)
-    inside_BM = mx.take_along_axis(weights_BNM, block_B1[:, :, None], axis=1)[:, 0]
+    inside_BM = fastmath.exp(mx.take_along_axis(logits_BNM, block_B1[:, :, None], axis=1)[:, 0] - top_B1)
     place_B1 = _first_above(mx.cumsum(inside_BM, axis=-1), aim_B1 - before_B1)
     return (block_B1 * BLOCK + place_B1)[:, 0].astype(mx.int32)
 
