@@ -15,29 +15,12 @@ import os
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-SHAPES = {
-    "gemma-2b": {
-        "hidden_size": 2048,
-        "num_hidden_layers": 18,
-        "intermediate_size": 16384,
-        "num_attention_heads": 8,
-        "head_dim": 256,
-        "vocab_size": 256_000,
-    },
-    "mini": {
-        "hidden_size": 256,
-        "num_hidden_layers": 8,
-        "intermediate_size": 1024,
-        "num_attention_heads": 4,
-        "head_dim": 64,
-        "vocab_size": 8192,
-    },
-}
+from peers.shapes import SHAPES, make_resident
+
 RANK, LAYERS, REPEATS = 16, 16, 2
 SMALL_BUFFERS = {"MLX_MAX_OPS_PER_BUFFER": "5", "MLX_MAX_MB_PER_BUFFER": "50"}
 
@@ -126,34 +109,6 @@ def measure(variant: Variant, shape: str, rows: int, length: int) -> dict[str, f
     seconds = (time.perf_counter() - began) / REPEATS
     peak = mx.get_peak_memory()
     return {"tokens_per_s": rows * length / seconds, "peak": peak, "weights": weights}
-
-
-def make_resident(shape: dict[str, int], dense: bool) -> Any:
-    """Make a random Gemma of a shape in bf16, or in 4 bits, one matrix at a time."""
-    import mlx.core as mx
-    from mlx import nn
-    from mlx_lm.models.gemma import Model, ModelArgs
-
-    from align_mlx import adapters as lora
-    from align_mlx.compute import Compute
-    from align_mlx.resident import Resident
-
-    model = Model(ModelArgs(model_type="gemma", num_key_value_heads=1, rms_norm_eps=1e-6, **shape))
-
-    def draw(name: str, module: nn.Module) -> None:
-        if isinstance(module, (nn.Linear, nn.Embedding)):
-            key = mx.random.key(zlib.crc32(name.encode()))
-            module.weight = (0.02 * mx.random.normal(module.weight.shape, key=key)).astype(mx.bfloat16)
-            mx.eval(module.weight)
-
-    model.apply_to_modules(draw)
-    model.set_dtype(mx.bfloat16)
-    if not dense:
-        nn.quantize(model, 64, 4)
-    model.freeze()
-    mx.eval(model.parameters())
-    mx.clear_cache()
-    return Resident(model, None, lora.wrap(model), Compute(mx.bfloat16, dense), frozenset({1}))
 
 
 def main() -> None:

@@ -211,7 +211,7 @@ def _fits(queries: mx.array, keys: mx.array) -> bool:
 def _lacks_a_kernel(queries: mx.array) -> bool:
     """Whether MLX would multiply each head's one query with the keys by itself, though heads share keys.
 
-    On CUDA it has no kernel for one query of Gemma's width; one product for all heads of a group is three times as fast.
+    On CUDA it has no kernel for one query of Gemma's width; one product for a group of heads is three times as fast.
     """
     return backend() == "cuda" and queries.shape[2] == 1 and queries.shape[3] > _KERNEL_WIDTH
 
