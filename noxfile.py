@@ -93,6 +93,12 @@ def mutants(session):
 
 
 @nox.session
+def simulate(session):
+    """The report's statistics on studies whose truth is known: nox -s simulate -- [--studies N]; a few minutes."""
+    python(session, "-m", "simulate", *session.posargs, env={"PYTHONPATH": str(HERE / "tests")})
+
+
+@nox.session
 def pipeline(session):
     """The whole chain: nox -s pipeline -- [--recipe FILE] [--out DIR] [--set section.key=value] [--dry-run]."""
     # A step that is interrupted gets time to save its state, so nox must not kill the pipeline at once.

@@ -212,7 +212,7 @@ class Runs:
         self.folder, self.store = folder, store
         self.known: dict[str, Outcome] = {}
 
-    def __call__(self, table: Table, effect: Effect, **changes: Any) -> Outcome:
+    def __call__(self, table: Table, effect: Effect, /, **changes: Any) -> Outcome:
         """Run a table's stage with an effect's given settings and these changes."""
         settings = {**table.base, **effect.given, **changes}
         key = f"{table} {effect.first} {sorted((k, label(v)) for k, v in settings.items())}"

@@ -1,5 +1,6 @@
 """Every option of align-eval has its effect; endpoints are real servers on loopback."""
 
+import json
 import operator
 import sys
 import time
@@ -33,8 +34,8 @@ from option_effects.effects import (
 from option_effects.test_align_rl import SMALL as RL
 
 from align_contracts.errors import IncompleteError
-from align_eval import compare, importing, judge, respond, summarize
-from align_eval.config import CompareConfig, ImportConfig, JudgeConfig, RespondConfig, SummarizeConfig
+from align_eval import compare, importing, judge, plan, respond, summarize
+from align_eval.config import CompareConfig, ImportConfig, JudgeConfig, PlanConfig, RespondConfig, SummarizeConfig
 from align_rl.config import GRPOConfig, PPOConfig
 from align_rl.run import run as train
 
@@ -176,6 +177,10 @@ def scored_later(o: Outcome) -> int:
     return sum(last[name] for name in ("wins", "losses", "ties"))
 
 
+def margin(o: Outcome) -> float:
+    return float(o.artifact.read_json("report")["estimates"]["equivalence"]["margin"])
+
+
 COMPARE = Table(
     CompareConfig,
     compare.run,
@@ -185,6 +190,9 @@ COMPARE = Table(
         "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
         "allow_mismatch": Effect(True, refusal, given={"judgments": several("grpo-1", "ppo-7")}, want=None),
         "gold_prompts": Effect(2, scored_later, given={"judgments": several("ppo-1-by-rm")}, want=2),
+        "equivalence_margin": Effect(
+            0.25, margin, given={"judgments": several("grpo-1", "grpo-2", "ppo-1", "ppo-2")}, want=0.25
+        ),
         "quiet": Effect(False, silent, want=False),
         "overwrite": Effect(True, refusal, want=None, first=finished),
     },
@@ -235,7 +243,35 @@ SUMMARIZE = Table(
     },
 )
 
-TABLES = [RESPOND, JUDGE, IMPORT, SUMMARIZE, COMPARE]
+
+def planned(name: str) -> Callable[[Outcome], Any]:
+    """A number of the first row of a plan."""
+    return lambda o: json.loads(o.stdout)["rows"][0][name]
+
+
+# A win rate of one half: an outcome varies by 0.25 and a run on 300 prompts by 0.25/300.
+PLAN = Table(
+    PlanConfig,
+    plan.run,
+    {"as_json": True},
+    {
+        "effect": Effect(0.2, planned("difference"), want=0.2),
+        "cohens_d": Effect(2.0, planned("cohens_d"), want=2.0),
+        "power": Effect(0.5, planned("detectable_difference"), moves=operator.lt),
+        "alpha": Effect(0.2, planned("detectable_difference"), moves=operator.lt),
+        "seeds": Effect(8, planned("power"), moves=operator.gt),
+        "prompts": Effect(100, planned("run_sd"), want=0.05),
+        "report": Effect(at("report"), lambda o: json.loads(o.stdout)["source"], want="measured"),
+        "seed_sd": Effect((0.04,), planned("seed_sd"), want=0.04),
+        "tie_rate": Effect(0.6, planned("run_sd"), want=(0.16 / 300) ** 0.5),
+        "win_rate_decided": Effect(0.8, planned("run_sd"), want=(0.16 / 300) ** 0.5),
+        "prompt_share": Effect(0.64, planned("run_sd"), want=(0.09 / 300) ** 0.5),
+        "method_share": Effect(0.2, planned("power"), moves=operator.lt),
+        "as_json": Effect(False, lambda o: o.stdout[:1], want="3"),
+    },
+)
+
+TABLES = [RESPOND, JUDGE, IMPORT, SUMMARIZE, COMPARE, PLAN]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -245,14 +281,17 @@ def study(runs: Runs) -> Iterator[None]:
     settings = {name: value(place) if callable(value) else value for name, value in RL.items()}
     for name, kind, more in (
         ("grpo-1", GRPOConfig, {"seed": 1}),
+        ("grpo-2", GRPOConfig, {"seed": 2}),
         ("ppo-1", PPOConfig, {"seed": 1}),
+        ("ppo-2", PPOConfig, {"seed": 2}),
         ("ppo-7", PPOConfig, {"seed": 7, "clip_range": 0.3}),
     ):
         train(kind(out=runs.store / name, **settings, **more))
     more = {"data": runs.store / "data", "rm": runs.store / "rm", "max_new_tokens": 8, "quiet": True}
-    for name in ("sft", "grpo-1", "ppo-1", "ppo-7"):
+    trained = ("grpo-1", "grpo-2", "ppo-1", "ppo-2", "ppo-7")
+    for name in ("sft", *trained):
         respond.run(RespondConfig(policy=runs.store / name, out=runs.store / f"responses-{name}", **more))
-    for name in ("grpo-1", "ppo-1", "ppo-7"):
+    for name in trained:
         pair = {"candidate": runs.store / f"responses-{name}", "baseline": runs.store / "responses-sft"}
         judge.run(JudgeConfig(**pair, out=runs.store / f"judgments-{name}", quiet=True))
         by_rm = {"judge": "reward-model", "reward_model": runs.store / "rm"}
@@ -262,6 +301,9 @@ def study(runs: Runs) -> Iterator[None]:
             patch.delenv(name, raising=False)
         for draw in ("charts.draw_png", "pdf.draw_pdf"):  # slow, and nothing here looks at charts
             patch.setattr(f"align_eval.render.{draw}", lambda *arguments: arguments[-1].touch())
+        # The reference checks find these answers level; a reward model never does.
+        spread = tuple(runs.store / f"judgments-{name}-by-rm" for name in trained[:4])
+        compare.run(CompareConfig(judgments=spread, out=runs.store / "report", quiet=True))
         yield
     for one in SERVERS.values():
         one.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from align_contracts import console
 from align_contracts.console import Command
-from align_eval.config import CompareConfig, ImportConfig, JudgeConfig, RespondConfig, SummarizeConfig
+from align_eval.config import CompareConfig, ImportConfig, JudgeConfig, PlanConfig, RespondConfig, SummarizeConfig
 
 COMMANDS = (
     Command(
@@ -54,6 +54,16 @@ COMMANDS = (
         "align_eval.compare:run",
         sections=("compare",),
         examples=("align-eval compare --judgments run/judgments-ppo-42,run/judgments-grpo-42 --out run/report",),
+    ),
+    Command(
+        "plan",
+        "Say how many seeds and prompts find a wanted difference, and what a design can detect.",
+        PlanConfig,
+        "align_eval.plan:run",
+        examples=(
+            "align-eval plan --effect 0.05 --seeds 3 --prompts 300 --tie-rate 0.15",
+            "align-eval plan --effect 0.05 --report run/report",
+        ),
     ),
 )
 

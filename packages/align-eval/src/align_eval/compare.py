@@ -28,7 +28,13 @@ def run(config: CompareConfig) -> int:
     book = controlled.build(study)
     if not config.allow_mismatch:
         book.require()
-    report = results.build(study, book, allow_mismatch=config.allow_mismatch, gold_prompts=config.gold_prompts)
+    report = results.build(
+        study,
+        book,
+        allow_mismatch=config.allow_mismatch,
+        gold_prompts=config.gold_prompts,
+        equivalence_margin=config.equivalence_margin,
+    )
     with publish(
         config.out, "report", producer="align-eval", config=config, inputs=inputs(study), overwrite=config.overwrite
     ) as draft:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -139,6 +139,9 @@ class CompareConfig(BaseModel):
     gold_prompts: int = Field(
         default=200, description="validation prompts of each evaluation point that a reward-model judge scores", ge=0
     )
+    equivalence_margin: float = Field(
+        default=0.05, description="difference of win rates that would not matter, for the equivalence test", gt=0, lt=1
+    )
     quiet: bool = runtime(False, "print no summary")
     overwrite: bool = runtime(False, "replace an existing artifact at --out")
 
@@ -148,3 +151,57 @@ class CompareConfig(BaseModel):
         if not value:
             raise ValueError("expected at least one judgments artifact")
         return value
+
+
+class PlanConfig(BaseModel):
+    """How many seeds and prompts a comparison needs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    effect: float | None = _field(
+        "wanted", None, "true difference of win rates to find; left out: 0.05, five points", gt=0, lt=1
+    )
+    cohens_d: float | None = _field(
+        "wanted", None, "the same in standard deviations between the win rates of a method's runs", gt=0
+    )
+    power: float = _field("wanted", 0.8, "chance that it is found", gt=0, lt=1)
+    alpha: float = _field("wanted", 0.05, "level of the two-sided test", gt=0, lt=0.5)
+    seeds: int | None = _field("design", None, "seeds a method; left out: 3, or the report's", ge=2, le=100_000)
+    prompts: int | None = _field("design", None, "prompts; left out: 300, or the report's", ge=2, le=100_000)
+    report: Path | None = runtime(
+        None,
+        "comparison whose measured spread is planned with, instead of the settings below",
+        json_schema_extra={"group": "spread"},
+    )
+    seed_sd: tuple[Annotated[float, Field(ge=0, lt=0.5)], ...] | None = _field(
+        "spread", None, "standard deviation of the true win rate between seeds; left out: 0, 0.02, 0.05 and 0.1"
+    )
+    tie_rate: float | None = _field("spread", None, "ties among all pairs; left out: 0", ge=0, lt=1)
+    win_rate_decided: float | None = _field("spread", None, "wins among decided pairs; left out: 0.5", gt=0, lt=1)
+    prompt_share: float | None = _field(
+        "spread",
+        None,
+        "correlation of two methods' outcomes on one prompt; left out: 0, the cautious value",
+        ge=0,
+        lt=1,
+    )
+    method_share: float | None = _field(
+        "spread", None, "by how much outcomes of one method correlate more than that; left out: 0", ge=0, lt=1
+    )
+    as_json: bool = runtime(False, "print JSON instead of a table", json_schema_extra={"aliases": ["--json"]})
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> PlanConfig:
+        if self.effect is not None and self.cohens_d is not None:
+            raise ValueError("expected --effect or --cohens-d, not both")
+        assumed = [name for name in _ASSUMED if getattr(self, name) is not None]
+        if self.report is not None and assumed:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in assumed)
+            raise ValueError(f"expected --report or the settings of a spread, not both, got {flags} too")
+        if self.power <= self.alpha:
+            raise ValueError(f"expected a power above the level, got {self.power:g} and {self.alpha:g}")
+        return self
+
+
+_ASSUMED = ("seed_sd", "tie_rate", "win_rate_decided", "prompt_share", "method_share")
+"""Settings that say what a report would have measured."""

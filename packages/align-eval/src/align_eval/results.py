@@ -10,9 +10,11 @@ from align_contracts.canonical import to_json
 from align_eval.alarms import alarms, diagnosed
 from align_eval.budgets import budgets
 from align_eval.convergence import convergence
+from align_eval.design import measured_design
 from align_eval.diagnostics import diagnose, rounded
 from align_eval.effects import band, compared, effects, small_numbers
 from align_eval.equal_lengths import equal_lengths
+from align_eval.estimates import estimates
 from align_eval.gold import make_gold
 from align_eval.ledger import Ledger
 from align_eval.study import Run, Study
@@ -28,7 +30,14 @@ VERSIONS = "versions"
 """Code of the warning that the runs were made by different programs."""
 
 
-def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False, gold_prompts: int = 200) -> Json:
+def build(
+    study: Study,
+    ledger: Ledger,
+    *,
+    allow_mismatch: bool = False,
+    gold_prompts: int = 200,
+    equivalence_margin: float = 0.05,
+) -> Json:
     """Compute everything that the report says.
 
     Args:
@@ -36,10 +45,11 @@ def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False, gold_pr
         ledger: Their ledger.
         allow_mismatch: Whether the user chose to report in spite of mismatches.
         gold_prompts: Prompts of each evaluation point that a reward-model judge scores.
+        equivalence_margin: Difference of win rates that counts as none.
 
     Returns:
-        The content of report.json: `runs`, `methods`, `effect`, `pooled`, `aa`, `trade_offs`, `warnings`,
-        `small_numbers`, `reward_model`, `sft`, `certificates`, `judge`, `ledger`, `curves`, `budgets`,
+        The content of report.json: `runs`, `methods`, `estimates`, `effect`, `design`, `pooled`, `aa`, `trade_offs`,
+        `warnings`, `small_numbers`, `reward_model`, `sft`, `certificates`, `judge`, `ledger`, `curves`, `budgets`,
         `diagnostics`, `inputs`.
     """
     judge = study.runs[0].judgments.details
@@ -64,8 +74,10 @@ def build(study: Study, ledger: Ledger, *, allow_mismatch: bool = False, gold_pr
         "methods": {
             m: {"seeds": [run["seed"] for run in found], **across_seeds(found)} for m, found in methods.items()
         },
+        "estimates": estimates(study, equivalence_margin),
         "effect": {**effect, "band": band(effect["cohens_d"])},
         "small_numbers": small_numbers(*sizes) if len(sizes) == 2 else None,
+        "design": measured_design(study),
         "pooled": together,
         "aa": aa,
         "trade_offs": table_for(methods),
