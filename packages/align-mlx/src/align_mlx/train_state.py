@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +60,16 @@ class TrainState:
         if any(rates.values()):  # what waits has no part in the joint norm, nor in its own moments
             waiting = {name for name in grads if _rate(rates, name) == 0}
             grads = {name: mx.zeros_like(grad) if name in waiting else grad for name, grad in grads.items()}
-        clipped, norm = optim.clip_grad_norm(grads, max_grad_norm)
+        base = max(rates.values())
+        kept = self.optimizer.state
+        self.optimizer.learning_rate = base
+        # Adam's step is proportional to its rate, so a smaller rate is the same step scaled down.
+        share = {k: mx.array(_rate(rates, k) / base) for k in self.params} if len(rates) > 1 and base > 0 else {}
+        after, state, norm = self._step(grads, self.params, kept, share, max_grad_norm)
+        self.optimizer.state = kept
         if not mx.isfinite(norm).item():
             raise DivergedError("the gradient is not finite", got=f"norm {norm.item()}", do="nothing was updated")
-        base = max(rates.values())
-        before = self.params
-        self.optimizer.learning_rate = base
-        after = self.optimizer.apply_gradients(clipped, before)
-        if len(rates) > 1 and base > 0:
-            # Adam's step is proportional to its rate, so a smaller rate is the same step scaled down.
-            share = {k: _rate(rates, k) / base for k in before}
-            after = {k: before[k] + share[k] * (after[k] - before[k]) for k in before}
-        self.params = after
+        self.params, self.optimizer.state = after, state
         mx.eval(self.params, self.optimizer.state)
         return float(norm.item())
 
@@ -80,6 +79,24 @@ class TrainState:
         fork.optimizer.state = tree_map(lambda array: array, self.optimizer.state)
         fork.iteration, fork.memory = self.iteration, dict(self.memory)
         return fork
+
+    @cached_property
+    def _step(self) -> Callable[..., tuple[Params, dict[str, Any], mx.array]]:
+        """Clip and take AdamW's step in fused kernels: (grads, params, optimizer state, shares of the rate, largest
+        norm) → (params, optimizer state, norm before clipping).
+        """
+
+        def step(
+            grads: Params, params: Params, state: dict[str, Any], share: Params, max_grad_norm: float
+        ) -> tuple[Params, dict[str, Any], mx.array]:
+            clipped, norm = optim.clip_grad_norm(grads, max_grad_norm)
+            self.optimizer.state = state
+            after = self.optimizer.apply_gradients(clipped, params)
+            if share:
+                after = {k: params[k] + share[k] * (after[k] - params[k]) for k in params}
+            return after, self.optimizer.state, norm
+
+        return mx.compile(step)
 
     def save(self, path: Path) -> None:
         """Write everything to the directory `path`; it appears whole or not at all."""

@@ -8,6 +8,7 @@ import mlx.core as mx
 
 from align_contracts import Draft, open_artifact, publish
 from align_contracts.errors import ConfigError, MissingError
+from align_mlx.compute import bound_cache
 from align_mlx.head import find_head
 from align_mlx.loading import require_chat_template
 from align_sft.config import BaseConfig, source_name
@@ -24,6 +25,7 @@ def _embedded(config: BaseConfig) -> int:
     from align_sft.tokenizer import train_tokenizer
 
     assert config.data is not None
+    bound_cache()
     data = open_artifact(config.data, kind="dataset")
     texts = [row["text"] for row in data.read_jsonl("corpus")]
     with publish(

@@ -23,6 +23,8 @@ from align_sft.tokenizer import document_ids
 
 LOG_EVERY = 50
 """Steps between log rows."""
+WIDTHS = 4
+"""Padded lengths are multiples of this many tokens: few, as each is compiled once, and close to the lines' own."""
 
 
 def gemma_config(config: BaseConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def batches(lines: Sequence[Sequence[int]], batch_tokens: int, key: mx.array) ->
     while True:
         key, sub = mx.random.split(key)
         for i in np.array(mx.random.permutation(len(lines), key=sub)).tolist():
-            width = bucket(len(lines[i]))
+            width = bucket(len(lines[i]), WIDTHS)
             group = waiting.setdefault(width, [])
             group.append(i)
             if len(group) == max(1, batch_tokens // width):
