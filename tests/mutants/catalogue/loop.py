@@ -149,7 +149,7 @@ MUTANTS = (
             "self, g + weight_decay * p, p, s)})(learning_rate=0.0, bias_correction=True)",
             "Adam's scaling undoes the decay",
         ),
-        ("one-rate-for-all", "/ base for k in before}", "/ base * 0 + 1 for k in before}", "the critic's rate is dead"),
+        ("one-rate-for-all", "_rate(rates, k) / base)", "_rate(rates, k) / base * 0 + 1)", "the critic's rate is dead"),
         ("warm-up-from-zero", "min(1.0, (step + 1) /", "min(1.0, step /", "the first iteration is thrown away"),
     ),
     *bugs(
