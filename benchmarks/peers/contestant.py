@@ -62,12 +62,16 @@ class Contestant:
         return [answer["seconds"] for number, answer in self.answers.items() if number > 0]
 
 
-def start(name: str, rounds: range, work: Work, folder: Path) -> Contestant:
-    """Start a contestant and wait until it is ready."""
+def start(name: str, rounds: range, work: Work, folder: Path, python: str | None = None) -> Contestant:
+    """Start a contestant and wait until it is ready; its Python is that of its environment unless one is given."""
     module = name.removesuffix(AS_INSTALLED)
-    python = sys.executable if module == "ours" else str(python_of(module))
+    python = python or (sys.executable if module == "ours" else str(python_of(module)))
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(work.threads))
-    environment = {**os.environ, **threads, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, **threads, "HF_HUB_OFFLINE": "1"}
+    if work.device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    else:
+        environment["MLX_ENABLE_TF32"] = "0"
     if name != module:
         environment["ALIGN_BLAS"] = "off"
     log = folder / f"{name}.log"

@@ -1,4 +1,4 @@
-"""A random Gemma in the layout of Hugging Face, with a tokenizer and a chat template: python -m peers.model DIR"""
+"""A random Gemma in the layout of Hugging Face, with a tokenizer and a template: python -m peers.model DIR [SHAPE]"""
 
 import json
 import sys
@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from align_sft.embedded import build
 from peers.protocol import TEXT
+from peers.shapes import SHAPES
 
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
 TEMPLATE = (
@@ -74,4 +75,4 @@ def write(path: Path, **changed: Any) -> Path:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write(Path(sys.argv[1]), **(SHAPES[sys.argv[2]] if sys.argv[2:] else {}))

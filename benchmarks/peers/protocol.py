@@ -22,10 +22,10 @@ LENGTHS = (11, 14, 18, 21, 25, 32, 47, 67)
 """Words of the prompts: with a chat template around them, the octiles of short instructions (17 to 73 tokens)."""
 
 
-def make_prompts(count: int) -> list[str]:
-    """Give different prompts whose lengths repeat `LENGTHS`."""
+def make_prompts(count: int, words: int = 0) -> list[str]:
+    """Give different prompts of so many words; of lengths that repeat `LENGTHS` if 0."""
     starts = [5 * i % len(TEXT) for i in range(count)]
-    return [" ".join((TEXT + TEXT)[s : s + LENGTHS[i % len(LENGTHS)]]) for i, s in enumerate(starts)]
+    return [" ".join((3 * TEXT)[s : s + (words or LENGTHS[i % len(LENGTHS)])]) for i, s in enumerate(starts)]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class Work:
         new_tokens: tokens of every answer; end tokens do not end it.
         rank: of the LoRA adapter on all linear maps of the blocks, with a factor of 2.
         threads: CPU threads.
+        words: of every prompt (six tokens more with the chat template); 0: as in `LENGTHS`.
+        device: "cpu" in fp32, or "cuda" in bf16.
+        passes: sequences of one forward or backward pass of TRL's, the gradient being summed; 0: all.
     """
 
     model: str
@@ -47,6 +50,9 @@ class Work:
     new_tokens: int = 64
     rank: int = 16
     threads: int = 2
+    words: int = 0
+    device: str = "cpu"
+    passes: int = 0
 
     @classmethod
     def given(cls) -> "Work":

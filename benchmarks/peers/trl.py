@@ -1,4 +1,8 @@
-"""TRL's GRPO iteration: its trainer on the CPU, the reward being the answer's length in characters."""
+"""TRL's GRPO iteration: its trainer, the reward being the answer's length in characters.
+
+On CUDA as one would set it up there: weights and autocast in bf16, PyTorch's fused attention, no gradient
+checkpointing, and no more than `Work.passes` sequences a pass, since the activations of all do not fit.
+"""
 
 import tempfile
 from typing import Any
@@ -28,20 +32,23 @@ class Steps(TrainerCallback):
 
     def on_step_end(self, *_: Any, model: Any, **__: Any) -> None:  # noqa: D102
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        self.turns.end(trained=trained, new_tokens=sum(self.lengths) / len(self.lengths))
+        device = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+        self.turns.end(trained=trained, new_tokens=sum(self.lengths) / len(self.lengths), device=device)
 
 
 def main() -> None:
     """Take turns until the driver ends them."""
     work, turns = Work.given(), Turns()
     torch.set_num_threads(work.threads)
-    rows = [{"prompt": [{"role": "user", "content": text}]} for text in make_prompts(work.prompts)]
-    batch = work.prompts * work.answers
+    rows = [{"prompt": [{"role": "user", "content": text}]} for text in make_prompts(work.prompts, work.words)]
+    batch, cuda = work.prompts * work.answers, work.device == "cuda"
+    parts = batch // (work.passes or batch)
     config = GRPOConfig(
         output_dir=tempfile.mkdtemp(),
-        per_device_train_batch_size=batch,
+        per_device_train_batch_size=batch // parts,
+        gradient_accumulation_steps=parts,
+        steps_per_generation=parts,
         num_generations=work.answers,
-        steps_per_generation=1,
         num_iterations=1,
         max_completion_length=work.new_tokens,
         generation_kwargs={"min_new_tokens": work.new_tokens},
@@ -52,14 +59,14 @@ def main() -> None:
         epsilon=0.2,
         learning_rate=5e-6,
         gradient_checkpointing=False,
-        use_cpu=True,
-        bf16=False,
+        use_cpu=not cuda,
+        bf16=cuda,
         report_to=[],
         save_strategy="no",
     )
     steps = Steps(turns)
     trainer = GRPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(work.model, dtype=torch.float32),
+        model=AutoModelForCausalLM.from_pretrained(work.model, dtype=torch.bfloat16 if cuda else torch.float32),
         reward_funcs=steps.reward,
         args=config,
         train_dataset=Dataset.from_list(rows),
