@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -41,6 +42,32 @@ def test_interval_of_d_inverts_the_noncentral_t():
     assert low < result.cohens_d < high
     j = hedges_correction(4)
     assert result.hedges_g_interval == pytest.approx((j * low, j * high))
+
+
+def test_student_against_scipy_with_unequal_groups():
+    oracle = stats.ttest_ind(C, A)
+    interval = oracle.confidence_interval(0.95)
+    result = effect(C, A)
+    assert (result.student_t, result.student_df, result.student_p) == pytest.approx(
+        (oracle.statistic, oracle.df, oracle.pvalue)
+    )
+    assert result.student_interval == pytest.approx((interval.low, interval.high))
+
+
+def test_welch_is_the_same_whatever_the_unit():
+    one, other = effect(A, C), effect([x * 1e-100 for x in A], [x * 1e-100 for x in C])
+    assert (other.welch_t, other.welch_df) == pytest.approx((one.welch_t, one.welch_df))
+
+
+def test_intervals_cover_a_true_d_of_one():
+    # 300 studies of three and three: four standard errors of 0.95 are 0.05. Welch's covers 0.965 here.
+    rng = np.random.default_rng(9)
+    found = [effect(rng.normal(1, 1, 3), rng.normal(0, 1, 3)) for _ in range(300)]
+    for name in ("cohens_d_interval", "student_interval"):
+        ends = np.array([getattr(one, name) for one in found])
+        assert ((ends[:, 0] <= 1) & (ends[:, 1] >= 1)).mean() == pytest.approx(0.95, abs=0.05)
+    # g has no bias: its sd is 1.1 at four degrees of freedom (d's √2, times J = 0.8), so the mean is known to 0.065.
+    assert np.mean([one.hedges_g for one in found]) == pytest.approx(1.0, abs=4 * 0.065)
 
 
 def test_exchanging_the_groups_mirrors_everything():

@@ -32,6 +32,15 @@ def test_replicates_are_those_of_the_drawn_copies():
         assert found[b] == pytest.approx(superiority(one[:, columns], two[:, columns]).mean())
 
 
+def test_on_average_it_is_the_true_probability():
+    # Win, tie, loss at 0.5, 0.2, 0.3 against 0.4, 0.2, 0.4: 0.5·0.6 + 0.2·0.4 + ½(0.5·0.4 + 0.2·0.2 + 0.3·0.4) = 0.56.
+    rng = np.random.default_rng(7)
+    first, second = (rng.choice([1.0, 0.5, 0.0], p=p, size=(2000, 3, 20)) for p in ([0.5, 0.2, 0.3], [0.4, 0.2, 0.4]))
+    found = [superiority(one, two).mean() for one, two in zip(first, second, strict=True)]
+    # 2 000 × 20 prompts × 3 independent pairs or more: a standard error below √(0.25/120 000) = 0.0014.
+    assert np.mean(found) == pytest.approx(0.56, abs=0.006)
+
+
 def test_paired_difference_by_hand():
     # Means by prompt: 0.5 and 0.5 against 0.5 and 1/3, so 0 and 1/6.
     found = paired_difference(FIRST, SECOND)

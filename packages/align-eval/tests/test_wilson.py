@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -24,3 +25,15 @@ def test_against_scipy(k, n, confidence):
 def test_refuses_what_is_no_rate(k, n, confidence):
     with pytest.raises(ValueError, match="wilson"):
         wilson(k, n, confidence)
+
+
+@pytest.mark.parametrize("n", [20, 100, 300])
+def test_coverage_over_all_outcomes(n):
+    """Exact, not simulated: the binomial chance of every count whose interval holds the true rate."""
+    rates = np.linspace(0.05, 0.95, 181)
+    ends = np.array([wilson(k, n) for k in range(n + 1)])
+    holds = (ends[:, :1] <= rates) & (rates <= ends[:, 1:])
+    coverage = (holds * stats.binom.pmf(np.arange(n + 1)[:, None], n, rates)).sum(axis=0)
+    # Brown, Cai & DasGupta (2001): close to 0.95 on average, never far below away from the edges.
+    assert coverage.mean() == pytest.approx(0.95, abs=0.006)
+    assert coverage.min() > 0.92

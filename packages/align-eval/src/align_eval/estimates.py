@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,26 @@ from align_eval.algorithms.crossed import Contrast, contrast
 from align_eval.algorithms.equivalence import equivalence
 from align_eval.algorithms.improvement import improvement_replicates, paired_difference, superiority
 from align_eval.effects import PRIMARY, compared
-from align_eval.study import Run, Study
+from align_eval.preferences import grade
+from align_eval.study import Row, Run, Study
 
 Json = dict[str, Any]
 Array = np.ndarray[Any, Any]
 
-SCORES: dict[str, Mapping[str, float]] = {
-    "win_rate": {"win": 1.0, "tie": 0.0, "loss": 0.0, "invalid": 0.0},
-    "preference": {"win": 1.0, "tie": 0.5, "loss": 0.0, "invalid": 0.5},
-}
-"""What an outcome counts: share of all pairs won; and the same with half a win for a tie, ½ where nobody is ahead."""
+
+def won(row: Row) -> float:
+    """1 for a pair that was won, else 0."""
+    return float(row["outcome"] == "win")
+
+
+def preferred(row: Row) -> float:
+    """Preference of a pair, ½ where the judge's replies could not be read: nobody is ahead."""
+    value = grade(row)
+    return 0.5 if value is None else value
+
+
+SCORES: dict[str, Callable[[Row], float]] = {"win_rate": won, "preference": preferred}
+"""What a pair counts: wins among all pairs; and win 1, tie ½, loss 0."""
 
 LEVEL = {"preference": 0.5}
 """What a method's mean is tested against: as good as SFT."""
@@ -102,7 +112,7 @@ def table(runs: Sequence[Run], score: str) -> Array:
     Returns:
         (S, P), float64 in [0, 1].
     """
-    return np.array([[SCORES[score][row["outcome"]] for row in run.verdicts] for run in runs])
+    return np.array([[SCORES[score](row) for row in run.verdicts] for run in runs])
 
 
 def categories(runs: Sequence[Run]) -> list[str]:
