@@ -60,14 +60,14 @@ def test_welch_is_the_same_whatever_the_unit():
 
 
 def test_intervals_cover_a_true_d_of_one():
-    # 300 studies of three and three: four standard errors of 0.95 are 0.05. Welch's covers 0.965 here.
+    # 200 studies of three and three: four standard errors of 0.95 are 0.062. Welch's covers 0.965 here.
     rng = np.random.default_rng(9)
-    found = [effect(rng.normal(1, 1, 3), rng.normal(0, 1, 3)) for _ in range(300)]
+    found = [effect(rng.normal(1, 1, 3), rng.normal(0, 1, 3)) for _ in range(200)]
     for name in ("cohens_d_interval", "student_interval"):
         ends = np.array([getattr(one, name) for one in found])
-        assert ((ends[:, 0] <= 1) & (ends[:, 1] >= 1)).mean() == pytest.approx(0.95, abs=0.05)
-    # g has no bias: its sd is 1.1 at four degrees of freedom (d's √2, times J = 0.8), so the mean is known to 0.065.
-    assert np.mean([one.hedges_g for one in found]) == pytest.approx(1.0, abs=4 * 0.065)
+        assert ((ends[:, 0] <= 1) & (ends[:, 1] >= 1)).mean() == pytest.approx(0.95, abs=0.062)
+    # g has no bias: its sd is 1.1 at four degrees of freedom (d's √2, times J = 0.8), so the mean is known to 0.08.
+    assert np.mean([one.hedges_g for one in found]) == pytest.approx(1.0, abs=4 * 0.08)
 
 
 def test_exchanging_the_groups_mirrors_everything():
