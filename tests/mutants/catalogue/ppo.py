@@ -86,7 +86,12 @@ MUTANTS = (
         ),
         ("values-detached", "value_loss(values_BT, part", "value_loss(mx.stop_gradient(values_BT), part", "no critic"),
         ("value-coefficient-ignored", "return self.config.value_coef * mean", "return mean", "the option does nothing"),
-        ("value-loss-sign", "return self.config.value_coef", "return -self.config.value_coef", "the critic learns to be wrong"),
+        (
+            "value-loss-sign",
+            "return self.config.value_coef",
+            "return -self.config.value_coef",
+            "the critic learns to be wrong",
+        ),
         ("entropy-sign", "- config.entropy_coef", "+ config.entropy_coef", "the bonus is a penalty"),
         (
             "entropy-of-the-sampled-token",

@@ -50,7 +50,9 @@ def planned(default: Any, description: str, extra: Mapping[str, Any], **rules: A
 def left_open(config: BaseModel) -> set[str]:
     """Return the names of the fields declared with `planned` that are None or 0."""
     declared = {name for name, info in type(config).model_fields.items() if _extra(info).get("planned")}
-    return {name for name in declared if (value := getattr(config, name)) is None or (value == 0 and value is not False)}
+    return {
+        name for name in declared if (value := getattr(config, name)) is None or (value == 0 and value is not False)
+    }
 
 
 def aliases(*names: str) -> dict[str, Any]:

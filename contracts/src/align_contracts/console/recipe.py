@@ -13,7 +13,7 @@ from align_contracts.errors import ConfigError, MissingError
 
 __all__ = ["SECTIONS", "Settings", "parse_set", "read_recipe"]
 
-SECTIONS = ("data", "base", "sft", "rm", "rl", "ppo", "grpo", "respond", "judge", "compare", "pipeline")
+SECTIONS = ("data", "base", "sft", "rm", "rl", "ppo", "grpo", "respond", "judge", "sweep", "compare", "pipeline")
 """The tables a recipe may have."""
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from align_contracts import console
 from align_contracts.console import Command
-from align_eval.config import CompareConfig, ImportConfig, JudgeConfig, PlanConfig, RespondConfig, SummarizeConfig
+from align_eval.config import (
+    CompareConfig,
+    ImportConfig,
+    JudgeConfig,
+    PlanConfig,
+    RespondConfig,
+    SummarizeConfig,
+    SweepConfig,
+)
 
 COMMANDS = (
     Command(
@@ -46,6 +54,14 @@ COMMANDS = (
             "align-eval summarize run/judgments-ppo-42 --json",
             "align-eval summarize imported/my-model imported/my-model-verbose",
         ),
+    ),
+    Command(
+        "sweep",
+        "Measure reward and KL of one policy at several strengths of its adapter: its frontier without retraining.",
+        SweepConfig,
+        "align_eval.sweep:run",
+        sections=("sweep",),
+        examples=("align-eval sweep --policy run/ppo-42 --rm run/rm --data run/data --out run/sweep-ppo-42",),
     ),
     Command(
         "compare",

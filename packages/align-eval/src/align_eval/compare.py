@@ -9,6 +9,7 @@ from align_eval import controlled, results
 from align_eval.config import CompareConfig
 from align_eval.render.findings import findings
 from align_eval.study import Study, open_study
+from align_eval.sweeps import Sweep, open_sweeps
 
 
 def run(config: CompareConfig) -> int:
@@ -28,15 +29,22 @@ def run(config: CompareConfig) -> int:
     book = controlled.build(study)
     if not config.allow_mismatch:
         book.require()
+    sweeps = open_sweeps(config.sweeps, study)
     report = results.build(
         study,
         book,
+        sweeps,
         allow_mismatch=config.allow_mismatch,
         gold_prompts=config.gold_prompts,
         equivalence_margin=config.equivalence_margin,
     )
     with publish(
-        config.out, "report", producer="align-eval", config=config, inputs=inputs(study), overwrite=config.overwrite
+        config.out,
+        "report",
+        producer="align-eval",
+        config=config,
+        inputs=inputs(study, sweeps),
+        overwrite=config.overwrite,
     ) as draft:
         # Drawing needs matplotlib, which is slow to import: only now that everything is proved.
         from align_eval.render.charts import draw_png
@@ -59,7 +67,7 @@ def run(config: CompareConfig) -> int:
     return 0
 
 
-def inputs(study: Study) -> dict[str, Artifact | Sequence[Artifact]]:
+def inputs(study: Study, sweeps: Sequence[Sweep] = ()) -> dict[str, Artifact | Sequence[Artifact]]:
     """What the report was made from, by role."""
     everyone = (*study.runs, *study.aa)
     return {
@@ -68,4 +76,5 @@ def inputs(study: Study) -> dict[str, Artifact | Sequence[Artifact]]:
         "reward_model": study.reward_model,
         "sft": study.sft,
         "dataset": study.dataset,
+        **({"sweep": [one.artifact for one in sweeps]} if sweeps else {}),
     }

@@ -125,6 +125,42 @@ class SummarizeConfig(BaseModel):
     as_json: bool = Field(False, description="print JSON, rates in percent", json_schema_extra={"aliases": ["--json"]})
 
 
+class SweepConfig(BaseModel):
+    """One trained policy at several strengths of its adapter."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: Path = _path("policy artifact to sweep: ppo or grpo")
+    data: Path = _path("dataset artifact with the prompts", "--prompts")
+    rm: Path = _path("reward model that scores the answers", "--rm-model")
+    gold: Path | None = _path("gold reward model; left out: the prompts' reference checks, if any", required=False)
+    out: Path = _path("where to publish the sweep, a responses artifact", "--output")
+    strengths: tuple[float, ...] = _field(
+        "sampling", (0.0, 0.25, 0.5, 0.75, 1.0), "factors on the trained adapter; 0 is the reference, 1 as trained"
+    )
+    split: Literal["test", "validation", "calibration", "gold", "train"] = _field(
+        "sampling", "validation", "prompts answered"
+    )
+    eval_prompts: int = _field("sampling", 64, "first prompts of the split, answered at each strength", ge=2)
+    temperature: float = _field("sampling", 1.0, "sampling temperature, that of the rollouts; KL is at it too", gt=0)
+    max_prompt_length: int = _field("sampling", 256, "longer prompts are left out and counted", ge=1)
+    max_new_tokens: int = _field("sampling", 256, "longest answer in tokens", ge=1)
+    sampling_seed: int = _field("sampling", 0, "seed of the sampler, the same for all strengths and policies", ge=0)
+    compute_form: Literal["auto", "quantized", "dense"] = _field("compute", "auto", "form of the base's weights")
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = _field("compute", "auto", "number format")
+    rollout_rows: int = _field("compute", 128, "answers decoded at the same time", ge=1)
+    token_budget: int = _field("compute", 8192, "padded tokens of one forward pass", ge=64)
+    quiet: bool = runtime(False, "show no progress")
+    overwrite: bool = runtime(False, "replace an existing artifact at --out")
+
+    @field_validator("strengths")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or min(value) < 0 or list(value) != sorted(set(value)):
+            raise ValueError(f"expected one or more strengths of 0 or more, each above the one before, got {value}")
+        return value
+
+
 class CompareConfig(BaseModel):
     """The controlled comparison and its report."""
 
@@ -132,6 +168,9 @@ class CompareConfig(BaseModel):
 
     judgments: tuple[Path, ...] = _path("judgments artifacts, one a run; an SFT candidate is the A/A row")
     out: Path = _path("where to publish the report artifact", "--output")
+    sweeps: tuple[Path, ...] = runtime(
+        (), "sweep artifacts, one a run; left out: no frontier by strength", json_schema_extra={"group": "artifacts"}
+    )
     allow_mismatch: bool = Field(
         default=False,
         description="report runs whose controlled variables differ, with the differences shown",

@@ -10,7 +10,7 @@ from align_contracts.canonical import digest
 from align_eval.ledger import ABSENT, Entry, Ledger
 from align_eval.study import Run, Study
 
-FREE = frozenset({"rollout_rows", "token_budget"})
+FREE = frozenset({"gradient_checkpointing", "rollout_rows", "token_budget"})
 """Settings of memory alone: a batch cut otherwise gives the same sums, so they are shown, not held equal."""
 
 OWN = {
@@ -66,7 +66,7 @@ def compare_settings(
     flat = {label: (method, _flatten(config)) for label, (method, config) in runs.items()}
     controlled, varied = [], []
     for name in sorted({name for _, config in flat.values() for name in config} - {"seed"}):
-        values = {label: _text(config[name]) if name in config else ABSENT for label, (_, config) in flat.items()}
+        values = {label: text(config[name]) if name in config else ABSENT for label, (_, config) in flat.items()}
         owners = {method for method, names in OWN.items() if name in names}
         its = {label: value for label, value in values.items() if not owners or flat[label][0] in owners}
         own = owners and len(its) < len(values)
@@ -82,15 +82,16 @@ def _yes(holds: bool) -> str:
     return "yes" if holds else "no"
 
 
-def _input_digest(artifact: Artifact, role: str) -> str:
+def input_digest(artifact: Artifact, role: str, *, whole: bool = False) -> str:
+    """Content digests of the inputs of a role, their first twelve digits unless the whole is asked for."""
     found = [record.content_digest for record in artifact.manifest.inputs if record.role == role]
-    return " ".join(one[:12] for one in found) or ABSENT
+    return " ".join(one if whole else one[:12] for one in found) or ABSENT
 
 
 def _answering(responses: Artifact) -> str:
     """How answers were generated, the sampler's seed and the memory aside."""
     free = FREE | {"sampling_seed"}
-    return _text({k: v for k, v in responses.manifest.config.items() if k not in free})
+    return text({k: v for k, v in responses.manifest.config.items() if k not in free})
 
 
 def _judged_against_own_sft(run: Run) -> bool:
@@ -129,27 +130,27 @@ def _clean(run: Run) -> str:
 
 
 _TRAINING: dict[str, Callable[[Run], str]] = {
-    "SFT policy": lambda run: _input_digest(run.policy, "policy"),
-    "reward model": lambda run: _input_digest(run.policy, "reward_model"),
-    "training data": lambda run: _input_digest(run.policy, "dataset"),
-    "base model": lambda run: _input_digest(run.policy, "base"),
+    "SFT policy": lambda run: input_digest(run.policy, "policy"),
+    "reward model": lambda run: input_digest(run.policy, "reward_model"),
+    "training data": lambda run: input_digest(run.policy, "dataset"),
+    "base model": lambda run: input_digest(run.policy, "base"),
     "SFT adapter in use": _sft_adapters,
     "iterations done": _iterations,
-    "prompts left out of training": lambda run: _text(run.policy.manifest.extensions.get("dropped")),
+    "prompts left out of training": lambda run: text(run.policy.manifest.extensions.get("dropped")),
 }
 
 _JUDGING: dict[str, Callable[[Run], str]] = {
     "prompts, in order": _prompts,
     "categories": lambda run: digest([row["category"] for row in run.verdicts])[:12],
-    "evaluation data": lambda run: _input_digest(run.responses, "dataset"),
+    "evaluation data": lambda run: input_digest(run.responses, "dataset"),
     "answering settings": lambda run: _answering(run.responses),
-    "scoring reward model": lambda run: _input_digest(run.responses, "reward_model"),
-    "baseline answers": lambda run: _input_digest(run.judgments, "baseline"),
+    "scoring reward model": lambda run: input_digest(run.responses, "reward_model"),
+    "baseline answers": lambda run: input_digest(run.judgments, "baseline"),
     "judge": lambda run: run.judgments.details.judge,
     "judge model": lambda run: run.judgments.details.model or ABSENT,
     "judge prompt": lambda run: (run.judgments.details.judge_prompt_digest or ABSENT)[:12],
     "judge settings": lambda run: digest(run.judgments.manifest.config)[:12],
-    "judging reward model": lambda run: _input_digest(run.judgments, "reward_model"),
+    "judging reward model": lambda run: input_digest(run.judgments, "reward_model"),
     "judged in both orders": lambda run: _yes(run.judgments.details.swapped),
 }
 
@@ -178,12 +179,12 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     """A value as one short text; equal texts mean equal values."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_text(v)}" for k, v in sorted(value.items()))
+        return ", ".join(f"{k} {text(v)}" for k, v in sorted(value.items()))
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return " ".join(_text(one) for one in value) or "none"
+        return " ".join(text(one) for one in value) or "none"
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)

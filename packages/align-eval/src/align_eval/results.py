@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from align_contracts import Artifact
@@ -19,6 +19,7 @@ from align_eval.gold import make_gold
 from align_eval.ledger import Ledger
 from align_eval.study import Run, Study
 from align_eval.summaries import VOLATILE, across_seeds, means, metric, pooled, run_numbers
+from align_eval.sweeps import Sweep, frontiers
 from align_eval.tradeoffs import table_for
 from align_eval.trajectory import read_trajectory
 
@@ -33,6 +34,7 @@ VERSIONS = "versions"
 def build(
     study: Study,
     ledger: Ledger,
+    sweeps: Sequence[Sweep] = (),
     *,
     allow_mismatch: bool = False,
     gold_prompts: int = 200,
@@ -40,17 +42,24 @@ def build(
 ) -> Json:
     """Compute everything that the report says.
 
-    Args:
-        study: The runs.
-        ledger: Their ledger.
-        allow_mismatch: Whether the user chose to report in spite of mismatches.
-        gold_prompts: Prompts of each evaluation point that a reward-model judge scores.
-        equivalence_margin: Difference of win rates that counts as none.
+        Args:
+            study: The runs.
+            ledger: Their ledger.
+            sweeps: One of each run, or none.
+            allow_mismatch: Whether the user chose to report in spite of mismatches.
+            gold_prompts: Prompts of each evaluation point that a reward-model judge scores.
+            equivalence_margin: Difference of win rates that counts as none.
 
-    Returns:
-        The content of report.json: `runs`, `methods`, `estimates`, `effect`, `design`, `pooled`, `aa`, `trade_offs`,
-        `warnings`, `small_numbers`, `reward_model`, `sft`, `certificates`, `judge`, `ledger`, `curves`, `budgets`,
-        `diagnostics`, `inputs`.
+        Returns:
+    <<<<<<< HEAD
+            The content of report.json: `runs`, `methods`, `estimates`, `effect`, `design`, `pooled`, `aa`, `trade_offs`,
+            `warnings`, `small_numbers`, `reward_model`, `sft`, `certificates`, `judge`, `ledger`, `curves`, `budgets`,
+            `diagnostics`, `inputs`.
+    =======
+            The content of report.json: `runs`, `methods`, `effect`, `pooled`, `aa`, `trade_offs`, `warnings`,
+            `small_numbers`, `reward_model`, `sft`, `certificates`, `judge`, `ledger`, `curves`, `budgets`,
+            `sweep`, `diagnostics`, `inputs`.
+    >>>>>>> 0bc5acc (WIP sweep)
     """
     judge = study.runs[0].judgments.details
     gold = make_gold(study.runs[0].judgments, _prompts(study.dataset, "validation"), gold_prompts)
@@ -88,8 +97,9 @@ def build(
         "ledger": {**ledger.as_json(), "allow_mismatch": allow_mismatch},
         "curves": {run.label: _curves(run, reached[run.label]) for run in study.runs},
         "budgets": rounded(budgets(trajectories, wins)),
+        "sweep": rounded(frontiers(sweeps)),
         "diagnostics": diagnostics,
-        "inputs": _inputs(study),
+        "inputs": _inputs(study, sweeps),
     }
 
 
@@ -196,7 +206,7 @@ def kl_targets(config: Mapping[str, Any]) -> list[list[float]]:
     return [[-(-i * iterations // len(steps)), float(target)] for i, target in enumerate(steps)]
 
 
-def _inputs(study: Study) -> list[Json]:
+def _inputs(study: Study, sweeps: Sequence[Sweep]) -> list[Json]:
     """Every artifact that a number of the report comes from, with its digests."""
     found: list[tuple[str, Artifact]] = [
         ("sft policy", study.sft),
@@ -206,6 +216,7 @@ def _inputs(study: Study) -> list[Json]:
     ]
     for run in (*study.runs, *study.aa):
         found += [("policy", run.policy), ("responses", run.responses), ("judgments", run.judgments)]
+    found += [("sweep", one.artifact) for one in sweeps]
     rows = {
         (role, artifact.name, artifact.content_digest): {
             "role": role,
