@@ -25,6 +25,9 @@ class PipelineConfig(BaseModel):
     gold: bool = Field(
         False, description="Also train a reward model on the gold split; the judge reward-model is then this one."
     )
+    sweep: bool = Field(
+        False, description="Also measure each run at several strengths of its adapter: the methods at equal KL."
+    )
     jobs: int = Field(1, description="Independent steps run at the same time.", ge=1)
 
 
@@ -83,5 +86,11 @@ def chain(settings: PipelineConfig, embedded: bool, judge_by_rm: bool = False) -
         if judge_by_rm:
             inputs[JUDGE_RM] = ("rm-gold" if settings.gold else "rm",)
         steps.append(Step(f"judgments-{run}", "align-eval", "judge", inputs))
-    judgments = tuple(f"judgments-{run}" for run in (*runs, "sft-aa"))
-    return [*steps, Step("report", "align-eval", "compare", {"--judgments": judgments})]
+    reported = {"--judgments": tuple(f"judgments-{run}" for run in (*runs, "sft-aa"))}
+    if settings.sweep:
+        gold = {"--gold": ("rm-gold",)} if settings.gold and judge_by_rm else {}
+        for run in runs:
+            inputs = {"--policy": (run,), "--rm": ("rm",), **data, **gold}
+            steps.append(Step(f"sweep-{run}", "align-eval", "sweep", inputs))
+        reported["--sweeps"] = tuple(f"sweep-{run}" for run in runs)
+    return [*steps, Step("report", "align-eval", "compare", reported)]

@@ -54,3 +54,19 @@ def test_the_second_sft_answers_differ_in_the_sampler_s_seed_only():
     first, second = steps["responses-sft"], steps["responses-sft-aa"]
     assert first.inputs == second.inputs
     assert (first.extra, second.extra) == ((), ("--sampling-seed", str(AA_SEED)))
+
+
+def test_a_sweep_of_every_run_is_optional_and_goes_into_the_report():
+    steps = {step.name: step for step in chain(PipelineConfig(seeds=(1, 2), sweep=True), embedded=True)}
+    sweeps = ("sweep-ppo-1", "sweep-grpo-1", "sweep-ppo-2", "sweep-grpo-2")
+    assert [name for name in steps if name.startswith("sweep")] == list(sweeps)
+    assert steps["report"].inputs["--sweeps"] == sweeps
+    assert steps["sweep-grpo-2"].inputs == {"--policy": ("grpo-2",), "--rm": ("rm",), "--data": ("data",)}
+    assert not any(name.startswith("sweep") for name in names())
+
+
+def test_where_the_gold_reward_model_judges_it_scores_sweeps_too():
+    settings = PipelineConfig(seeds=(1,), gold=True, sweep=True)
+    by_gold, by_checks = ({s.name: s for s in chain(settings, True, judge)} for judge in (True, False))
+    assert by_gold["sweep-ppo-1"].inputs["--gold"] == ("rm-gold",)
+    assert "--gold" not in by_checks["sweep-ppo-1"].inputs

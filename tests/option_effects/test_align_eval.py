@@ -34,8 +34,16 @@ from option_effects.effects import (
 from option_effects.test_align_rl import SMALL as RL
 
 from align_contracts.errors import IncompleteError
-from align_eval import compare, importing, judge, plan, respond, summarize
-from align_eval.config import CompareConfig, ImportConfig, JudgeConfig, PlanConfig, RespondConfig, SummarizeConfig
+from align_eval import compare, importing, judge, plan, respond, summarize, sweep
+from align_eval.config import (
+    CompareConfig,
+    ImportConfig,
+    JudgeConfig,
+    PlanConfig,
+    RespondConfig,
+    SummarizeConfig,
+    SweepConfig,
+)
 from align_rl.config import GRPOConfig, PPOConfig
 from align_rl.run import run as train
 
@@ -189,6 +197,12 @@ COMPARE = Table(
         "judgments": Effect(several("grpo-1"), detail("runs"), want=1),
         "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
         "allow_mismatch": Effect(True, refusal, given={"judgments": several("grpo-1", "ppo-7")}, want=None),
+        "sweeps": Effect(
+            named(lambda place: (place.store / "sweep-grpo-1",), "one"),
+            lambda o: o.artifact.read_json("report")["sweep"] is not None,
+            given={"judgments": several("grpo-1")},
+            want=True,
+        ),
         "gold_prompts": Effect(2, scored_later, given={"judgments": several("ppo-1-by-rm")}, want=2),
         "equivalence_margin": Effect(
             0.25, margin, given={"judgments": several("grpo-1", "grpo-2", "ppo-1", "ppo-2")}, want=0.25
@@ -271,7 +285,50 @@ PLAN = Table(
     },
 )
 
-TABLES = [RESPOND, JUDGE, IMPORT, SUMMARIZE, COMPARE, PLAN]
+
+def kl_of_answers(o: Outcome) -> dict[str, Any]:
+    return {"kl": o.column("kl", "sweep_answers")}
+
+
+def passes(o: Outcome) -> int:
+    """Forward passes over whole answers."""
+    return sum(not one.decoding for one in o.watch.passes)
+
+
+def strengths(o: Outcome) -> list[float]:
+    return [row["strength"] for row in o.artifact.read_json("sweep")["points"]]
+
+
+SWEEP = Table(
+    SweepConfig,
+    sweep.run,
+    {
+        "policy": at("grpo-1"), "data": at("data"), "rm": at("rm"), "max_new_tokens": 8, "strengths": (0.0, 1.0),
+        "eval_prompts": 4, "quiet": True,
+    },
+    {
+        "policy": Effect(at("ppo-1"), column("response", "sweep_answers")),
+        "data": Effect(at("data-other"), column("prompt_id", "sweep_answers")),
+        "rm": Effect(at("rm-again"), inputs("reward_model")),
+        "gold": Effect(at("rm"), lambda o: o.artifact.read_json("sweep")["gold"], want="reward-model"),
+        "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
+        "overwrite": Effect(True, refusal, want=None, first=finished),
+        "quiet": Effect(False, silent, want=False),
+        "strengths": Effect((0.5, 2.0), strengths, want=[0.5, 2.0]),
+        "split": Effect("test", column("prompt_id", "sweep_answers")),
+        "eval_prompts": Effect(3, detail("prompts"), want=3),
+        "temperature": Effect(0.2, column("response", "sweep_answers")),
+        "max_prompt_length": Effect(8, refusal, want="ConfigError"),
+        "max_new_tokens": Effect(3, decodings, moves=operator.lt),
+        "sampling_seed": Effect(1, column("response", "sweep_answers")),
+        "compute_form": Effect("quantized", quantized, given={"compute_form": "dense"}, want={True}),
+        "compute_dtype": Effect("bfloat16", number_format, given={"compute_dtype": "float32"}),
+        "rollout_rows": Effect(2, widest, want=2, same=kl_of_answers),
+        "token_budget": Effect(64, passes, moves=operator.gt, same=kl_of_answers),
+    },
+)  # fmt: skip
+
+TABLES = [RESPOND, JUDGE, IMPORT, SUMMARIZE, COMPARE, PLAN, SWEEP]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -291,6 +348,8 @@ def study(runs: Runs) -> Iterator[None]:
     trained = ("grpo-1", "grpo-2", "ppo-1", "ppo-2", "ppo-7")
     for name in ("sft", *trained):
         respond.run(RespondConfig(policy=runs.store / name, out=runs.store / f"responses-{name}", **more))
+    swept = {"data": runs.store / "data", "rm": runs.store / "rm", "max_new_tokens": 4, "eval_prompts": 2}
+    sweep.run(SweepConfig(policy=runs.store / "grpo-1", out=runs.store / "sweep-grpo-1", quiet=True, **swept))
     for name in trained:
         pair = {"candidate": runs.store / f"responses-{name}", "baseline": runs.store / "responses-sft"}
         judge.run(JudgeConfig(**pair, out=runs.store / f"judgments-{name}", quiet=True))

@@ -42,24 +42,18 @@ def build(
 ) -> Json:
     """Compute everything that the report says.
 
-        Args:
-            study: The runs.
-            ledger: Their ledger.
-            sweeps: One of each run, or none.
-            allow_mismatch: Whether the user chose to report in spite of mismatches.
-            gold_prompts: Prompts of each evaluation point that a reward-model judge scores.
-            equivalence_margin: Difference of win rates that counts as none.
+    Args:
+        study: The runs.
+        ledger: Their ledger.
+        sweeps: One of each run, or none.
+        allow_mismatch: Whether the user chose to report in spite of mismatches.
+        gold_prompts: Prompts of each evaluation point that a reward-model judge scores.
+        equivalence_margin: Difference of win rates that counts as none.
 
-        Returns:
-    <<<<<<< HEAD
-            The content of report.json: `runs`, `methods`, `estimates`, `effect`, `design`, `pooled`, `aa`, `trade_offs`,
-            `warnings`, `small_numbers`, `reward_model`, `sft`, `certificates`, `judge`, `ledger`, `curves`, `budgets`,
-            `diagnostics`, `inputs`.
-    =======
-            The content of report.json: `runs`, `methods`, `effect`, `pooled`, `aa`, `trade_offs`, `warnings`,
-            `small_numbers`, `reward_model`, `sft`, `certificates`, `judge`, `ledger`, `curves`, `budgets`,
-            `sweep`, `diagnostics`, `inputs`.
-    >>>>>>> 0bc5acc (WIP sweep)
+    Returns:
+    The content of report.json: `runs`, `methods`, `estimates`, `effect`, `design`, `pooled`, `aa`, `trade_offs`,
+    `warnings`, `small_numbers`, `reward_model`, `sft`, `certificates`, `judge`, `ledger`, `curves`, `budgets`,
+    `sweep`, `diagnostics`, `inputs`.
     """
     judge = study.runs[0].judgments.details
     gold = make_gold(study.runs[0].judgments, _prompts(study.dataset, "validation"), gold_prompts)

@@ -245,6 +245,7 @@ def _rows(
             "strength": strength,
             "prompt_id": row["prompt_id"],
             "response": decode_response(resident.tokenizer, list(a.tokens.response), resident.end_tokens),
+            "tokens": list(a.tokens.response),
             "length": len(a.tokens.response),
             "truncated": a.truncated,
             "kl": round(float(kl), 6),
