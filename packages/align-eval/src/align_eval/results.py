@@ -51,9 +51,9 @@ def build(
         equivalence_margin: Difference of win rates that counts as none.
 
     Returns:
-    The content of report.json: `runs`, `methods`, `estimates`, `effect`, `design`, `pooled`, `aa`, `trade_offs`,
-    `warnings`, `small_numbers`, `reward_model`, `sft`, `certificates`, `judge`, `ledger`, `curves`, `budgets`,
-    `sweep`, `diagnostics`, `inputs`.
+        The content of report.json: `runs`, `methods`, `estimates`, `effect`, `design`, `pooled`, `aa`, `trade_offs`,
+        `warnings`, `small_numbers`, `reward_model`, `sft`, `certificates`, `judge`, `ledger`, `curves`, `budgets`,
+        `sweep`, `diagnostics`, `inputs`.
     """
     judge = study.runs[0].judgments.details
     gold = make_gold(study.runs[0].judgments, _prompts(study.dataset, "validation"), gold_prompts)
