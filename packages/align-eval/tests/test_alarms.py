@@ -6,14 +6,14 @@ RUN = {
     "label": "ppo-1", "method": "ppo", "control": "none", "tie_rate": 0.1, "wilson": [0.55, 0.7], "length_ratio": 1.1,
     "reward_gain_interval": [0.1, 0.2], "response_length_mean": 10.0, "gate_passed": True,
 }  # fmt: skip
-NO_EFFECT = {"first": "ppo", "second": "grpo", "welch_interval": None}
+NO_INTERVAL = {"first": "ppo", "second": "grpo", "interval": None}
 POOLED = {"by_prompt": [0.45, 0.55]}
 FAIR = {"wilson": [0.45, 0.6]}
 """An A/A row whose interval holds 50 %."""
 
 
-def codes(*runs, effect=NO_EFFECT, aa=FAIR, pooled=POOLED):
-    return [one["code"] for one in alarms(runs, effect, aa, pooled)]
+def codes(*runs, difference=NO_INTERVAL, aa=FAIR, pooled=POOLED):
+    return [one["code"] for one in alarms(runs, difference, aa, pooled)]
 
 
 @pytest.mark.parametrize(
@@ -38,15 +38,16 @@ def test_each_alarm(change, expected):
 
 def test_a_method_twice_as_long_at_equal_win_rate():
     long = {**RUN, "label": "grpo-1", "method": "grpo", "response_length_mean": 20.0}
-    equal, apart = {**NO_EFFECT, "welch_interval": [-1, 1]}, {**NO_EFFECT, "welch_interval": [0.1, 1]}
-    assert codes(RUN, long, effect=equal) == ["verbosity_between_methods"]
-    assert codes(RUN, long, effect=apart) == []
-    assert codes(RUN, {**long, "response_length_mean": 19.0}, effect=equal) == []
+    equal, apart = {**NO_INTERVAL, "interval": [-1, 1]}, {**NO_INTERVAL, "interval": [0.1, 1]}
+    assert codes(RUN, long, difference=equal) == ["verbosity_between_methods"]
+    assert codes(RUN, long, difference=apart) == []
+    assert codes(RUN, long, difference=None) == []
+    assert codes(RUN, {**long, "response_length_mean": 19.0}, difference=equal) == []
 
 
 def test_the_judges_own_null():
     assert codes(RUN, aa={"wilson": [0.51, 0.6]}) == ["judge_bias"]
     assert codes(RUN, aa=None) == ["no_aa"]
     assert codes(RUN, aa={"wilson": None}) == []
-    (warning,) = alarms([{**RUN, "control": "null"}], NO_EFFECT, FAIR, {"by_prompt": [0.55, 0.6]})
+    (warning,) = alarms([{**RUN, "control": "null"}], NO_INTERVAL, FAIR, {"by_prompt": [0.55, 0.6]})
     assert "does not contain 50 %" in warning["text"]

@@ -26,9 +26,9 @@ def test_replicates_are_those_of_the_drawn_copies():
     draws = draw([2, 3], ["a", "a"], paired=False, replicates=10, key=(3,))
     found = improvement_replicates(superiority(FIRST, SECOND), draws)
     for b in range(10):
-        one = np.repeat(FIRST, np.round(draws.seeds[0][:, b] * 2).astype(int), axis=0)
-        two = np.repeat(SECOND, np.round(draws.seeds[1][:, b] * 3).astype(int), axis=0)
-        columns = np.repeat([0, 1], np.round(draws.prompts_PB[:, b] * 2).astype(int))
+        one = np.repeat(FIRST, draws.seeds[0][:, b].astype(int), axis=0)
+        two = np.repeat(SECOND, draws.seeds[1][:, b].astype(int), axis=0)
+        columns = np.repeat([0, 1], draws.prompts_PB[:, b].astype(int))
         assert found[b] == pytest.approx(superiority(one[:, columns], two[:, columns]).mean())
 
 

@@ -40,6 +40,18 @@ def test_overlapping_seeds_are_not_separated():
     assert found["verdict"] == "not separated"
 
 
+def test_the_primary_difference_has_its_own_p():
+    ppo, grpo = runs(win_rate=[0.7, 0.71, 0.72]), runs(win_rate=[0.5, 0.51, 0.52])
+    for p, verdict in ((0.2, "not separated"), (0.01, "ppo")):
+        found = {one["metric"]: one for one in table_for({"ppo": ppo, "grpo": grpo}, {"p": p})}
+        assert (found["Final win rate"]["p"], found["Final win rate"]["verdict"]) == (p, verdict)
+    many = runs(controller_actions=[1, 2, 3]), runs(controller_actions=[8, 9, 7])
+    found = {one["metric"]: one for one in trade_offs(*many, 0.5)}
+    assert found["Controller actions"]["p"] == pytest.approx(
+        stats.ttest_ind([1, 2, 3], [8, 9, 7], equal_var=False).pvalue
+    )
+
+
 def test_without_spread_the_plain_difference_counts():
     found = row("Implementation complexity: size", runs(trainable_parameters=2e6), runs(trainable_parameters=1e6))
     assert (found["verdict"], found["p"], found["agrees"]) == ("grpo", None, "yes")

@@ -16,19 +16,19 @@ VERBOSE = 2.0
 """Length ratio at which equal win rates point to verbosity (the study's)."""
 
 
-def alarms(runs: Sequence[Json], effect: Json, aa: Json | None, pooled: Json) -> list[Json]:
+def alarms(runs: Sequence[Json], difference: Json | None, aa: Json | None, pooled: Json) -> list[Json]:
     """Collect the warnings of a report.
 
     Args:
         runs: Numbers of the runs.
-        effect: Effect sizes, of which the Welch interval of the win rate is used.
+        difference: The primary difference of win rates between two methods, None where there is none.
         aa: Rates of the A/A row.
         pooled: Rates of all runs together.
 
     Returns:
         [{code, runs, text}], in the order in which a reader needs them.
     """
-    found = [_ties(runs), _inflation(runs), _verbosity(runs), _verbose_method(runs, effect), _gate(runs)]
+    found = [_ties(runs), _inflation(runs), _verbosity(runs), _verbose_method(runs, difference), _gate(runs)]
     found += [_biased(aa), _null(runs, pooled)]
     return [one for one in found if one is not None]
 
@@ -89,11 +89,12 @@ def _verbosity(runs: Sequence[Json]) -> Json | None:
     )
 
 
-def _verbose_method(runs: Sequence[Json], effect: Json) -> Json | None:
+def _verbose_method(runs: Sequence[Json], difference: Json | None) -> Json | None:
     """One method twice as long as the other while their win rates cannot be told apart."""
-    first, second, interval = effect["first"], effect["second"], effect["welch_interval"]
-    if first is None or interval is None or not interval[0] <= 0.0 <= interval[1]:
+    interval = difference and difference["interval"]
+    if not difference or not interval or not interval[0] <= 0.0 <= interval[1]:
         return None
+    first, second = difference["first"], difference["second"]
     lengths = {}
     for method in (first, second):
         values = [r["response_length_mean"] for r in runs if r["method"] == method]

@@ -67,7 +67,9 @@ def build(
     aa = _aa(study)
     together = {"all": pooled(study.runs), **{method: pooled(study.of(method)) for method in study.methods}}
     sizes = [len(methods[method]) for method in compared(study.methods)]
-    warnings = [*_uncontrolled(ledger), *alarms(runs, effect, aa, together["all"])]
+    estimated = estimates(study, equivalence_margin)
+    difference = estimated["win_rate"] and estimated["win_rate"]["difference"]
+    warnings = [*_uncontrolled(ledger), *alarms(runs, difference, aa, together["all"])]
     asked = {row["prompt_id"]: row for split in ("train", "validation") for row in _prompts(study.dataset, split)}
     diagnostics = diagnose(study, runs, trajectories, reached, wins, asked)
     return {
@@ -77,13 +79,13 @@ def build(
         "methods": {
             m: {"seeds": [run["seed"] for run in found], **across_seeds(found)} for m, found in methods.items()
         },
-        "estimates": estimates(study, equivalence_margin),
+        "estimates": estimated,
         "effect": {**effect, "band": band(effect["cohens_d"])},
         "small_numbers": small_numbers(*sizes) if len(sizes) == 2 else None,
         "design": measured_design(study),
         "pooled": together,
         "aa": aa,
-        "trade_offs": table_for(methods),
+        "trade_offs": table_for(methods, difference),
         "warnings": [*warnings, *diagnosed(diagnostics), *_versions(ledger)],
         "reward_model": _reward_model(study.reward_model),
         "sft": _sft(study),

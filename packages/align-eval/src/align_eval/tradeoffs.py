@@ -32,6 +32,7 @@ class Expectation:
         spread: Compare the spread between seeds instead of the mean.
         note: What the reader should know.
         volatile: Whether it depends on the clock.
+        primary: Whether it is the primary number, whose own test decides.
     """
 
     metric: str
@@ -45,6 +46,7 @@ class Expectation:
     spread: bool = False
     note: str = ""
     volatile: bool = False
+    primary: bool = False
 
 
 def _field(name: str) -> Callable[[Json], float | None]:
@@ -84,7 +86,8 @@ TABLE: tuple[Expectation, ...] = (
         note="only runs that reached 60 % are averaged",
     ),
     Expectation(
-        "Final win rate", "open", "open", "open", _field("win_rate"), "% of pairs", 100.0, higher_is_better=True
+        "Final win rate", "open", "open", "open", _field("win_rate"), "% of pairs", 100.0, higher_is_better=True,
+        note="p of the primary interval: for other seeds and other prompts", primary=True,
     ),
     Expectation(
         "Hyperparameter sensitivity", "high: clip, value_coef, λ", "medium: K, kl_coef", "grpo", None,
@@ -107,22 +110,23 @@ TABLE: tuple[Expectation, ...] = (
 """Rows of the study's table, in its order. The seed's two tables agree; this is the longer one."""
 
 
-def trade_offs(ppo: Sequence[Json], grpo: Sequence[Json]) -> list[Json]:
+def trade_offs(ppo: Sequence[Json], grpo: Sequence[Json], primary_p: float | None = None) -> list[Json]:
     """Fill the table.
 
     Args:
         ppo: Numbers of the PPO runs.
         grpo: Numbers of the GRPO runs.
+        primary_p: p-value of the primary difference, if there is one.
 
     Returns:
         One dict a row: metric, expected_ppo, expected_grpo, expected_advantage, measured_ppo, measured_grpo (means
         over seeds, or their spread), sd_ppo, sd_grpo, unit, p, verdict (ppo, grpo, "not separated", "equal" or
         "not measured"), agrees (yes, no, or open), note, volatile.
     """
-    return [_row(expectation, ppo, grpo) for expectation in TABLE]
+    return [_row(expectation, ppo, grpo, primary_p) for expectation in TABLE]
 
 
-def _row(expected: Expectation, ppo: Sequence[Json], grpo: Sequence[Json]) -> Json:
+def _row(expected: Expectation, ppo: Sequence[Json], grpo: Sequence[Json], primary_p: float | None) -> Json:
     values = [_values(expected, runs) for runs in (ppo, grpo)]
     shown: list[float | None] = [None, None]
     sds: list[float | None] = [None, None]
@@ -135,7 +139,9 @@ def _row(expected: Expectation, ppo: Sequence[Json], grpo: Sequence[Json]) -> Js
         shown = [float(np.mean(v)) if v else None for v in values]
         sds = [float(np.std(v, ddof=1)) if len(v) > 1 else None for v in values]
         if None not in shown:
-            verdict, p = _mean_verdict(values[0], values[1], expected.higher_is_better)
+            verdict, p = _mean_verdict(
+                values[0], values[1], expected.higher_is_better, primary_p if expected.primary else None
+            )
     return {
         "metric": expected.metric,
         "expected_ppo": expected.ppo,
@@ -161,17 +167,18 @@ def _values(expected: Expectation, runs: Sequence[Json]) -> list[float]:
     return [value * expected.scale for value in found if value is not None]
 
 
-def _mean_verdict(ppo: list[float], grpo: list[float], higher_is_better: bool) -> tuple[str, float | None]:
-    """Who is ahead by Welch's t-test; without any spread, by the plain difference."""
+def _mean_verdict(
+    ppo: list[float], grpo: list[float], higher_is_better: bool, p: float | None
+) -> tuple[str, float | None]:
+    """Who is ahead by a given p or else by Welch's t-test; without any spread, by the plain difference."""
     if ppo == grpo or (not np.ptp(ppo) and not np.ptp(grpo) and ppo[0] == grpo[0]):
         return "equal", None
     result = effect(ppo, grpo)
     ahead = "ppo" if ((result.difference or 0.0) > 0.0) == higher_is_better else "grpo"
-    if len(ppo) > 1 and len(grpo) > 1 and result.welch_p is None:
-        return ahead, None
-    if result.welch_p is None or result.welch_p >= ALPHA:
-        return "not separated", result.welch_p
-    return ahead, result.welch_p
+    p = result.welch_p if p is None else p
+    if p is None:
+        return (ahead if len(ppo) > 1 and len(grpo) > 1 else "not separated"), None
+    return (ahead if p < ALPHA else "not separated"), p
 
 
 def _spread_verdict(ppo: list[float], grpo: list[float]) -> tuple[str, float | None]:
@@ -190,10 +197,11 @@ def _agrees(advantage: str, verdict: str) -> str:
     return "yes" if advantage == verdict else "no"
 
 
-def table_for(runs: Mapping[str, Sequence[Json]]) -> list[Json]:
+def table_for(runs: Mapping[str, Sequence[Json]], difference: Json | None = None) -> list[Json]:
     """The table of a study, with what it lacks left unmeasured.
 
     Args:
         runs: Numbers of the runs by method.
+        difference: The primary difference between them, if there is one.
     """
-    return trade_offs(runs.get("ppo", ()), runs.get("grpo", ()))
+    return trade_offs(runs.get("ppo", ()), runs.get("grpo", ()), difference["p"] if difference else None)

@@ -15,9 +15,11 @@ Array = np.ndarray[Any, Any]
 class Draws:
     """How often each seed and each prompt was drawn, in each of B replicates.
 
+    Whole numbers, so that sums of wins and halves are exact: every machine gets the same replicates to the last bit.
+
     Attributes:
-        seeds: One array (S, B) of shares a method, each column adding up to 1.
-        prompts_PB: Shares (P, B) of the prompts, each column adding up to 1; the same for all methods.
+        seeds: One array (S, B) of counts a method, each column adding up to S.
+        prompts_PB: Counts (P, B) of the prompts, each column adding up to P; the same for all methods.
     """
 
     seeds: tuple[Array, ...]
@@ -53,18 +55,18 @@ def draw(
             f"got seeds {tuple(seeds)}, {labels_P.size} prompts, {replicates} replicates, paired={paired}"
         )
     rng = np.random.default_rng(list(key))
-    first = _shares(rng, seeds[0], replicates)
-    by_method = (first, *(first if paired else _shares(rng, count, replicates) for count in seeds[1:]))
+    first = _counts(rng, seeds[0], replicates)
+    by_method = (first, *(first if paired else _counts(rng, count, replicates) for count in seeds[1:]))
     prompts_PB = np.empty((labels_P.size, replicates))
     for label in np.unique(labels_P):
         members = np.flatnonzero(labels_P == label)
-        prompts_PB[members] = _shares(rng, members.size, replicates) * (members.size / labels_P.size)
+        prompts_PB[members] = _counts(rng, members.size, replicates)
     return Draws(by_method, prompts_PB)
 
 
-def _shares(rng: np.random.Generator, count: int, replicates: int) -> Array:
-    """(count, B): how often each of `count` things comes up in `count` draws, divided by `count`."""
-    return rng.multinomial(count, np.full(count, 1.0 / count), size=replicates).T / count
+def _counts(rng: np.random.Generator, count: int, replicates: int) -> Array:
+    """(count, B): how often each of `count` things comes up in `count` draws."""
+    return rng.multinomial(count, np.full(count, 1.0 / count), size=replicates).T.astype(np.float64)
 
 
 def means(outcomes: Sequence[Array], draws: Draws) -> list[Array]:
@@ -78,7 +80,7 @@ def means(outcomes: Sequence[Array], draws: Draws) -> list[Array]:
         One array (…, B) a method; take differences replicate by replicate.
     """
     return [
-        ((table @ draws.prompts_PB.astype(table.dtype)) * seeds_SB).sum(axis=-2)
+        ((table @ draws.prompts_PB.astype(table.dtype)) * seeds_SB).sum(axis=-2) / (table.shape[-2] * table.shape[-1])
         for table, seeds_SB in zip(outcomes, draws.seeds, strict=True)
     ]
 

@@ -87,7 +87,8 @@ def improvement_replicates(superiority_SSP: Array, draws: Draws) -> Array:
     """
     by_runs_SSB = superiority_SSP @ draws.prompts_PB
     first_SB, second_SB = draws.seeds
-    return np.asarray((by_runs_SSB * first_SB[:, None] * second_SB[None]).sum(axis=(0, 1)))
+    total_B = (by_runs_SSB * first_SB[:, None] * second_SB[None]).sum(axis=(0, 1))
+    return np.asarray(total_B / superiority_SSP.size)
 
 
 def _tables(first_SP: Array, second_SP: Array) -> tuple[Array, Array]:
