@@ -44,6 +44,7 @@ from align_eval.config import (
     SummarizeConfig,
     SweepConfig,
 )
+from align_eval.judges.prompt import PROBE_TEXT
 from align_rl.config import GRPOConfig, PPOConfig
 from align_rl.run import run as train
 
@@ -103,8 +104,13 @@ def asked(name: str) -> Callable[[Outcome], Any]:
     return lambda o: {str(body.get(name)) for body in server(o).bodies}
 
 
+def probes(o: Outcome) -> int:
+    """How often the endpoint was tried before it was asked."""
+    return server(o).asked[PROBE_TEXT]
+
+
 def prefers_the_first(text: str, before: int) -> Any:
-    return verdict("A")
+    return completion("It is.\nVerdict: A") if "Verdict: A" in text else verdict("A")
 
 
 def always_ties(text: str, before: int) -> Any:
@@ -154,9 +160,9 @@ JUDGE = Table(
             at("rm-again"), inputs("reward_model"), given={"judge": "reward-model", "reward_model": at("rm")}
         ),
         "base_url": Effect(endpoint(always_ties), column("forward", "verdicts"), given=openai(), want=["tie"] * 6),
-        "response_format": (
-            Effect("text", asked("response_format"), given=openai(), want={"None"}),
-            Effect("json_object", asked("response_format"), given=openai(), want={"{'type': 'json_object'}"}),
+        "reply_form": (
+            Effect("label", asked("response_format"), given=openai(), want={"None"}),
+            Effect("json_schema", probes, given=openai(), want=0),
         ),
         "temperature": Effect(0.5, asked("temperature"), given=openai(), want={"0.5"}),
         "max_reply_tokens": Effect(50, asked("max_tokens"), given=openai(), want={"50"}),
@@ -169,7 +175,9 @@ JUDGE = Table(
         "cache": Effect(
             inside("mine.sqlite3"), lambda o: (o.folder / "mine.sqlite3").exists(), given=openai(), want=True
         ),
-        "retry_invalid": Effect(True, refusal, given=openai(unclear_at_first), want=None, first=judged_in_vain),
+        "retry_invalid": Effect(
+            True, refusal, given=openai(unclear_at_first, reply_form="json_schema"), want=None, first=judged_in_vain
+        ),
     },
 )
 

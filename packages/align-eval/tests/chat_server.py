@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -69,9 +69,11 @@ class ChatServer:
 
             def _reply(self, said: Any) -> None:
                 if said in ("reset", "hang"):
-                    time.sleep(1.0 if said == "hang" else 0.0)
+                    if said == "hang":
+                        self.connection.recv(1)  # returns when the client has gone
                     self.close_connection = True
-                    self.connection.shutdown(socket.SHUT_RDWR)
+                    with suppress(OSError):
+                        self.connection.shutdown(socket.SHUT_RDWR)
                     return
                 status, payload, headers = said if isinstance(said, tuple) else (200, said, {})
                 data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()

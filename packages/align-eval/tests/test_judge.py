@@ -178,6 +178,7 @@ def test_an_api_judge_from_end_to_end(study, serve, monkeypatch, tmp_path):
     base = study.make_responses(study.sft, skill=0.3)
     other = study.make_responses(study.sft, skill=0.9, seed=1, name="responses-aa")
     settings = {"judge": "openai:m", "base_url": server.url, "cache": tmp_path / "replies.sqlite3"}
+    settings["reply_form"] = "json_schema"
     with pytest.raises(IncompleteError, match="--retry-invalid"):
         judge.run(config(study, other, base, **settings))
     judge.run(config(study, other, base, retry_invalid=True, **settings))
@@ -189,5 +190,5 @@ def test_an_api_judge_from_end_to_end(study, serve, monkeypatch, tmp_path):
     expected = ["win" if gap > 0 else "loss" if gap < 0 else "tie" for gap in gaps]
     assert [row["outcome"] for row in published.read_jsonl("verdicts")] == expected
     assert (published.details.judge, published.details.model) == ("openai:m", "m")
-    assert published.details.judge_prompt_digest == load_template().digest
+    assert published.details.judge_prompt_digest == load_template("json_schema").digest
     assert set(server.asked.values()) == {2}

@@ -1,6 +1,7 @@
 import json
 import re
 import sqlite3
+from datetime import UTC, datetime
 
 import openai
 import pytest
@@ -9,7 +10,10 @@ from chat_server import ChatServer, completion, verdict
 from align_contracts.errors import BudgetError, ConfigError, IncompleteError
 from align_eval.config import JudgeConfig
 from align_eval.judges.base import Opinion, Question
-from align_eval.judges.openai import OpenAIJudge, endpoint
+from align_eval.judges.endpoint import endpoint
+from align_eval.judges.faults import seconds_to_wait
+from align_eval.judges.openai import OpenAIJudge
+from align_eval.judges.prompt import PROBE_TEXT, load_template
 
 CANARY = "sk-canary-7d41f0"
 
@@ -35,7 +39,7 @@ def judge(server: ChatServer, tmp_path, **settings) -> OpenAIJudge:
         base_url=server.url,
         cache=tmp_path / "replies.sqlite3",
         quiet=True,
-        **settings,
+        **{"reply_form": "json_schema", **settings},
     )
     return OpenAIJudge("m", config, backoff_s=0.01)
 
@@ -57,7 +61,7 @@ def test_asks_each_question_once_and_a_rerun_none(serve, tmp_path):
 
 def test_everything_that_matters_is_in_the_key(serve, tmp_path):
     server = serve(prefers_good)
-    for settings in ({}, {"temperature": 0.5}, {"max_reply_tokens": 99}, {"response_format": "text"}):
+    for settings in ({}, {"temperature": 0.5}, {"max_reply_tokens": 99}, {"reply_form": "label"}):
         judge(server, tmp_path, **settings).ask(questions(1))
     assert server.calls == 4
     assert [body.get("response_format", {}).get("type") for body in server.bodies] == ["json_schema"] * 3 + [None]
@@ -87,7 +91,7 @@ def test_faults_are_retried_and_nothing_is_asked_twice_after_an_answer(serve, tm
 
     server = serve(answer)
     # One question at a time: answers must not be lost whichever fault comes before them.
-    assert judge(server, tmp_path, timeout_s=0.5).ask(questions(10)) == [Opinion("first")] * 10
+    assert judge(server, tmp_path, timeout_s=2.0).ask(questions(10)) == [Opinion("first")] * 10
     assert sorted(server.asked.values()) == [1, 1] + [2] * 8
 
 
@@ -136,7 +140,7 @@ def test_a_server_that_is_down_ends_the_run_and_keeps_what_was_answered(serve, t
     [
         ((401, {"error": {"message": f"bad key {CANARY}"}}, {}), ConfigError, "refused the key"),
         ((404, {"error": {"message": f"no model for {CANARY}"}}, {}), ConfigError, r"no model for \*\*\*"),
-        ((400, {"error": {"message": "unknown field"}}, {}), ConfigError, "--response-format text"),
+        ((400, {"error": {"message": "unknown field"}}, {}), ConfigError, "--reply-form label"),
         ((429, {"error": {"message": "", "code": "insufficient_quota"}}, {}), IncompleteError, "no credit"),
         ((429, {"error": {"message": ""}}, {"retry-after": "9000"}), IncompleteError, "9000 s"),
     ],
@@ -150,12 +154,94 @@ def test_hopeless_answers_end_the_run_at_once(serve, tmp_path, reply, error, wor
     assert caught.value.__cause__ is None
 
 
+HELLO = completion("Hello!")
+UNSUPPORTED = (400, {"error": {"message": "response_format is not supported"}}, {})
+
+
+def labels(text: str, _: int):
+    """A model behind an endpoint that ignores response_format."""
+    first = re.search(r"<answer_A>\n(.*)\n</answer_A>", text)
+    return HELLO if first is None else completion(f"So.\nVerdict: {'A' if first[1].startswith('good') else 'B'}")
+
+
+def formats(server: ChatServer) -> list[str | None]:
+    return [body.get("response_format", {}).get("type") for body in server.bodies]
+
+
+def test_an_endpoint_that_keeps_to_schemas_is_asked_for_json(serve, tmp_path):
+    server = serve(lambda text, before: verdict("tie") if text == PROBE_TEXT else prefers_good(text, before))
+    asking = judge(server, tmp_path, reply_form="auto")
+    assert asking.facts.reply_form is None
+    assert asking.ask(questions(3)) == [Opinion("first")] * 3
+    assert asking.facts.reply_form == "json_schema"
+    assert asking.facts.prompt_digest == load_template("json_schema").digest
+    assert formats(server) == ["json_schema"] * 4
+    # The decision is kept: another judging at the same endpoint does not try again.
+    assert judge(server, tmp_path, reply_form="auto").ask(questions(4)) == [Opinion("first")] * 4
+    assert server.asked[PROBE_TEXT] == 1
+    assert server.calls == 5
+
+
+def test_an_endpoint_that_ignores_schemas_is_asked_for_labels(serve, tmp_path):
+    server = serve(labels)
+    asking = judge(server, tmp_path, reply_form="auto")
+    assert asking.ask([*questions(2), Question("x", "q", "bad", "good")]) == [Opinion("first")] * 2 + [
+        Opinion("second")
+    ]
+    assert asking.facts.reply_form == "label"
+    assert asking.facts.prompt_digest == load_template("label").digest
+    assert formats(server) == ["json_schema"] + [None] * 3
+    assert judge(server, tmp_path, reply_form="auto").ask(questions(2)) == [Opinion("first")] * 2
+    assert server.calls == 4
+
+
+@pytest.mark.parametrize("status", [400, 422, 501])
+def test_an_endpoint_that_refuses_schemas_is_asked_for_labels(serve, tmp_path, status):
+    def answer(text: str, before: int):
+        return (status, *UNSUPPORTED[1:]) if "response_format" in server.bodies[-1] else labels(text, before)
+
+    server = serve(answer)
+    for _ in range(2):
+        assert judge(server, tmp_path, reply_form="auto", concurrency=1).ask(questions(2)) == [Opinion("first")] * 2
+    assert formats(server) == ["json_schema", None, None, None]  # refused once, answered in plain text, two questions
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_wrong_model_is_an_error_and_no_form_of_reply(serve, tmp_path, status):
+    known = {"model": False}
+
+    def answer(text: str, before: int):
+        wrong = (status, {"error": {"message": "no such model"}}, {})
+        return (verdict("A") if text == PROBE_TEXT else prefers_good(text, before)) if known["model"] else wrong
+
+    server = serve(answer)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="no such model"):
+            judge(server, tmp_path, reply_form="auto").ask(questions(2))
+    known["model"] = True
+    assert judge(server, tmp_path, reply_form="auto").ask(questions(2)) == [Opinion("first")] * 2
+
+
+def test_a_reply_that_was_cut_off_is_invalid(serve, tmp_path):
+    reply = completion("So.\nVerdict: A")
+    reply["choices"][0]["finish_reason"] = "length"  # it might have gone on: "Verdict: A or B"
+    server = serve(lambda *_: reply)
+    assert judge(server, tmp_path, reply_form="label").ask(questions(1)) == [Opinion("invalid")]
+
+
+def test_the_cap_holds_for_the_first_try_too(serve, tmp_path):
+    server = serve(labels)
+    with pytest.raises(BudgetError):
+        judge(server, tmp_path, reply_form="auto", max_cost_usd=0.0, **PRICED).ask(questions(1))
+    assert server.calls == 0
+
+
 def test_the_estimate_comes_before_the_first_call(serve, tmp_path):
     server = serve(prefers_good)
     said: list[str] = []
     config = JudgeConfig(
         candidate=tmp_path, baseline=tmp_path, out=tmp_path, judge="openai:m", base_url=server.url,
-        price_input_usd=1.0, price_output_usd=2.0, cache=tmp_path / "r.sqlite3",
+        price_input_usd=1.0, price_output_usd=2.0, cache=tmp_path / "r.sqlite3", reply_form="json_schema",
     )  # fmt: skip
 
     def say(text: str) -> None:
@@ -207,6 +293,17 @@ def test_the_key_is_sent_and_nowhere_else(serve, tmp_path, capsys):
         assert not path.is_file() or CANARY.encode() not in path.read_bytes()
     out = capsys.readouterr()
     assert CANARY not in out.out + out.err
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("3", 3.0), ("0.5", 0.5), ("0", 0.0), ("-1", None), ("soon", None), ("", None), ("inf", None),
+        ("Fri, 02 Jan 2026 03:05:15 GMT", 70.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+    ],
+)  # fmt: skip
+def test_a_server_says_how_long_to_wait(said, seconds):
+    assert seconds_to_wait(said, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == seconds
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,34 @@ import json
 
 import pytest
 
-from align_eval.judges.prompt import REPLY_SCHEMA, load_template, read_choice
+from align_eval.judges.prompt import PROBE_SCHEMA, REPLY_SCHEMA, load_template, read_choice
 
 
-def test_texts_are_put_in_place_in_one_pass():
-    filled = load_template().fill("What is {first}?", "{second}", "{prompt} and {x}")
+@pytest.mark.parametrize("form", ["json_schema", "label"])
+def test_texts_are_put_in_place_in_one_pass(form):
+    filled = load_template(form).fill("What is {first}?", "{second}", "{prompt} and {x}")
     assert "<request>\nWhat is {first}?\n</request>" in filled
     assert "<answer_A>\n{second}\n</answer_A>" in filled
     assert "<answer_B>\n{prompt} and {x}\n</answer_B>" in filled
 
 
 def test_the_prompt_asks_for_what_is_read():
-    text = load_template().text
+    text = load_template("json_schema").text
     properties = REPLY_SCHEMA["schema"]["properties"]
     assert all(f'"{name}"' in text for name in properties)
     assert all(f'"{choice}"' in text for choice in properties["verdict"]["enum"])
-    assert len(load_template().digest) == 64
+    assert PROBE_SCHEMA["schema"]["required"] == ["verdict"]
+    label = load_template("label").text
+    assert [line for line in label.splitlines() if read_choice("label", line) != "invalid"] == [
+        "Verdict: A", "Verdict: B", "Verdict: tie",
+    ]  # fmt: skip
+
+
+def test_the_two_forms_differ_in_nothing_but_how_they_ask():
+    schema, label = load_template("json_schema"), load_template("label")
+    assert schema.text.split("Reply with")[0] == label.text.split("Give your")[0]
+    assert schema.digest != label.digest
+    assert (schema.name, label.name) == ("pairwise-v1+reply-json-schema-v1", "pairwise-v1+reply-label-v1")
 
 
 @pytest.mark.parametrize(
@@ -30,11 +42,39 @@ def test_the_prompt_asks_for_what_is_read():
         ('The answer is {"verdict": "A"}', "invalid"),
         ('{"verdict": "a"}', "invalid"),
         ('{"verdict": null}', "invalid"),
+        ("Verdict: A", "invalid"),
         ("", "invalid"),
         (None, "invalid"),
         ("[" * 100_000, "invalid"),
         (json.dumps("A"), "invalid"),
     ],
 )
-def test_read_choice(reply, choice):
-    assert read_choice(reply) == choice
+def test_read_json(reply, choice):
+    assert read_choice("json_schema", reply) == choice
+
+
+@pytest.mark.parametrize(
+    ("reply", "choice"),
+    [
+        ("A is right, B is not.\nVerdict: A", "first"),
+        ("Verdict: B\n", "second"),
+        ("\n\nBoth.\n\nVerdict: tie  \n\n", "tie"),
+        ("Windows\r\nVerdict: A\r\n", "first"),
+        ("Verdict: A\nAgain:\nVerdict: A", "first"),
+        ("Verdict: A\nNo, wait.\nVerdict: B", "invalid"),
+        ("Verdict: A\nbecause it is right.", "invalid"),
+        ("My verdict: A", "invalid"),
+        ("The right one is clear. Verdict: A", "invalid"),
+        ("**Verdict: A**", "invalid"),
+        ("Verdict: A.", "invalid"),
+        ("verdict: a", "invalid"),
+        ("Verdict: C", "invalid"),
+        ("Verdict: A or B", "invalid"),
+        ('{"verdict": "A"}', "invalid"),
+        ("A", "invalid"),
+        ("", "invalid"),
+        (None, "invalid"),
+    ],
+)
+def test_read_label(reply, choice):
+    assert read_choice("label", reply) == choice

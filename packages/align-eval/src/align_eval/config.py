@@ -60,8 +60,10 @@ class JudgeConfig(BaseModel):
     judge: str = _field("judge", "reference", "reference, reward-model:PATH or openai:MODEL")
     reward_model: Path | None = _path("reward model that judges; the PATH of reward-model:PATH", required=False)
     base_url: str = _field("openai", OPENAI_URL, "endpoint that speaks OpenAI's chat completions")
-    response_format: Literal["json_schema", "json_object", "text"] = _field(
-        "openai", "json_schema", "how the reply's form is asked for; text where the endpoint knows neither"
+    reply_form: Literal["auto", "json_schema", "label"] = _field(
+        "openai",
+        "auto",
+        "how the verdict is asked for; auto: a JSON schema where the endpoint keeps to it, else a label",
     )
     temperature: float = _field("openai", 0.0, "sampling temperature of the judge", ge=0)
     max_reply_tokens: int = _field("openai", 300, "longest reply in tokens", ge=16)

@@ -87,8 +87,7 @@ def run(config: JudgeConfig) -> int:
     dataset = find_dataset(config, candidate, baseline)
     pairs = pair_up(candidate, baseline, dataset)
     judge = make_judge(config)
-    facts = judge.facts
-    inputs = {"candidate": candidate, "baseline": baseline, "dataset": dataset, **facts.inputs}
+    inputs = {"candidate": candidate, "baseline": baseline, "dataset": dataset, **judge.facts.inputs}
     with publish(
         config.out, "judgments", producer="align-eval", config=config, inputs=inputs, overwrite=config.overwrite
     ) as draft:
@@ -101,6 +100,7 @@ def run(config: JudgeConfig) -> int:
         for name, value in measures(counts, order).items():
             draft.metric(name, value, n=counts.n)
         draft.seeds = list(candidate.manifest.seeds)
+        facts = judge.facts
         draft.details = {
             "judge": facts.name,
             "prompts": counts.n,
@@ -111,6 +111,7 @@ def run(config: JudgeConfig) -> int:
             "swapped": True,
             "judge_prompt_digest": facts.prompt_digest,
             "model": facts.model,
+            "reply_form": facts.reply_form,
         }
     if not config.quiet:
         print(f"{candidate.name} against {baseline.name}, judge {facts.name}: {summary(counts)}")

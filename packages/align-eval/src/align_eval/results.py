@@ -141,6 +141,7 @@ def _judge(details: Any) -> Json:
         "name": details.judge,
         "model": details.model,
         "prompt_digest": details.judge_prompt_digest,
+        "reply_form": details.reply_form,
         "swapped": details.swapped,
         "prompts": details.prompts,
     }

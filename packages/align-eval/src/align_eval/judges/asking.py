@@ -12,7 +12,7 @@ import openai
 from openai.types.chat import ChatCompletion
 
 from align_contracts.errors import AlignError, BudgetError, IncompleteError
-from align_eval.judges.cache import Reply, ReplyCache
+from align_eval.judges.cache import CUT, Reply, ReplyCache
 from align_eval.judges.cost import Price, most_tokens
 from align_eval.judges.faults import MalformedReplyError, classify
 
@@ -28,11 +28,13 @@ class Request:
         key: Identity of everything that decides the reply.
         text: The message, to reckon its size.
         body: Arguments of the chat completion.
+        may_be_refused: Whether a refusal of the request is an answer to it, and no reason to stop.
     """
 
     key: str
     text: str
     body: dict[str, Any]
+    may_be_refused: bool = False
 
 
 @dataclass
@@ -106,10 +108,10 @@ class Asker:
                 fault = classify(error, self.secret)
                 if charge is not None and not fault.billed:
                     self.cache.settle(charge, 0.0)
-                if fault.action == "stop":
+                if fault.action == "stop" or (fault.action == "refused" and not request.may_be_refused):
                     self._stop = self._stop or fault.error
                     return
-                if fault.action == "invalid":
+                if fault.action != "retry":
                     self._keep(request, Reply(None, fault.reason), None)
                     return
                 self._last_reason = fault.reason
@@ -136,7 +138,7 @@ class Asker:
         written = usage.completion_tokens if usage else None
         if choice.message.refusal or choice.message.content is None:
             return Reply(None, choice.message.refusal or str(choice.finish_reason), read, written)
-        return Reply(choice.message.content, None, read, written)
+        return Reply(choice.message.content, CUT if choice.finish_reason == "length" else None, read, written)
 
     def _most(self, request: Request) -> float:
         return self.price.of(most_tokens(request.text), self.reply_tokens) if self.price else 0.0

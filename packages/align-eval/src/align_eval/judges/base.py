@@ -56,12 +56,14 @@ class JudgeFacts:
         name: `reference`, `reward-model:NAME` or `openai:MODEL`.
         prompt_digest: sha256 of the judge's prompt, if it has one.
         model: The API model, if it is one.
+        reply_form: How an API model was made to answer; known once it was asked.
         inputs: Artifacts it used, by role.
     """
 
     name: str
     prompt_digest: str | None = None
     model: str | None = None
+    reply_form: str | None = None
     inputs: Mapping[str, Artifact] = field(default_factory=dict)
 
 
@@ -70,7 +72,7 @@ class Judge(Protocol):
 
     @property
     def facts(self) -> JudgeFacts:
-        """What it is."""
+        """What it is; complete once it was asked."""
 
     def ask(self, questions: Sequence[Question]) -> list[Opinion]:
         """Give one opinion on each question, in order.

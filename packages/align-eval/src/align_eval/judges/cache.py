@@ -22,13 +22,16 @@ CREATE INDEX IF NOT EXISTS charges_job ON charges (job);
 """
 
 
+CUT = "cut off at the longest reply"
+
+
 @dataclass(frozen=True)
 class Reply:
     """A reply as it came.
 
     Attributes:
         text: The model's text; None for a refusal or a filtered reply.
-        problem: Why there is no text.
+        problem: Why there is no text, or no whole one.
         tokens_read: Tokens billed for reading; None if the endpoint did not say.
         tokens_written: Tokens billed for writing.
     """
@@ -37,6 +40,11 @@ class Reply:
     problem: str | None = None
     tokens_read: int | None = None
     tokens_written: int | None = None
+
+    @property
+    def whole(self) -> str | None:
+        """The text, if it is whole: what a cut one would have said is not known."""
+        return None if self.problem else self.text
 
 
 def default_path() -> Path:

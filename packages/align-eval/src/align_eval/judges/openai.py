@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 
@@ -16,61 +13,20 @@ from align_contracts.canonical import digest
 from align_contracts.errors import BudgetError, ConfigError
 from align_eval.config import OPENAI_URL, JudgeConfig
 from align_eval.judges.asking import Asker, Request
-from align_eval.judges.base import JudgeFacts, Opinion, Question
-from align_eval.judges.cache import ReplyCache, default_path
+from align_eval.judges.base import Choice, JudgeFacts, Opinion, Question
+from align_eval.judges.cache import Reply, ReplyCache, default_path
 from align_eval.judges.cost import estimate, price_of
-from align_eval.judges.prompt import REPLY_SCHEMA, load_template, read_choice
-
-KEY_VARIABLE = "OPENAI_API_KEY"
-NO_KEY = "none"
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where the judge answers.
-
-    Attributes:
-        url: Base URL.
-        key: The API key from the environment, or a filler where none is needed; never printed or stored.
-    """
-
-    url: str
-    key: str
-
-    def __repr__(self) -> str:
-        return f"Endpoint({self.url!r})"
-
-
-def endpoint(url: str) -> Endpoint:
-    """Check a base URL and take the key from the environment.
-
-    Args:
-        url: http or https, without user, password or query.
-
-    Returns:
-        The endpoint.
-
-    Raises:
-        ConfigError: The URL is unusable or holds a secret, the key is missing, or it would travel in clear text.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError("--base-url", expected="http://… or https://…", got=repr(parts.scheme + "://…"))
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigError(
-            "--base-url: a user, password or query may be a secret and would be stored",
-            do=f"Give a bare URL, and the key in {KEY_VARIABLE}",
-        )
-    key = os.environ.get(KEY_VARIABLE, "").strip()
-    if not key and url == OPENAI_URL:
-        raise ConfigError(f"{KEY_VARIABLE} is not set", do="Export it, or name another endpoint with --base-url")
-    if key and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-        raise ConfigError(
-            f"--base-url: http to {parts.hostname} would send the key in clear text",
-            do=f"Use https, or unset {KEY_VARIABLE} if that endpoint needs none",
-        )
-    return Endpoint(url, key or NO_KEY)
+from align_eval.judges.endpoint import NO_KEY, endpoint
+from align_eval.judges.prompt import (
+    PROBE_SCHEMA,
+    PROBE_TEXT,
+    REPLIES,
+    REPLY_SCHEMA,
+    PromptTemplate,
+    ReplyForm,
+    load_template,
+    read_choice,
+)
 
 
 class OpenAIJudge:
@@ -88,7 +44,8 @@ class OpenAIJudge:
     ) -> None:
         self.model, self.config, self.backoff_s = model, config, backoff_s
         self.endpoint = endpoint(config.base_url)
-        self.template = load_template()
+        self.templates: dict[ReplyForm, PromptTemplate] = {form: load_template(form) for form in REPLIES}
+        self.form: ReplyForm | None = None if config.reply_form == "auto" else config.reply_form
         self.say = say or (lambda text: print(text, file=sys.stderr))
         is_openai = config.base_url == OPENAI_URL
         self.price = price_of(model, config.price_input_usd, config.price_output_usd, is_openai=is_openai)
@@ -100,23 +57,9 @@ class OpenAIJudge:
 
     @property
     def facts(self) -> JudgeFacts:
-        """The model and the digest of the prompt."""
-        return JudgeFacts(f"openai:{self.model}", prompt_digest=self.template.digest, model=self.model)
-
-    def request(self, question: Question) -> Request:
-        """Turn a question into a call; its key is the digest of the endpoint and of the whole body."""
-        text = self.template.fill(question.prompt, question.first, question.second)
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": text}],
-            "temperature": self.config.temperature,
-            "max_tokens": self.config.max_reply_tokens,
-        }
-        if self.config.response_format == "json_schema":
-            body["response_format"] = {"type": "json_schema", "json_schema": REPLY_SCHEMA}
-        elif self.config.response_format == "json_object":
-            body["response_format"] = {"type": "json_object"}
-        return Request(digest({"url": self.endpoint.url, **body}), text, body)
+        """The model and, once it was asked, the form of its replies and the digest of the prompt."""
+        prompt = self.templates[self.form].digest if self.form else None
+        return JudgeFacts(f"openai:{self.model}", prompt_digest=prompt, model=self.model, reply_form=self.form)
 
     def ask(self, questions: Sequence[Question]) -> list[Opinion]:
         """Give the opinions; identical answers are a tie and are not asked about.
@@ -132,19 +75,80 @@ class OpenAIJudge:
             IncompleteError: Some questions stayed without a reply; what was answered is kept.
             ConfigError: The endpoint refuses the key, the model or the request.
         """
-        requests = [None if q.first == q.second else self.request(q) for q in questions]
-        unique = {request.key: request for request in requests if request is not None}
+        asked = [question for question in questions if question.first != question.second]
+        job = digest([self.endpoint.url, self.model, *sorted({self._request(q, "json_schema").key for q in asked})])
         with ReplyCache(self.config.cache or default_path()) as cache:
-            known = cache.answered(unique)
-            if self.config.retry_invalid:
-                known = {key: reply for key, reply in known.items() if read_choice(reply.text) != "invalid"}
-            missing = [request for key, request in unique.items() if key not in known]
-            job = digest(sorted(unique))
-            self._announce(missing, len(known), cache.spent(job))
+            self.form = self.form or self._known_form(cache)
+            form = self.form or "json_schema"  # the two forms cost nearly the same: good enough to estimate
+            missing, known = self._sort([self._request(question, form) for question in asked], form, cache)
+            probe = [] if self.form else [self._probe()]
+            self._announce([*probe, *missing], len(known), cache.spent(job))
+            if self.form is None:
+                self.form = form = self._find_form(cache, job)
+                missing, known = self._sort([self._request(question, form) for question in asked], form, cache)
             if missing:
                 asyncio.run(self._ask(missing, cache, job))
                 known |= cache.answered(request.key for request in missing)
-        return [Opinion("tie") if r is None else Opinion(read_choice(known[r.key].text)) for r in requests]
+        return [Opinion(self._choice(question, form, known)) for question in questions]
+
+    def _choice(self, question: Question, form: ReplyForm, known: Mapping[str, Reply]) -> Choice:
+        if question.first == question.second:
+            return "tie"
+        return read_choice(form, known[self._request(question, form).key].whole)
+
+    def _request(self, question: Question, form: ReplyForm) -> Request:
+        text = self.templates[form].fill(question.prompt, question.first, question.second)
+        return self._call(text, REPLY_SCHEMA if form == "json_schema" else None)
+
+    def _call(self, text: str, schema: Mapping[str, Any] | None, *, may_be_refused: bool = False) -> Request:
+        """A call; its key is the digest of the endpoint and of the whole body, both texts and their order included."""
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": text}],
+            "temperature": self.config.temperature,
+            "max_tokens": self.config.max_reply_tokens,
+        }
+        if schema is not None:
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return Request(digest({"url": self.endpoint.url, **body}), text, body, may_be_refused)
+
+    def _sort(
+        self, requests: Sequence[Request], form: ReplyForm, cache: ReplyCache
+    ) -> tuple[list[Request], dict[str, Reply]]:
+        """Return the calls to make, each once, and the replies that are known."""
+        unique = {request.key: request for request in requests}
+        known = cache.answered(unique)
+        if self.config.retry_invalid:
+            known = {key: reply for key, reply in known.items() if read_choice(form, reply.whole) != "invalid"}
+        return [request for key, request in unique.items() if key not in known], known
+
+    def _probe(self, schema: Mapping[str, Any] | None = PROBE_SCHEMA) -> Request:
+        return self._call(PROBE_TEXT, schema, may_be_refused=schema is not None)
+
+    def _known_form(self, cache: ReplyCache) -> ReplyForm | None:
+        """What the endpoint's kept replies say: a schema kept, one ignored, or one refused where plain text is not."""
+        reply = cache.get(self._probe().key)
+        if reply is None:
+            return None
+        if read_choice("json_schema", reply.whole) != "invalid":
+            return "json_schema"
+        return "label" if reply.text is not None or cache.get(self._probe(None).key) is not None else None
+
+    def _find_form(self, cache: ReplyCache, job: str) -> ReplyForm:
+        """Try the endpoint once; its reply is kept, so the decision holds for later judgings too.
+
+        A refusal of the schema counts only where the same call without a schema is answered: a wrong model's name or a
+        wrong setting is an error, and no form of reply.
+        """
+        asyncio.run(self._ask([self._probe()], cache, job))
+        form = self._known_form(cache)
+        if form is None:
+            asyncio.run(self._ask([self._probe(None)], cache, job))  # raises unless it is answered
+            form = "label"
+        if not self.config.quiet:
+            how = "keeps to JSON schemas" if form == "json_schema" else "does not keep to JSON schemas: labels are read"
+            self.say(f"judge {self.model}: the endpoint {how}")
+        return form
 
     def _announce(self, missing: list[Request], known: int, spent: float) -> None:
         """Say what asking will cost; refuse at once what cannot fit under the cap."""

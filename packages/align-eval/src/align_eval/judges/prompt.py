@@ -1,4 +1,4 @@
-"""The judge's prompt: a versioned text file, the form of its reply, and reading one."""
+"""The judge's prompt: versioned text files, two forms of its reply, and reading one."""
 
 from __future__ import annotations
 
@@ -7,29 +7,36 @@ import json
 import re
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 from align_eval.judges.base import Choice
 
-PROMPT_FILE = "pairwise-v1.txt"
+ReplyForm = Literal["json_schema", "label"]
+"""How a model is made to answer: the endpoint holds it to a JSON schema, or it is asked for a label."""
 
-REPLY_SCHEMA: dict[str, Any] = {
-    "name": "pairwise_verdict",
-    "strict": True,
-    "schema": {
-        "type": "object",
-        "properties": {
-            "reason": {"type": "string"},
-            "verdict": {"type": "string", "enum": ["A", "B", "tie"]},
-        },
-        "required": ["reason", "verdict"],
-        "additionalProperties": False,
-    },
-}
+PROMPT = "pairwise-v1"
+REPLIES: dict[ReplyForm, str] = {"json_schema": "reply-json-schema-v1", "label": "reply-label-v1"}
+"""How each form is asked for, behind the prompt."""
+
+
+def _schema(name: str, **properties: Any) -> dict[str, Any]:
+    body = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {"name": name, "strict": True, "schema": body}
+
+
+_VERDICT = {"type": "string", "enum": ["A", "B", "tie"]}
+
+REPLY_SCHEMA = _schema("pairwise_verdict", reason={"type": "string"}, verdict=_VERDICT)
 """The reply's JSON schema; the reason comes first so that the verdict can follow from it."""
+
+PROBE_TEXT = "Say hello."
+"""Asked once with `PROBE_SCHEMA`: only an endpoint that holds its model to the schema answers this with a verdict."""
+
+PROBE_SCHEMA = _schema("verdict", verdict=_VERDICT)
 
 _PLACE = re.compile(r"\{(prompt|first|second)\}")
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*)\n\s*```\s*\Z", re.DOTALL)
+_LABEL = re.compile(r"^Verdict: (A|B|tie)[ \t\r]*$", re.MULTILINE)
 _CHOICES: dict[str, Choice] = {"A": "first", "B": "second", "tie": "tie"}
 
 
@@ -42,7 +49,7 @@ class PromptTemplate:
 
     @property
     def digest(self) -> str:
-        """sha256 of the file's bytes."""
+        """sha256 of the text."""
         return hashlib.sha256(self.text.encode("utf-8")).hexdigest()
 
     def fill(self, prompt: str, first: str, second: str) -> str:
@@ -51,24 +58,31 @@ class PromptTemplate:
         return _PLACE.sub(lambda match: texts[match.group(1)], self.text)
 
 
-def load_template(name: str = PROMPT_FILE) -> PromptTemplate:
-    """Read a prompt that ships with the package."""
-    path = resources.files("align_eval.judges") / "prompts" / name
-    return PromptTemplate(name, path.read_bytes().decode("utf-8"))
+def load_template(form: ReplyForm) -> PromptTemplate:
+    """Read the prompt that ships with the package, with the end that asks for a form of reply."""
+    names = (PROMPT, REPLIES[form])
+    folder = resources.files("align_eval.judges") / "prompts"
+    return PromptTemplate("+".join(names), "".join((folder / f"{name}.txt").read_text("utf-8") for name in names))
 
 
-def read_choice(reply: str | None) -> Choice:
-    """Read the verdict of a reply.
+def read_choice(form: ReplyForm, reply: str | None) -> Choice:
+    """Read the verdict of a reply; nothing is guessed from prose.
 
     Args:
-        reply: The reply's text; None for a refusal.
+        form: How it was asked for.
+        reply: The reply's text; None for a refusal, or a reply that was cut off.
 
     Returns:
-        The choice; "invalid" unless the reply is one JSON object (a code fence around it is allowed) whose
-        verdict is A, B or tie. Nothing is guessed from prose.
+        The choice; "invalid" unless the reply is one JSON object (a code fence around it is allowed) whose verdict is
+        A, B or tie; or, as a label, unless its last line is exactly ``Verdict: A``, ``Verdict: B`` or ``Verdict: tie``
+        and no other line is one of these that says something else.
     """
     if reply is None:
         return "invalid"
+    return _read_json(reply) if form == "json_schema" else _read_label(reply)
+
+
+def _read_json(reply: str) -> Choice:
     fenced = _FENCE.match(reply)
     try:
         value = json.loads(fenced.group(1) if fenced else reply)
@@ -76,3 +90,11 @@ def read_choice(reply: str | None) -> Choice:
         return "invalid"
     verdict = value.get("verdict") if isinstance(value, dict) else None
     return _CHOICES.get(verdict, "invalid") if isinstance(verdict, str) else "invalid"
+
+
+def _read_label(reply: str) -> Choice:
+    reply = reply.strip()
+    labels = list(_LABEL.finditer(reply))
+    if not labels or labels[-1].end() != len(reply) or len({label.group(1) for label in labels}) != 1:
+        return "invalid"
+    return _CHOICES[labels[-1].group(1)]
