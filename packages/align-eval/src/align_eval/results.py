@@ -17,6 +17,7 @@ from align_eval.equal_lengths import equal_lengths
 from align_eval.estimates import estimates
 from align_eval.gold import make_gold
 from align_eval.ledger import Ledger
+from align_eval.policies import policies
 from align_eval.study import Run, Study
 from align_eval.summaries import VOLATILE, across_seeds, means, metric, pooled, run_numbers
 from align_eval.sweeps import Sweep, frontiers
@@ -53,7 +54,7 @@ def build(
     Returns:
         The content of report.json: `runs`, `methods`, `estimates`, `effect`, `design`, `pooled`, `aa`, `trade_offs`,
         `warnings`, `small_numbers`, `reward_model`, `sft`, `certificates`, `judge`, `ledger`, `curves`, `budgets`,
-        `sweep`, `diagnostics`, `inputs`.
+        `sweep`, `diagnostics`, `policies`, `inputs`.
     """
     judge = study.runs[0].judgments.details
     gold = make_gold(study.runs[0].judgments, _prompts(study.dataset, "validation"), gold_prompts)
@@ -95,13 +96,14 @@ def build(
         "budgets": rounded(budgets(trajectories, wins)),
         "sweep": rounded(frontiers(sweeps)),
         "diagnostics": diagnostics,
+        "policies": policies(study),
         "inputs": _inputs(study, sweeps),
     }
 
 
 def without_clock(report: Mapping[str, Any]) -> Json:
     """The part of a report that equal reruns give again: no times, no memory, no manifest digests, no versions."""
-    cut: Json = _cut(report, {*VOLATILE, "manifest_digest", "warned", "equal_seconds"})
+    cut: Json = _cut(report, {*VOLATILE, "manifest_digest", "warned", "equal_seconds", "environment"})
     cut["trade_offs"] = [row for row in cut["trade_offs"] if not row["volatile"]]
     cut["warnings"] = [row for row in cut["warnings"] if row["code"] != VERSIONS]
     return cut
@@ -204,23 +206,33 @@ def kl_targets(config: Mapping[str, Any]) -> list[list[float]]:
 
 
 def _inputs(study: Study, sweeps: Sequence[Sweep]) -> list[Json]:
-    """Every artifact that a number of the report comes from, with its digests."""
-    found: list[tuple[str, Artifact]] = [
-        ("sft policy", study.sft),
-        ("reward model", study.reward_model),
-        ("dataset", study.dataset),
-        ("baseline responses", study.baseline),
+    """Every artifact that a number of the report comes from, with its digests.
+
+    `key` is short, for footnotes: P1, R1, J1 and A1 are policy, responses, judgments and sweep (adapter strengths)
+    of the first run. `run` is the run's label, or null for what the runs share.
+    """
+    rows = [
+        _input("S", "sft policy", study.sft),
+        _input("M", "reward model", study.reward_model),
+        _input("D", "dataset", study.dataset),
+        _input("B", "baseline responses", study.baseline),
     ]
-    for run in (*study.runs, *study.aa):
-        found += [("policy", run.policy), ("responses", run.responses), ("judgments", run.judgments)]
-    found += [("sweep", one.artifact) for one in sweeps]
-    rows = {
-        (role, artifact.name, artifact.content_digest): {
-            "role": role,
-            "name": artifact.name,
-            "content_digest": artifact.content_digest,
-            "manifest_digest": artifact.manifest_digest,
-        }
-        for role, artifact in found
+    for place, run in enumerate((*study.runs, *study.aa), 1):
+        # The policy of an A/A row is the SFT policy, which stands above.
+        rows += [_input(f"P{place}", "policy", run.policy, run.label)] if place <= len(study.runs) else []
+        rows.append(_input(f"R{place}", "responses", run.responses, run.label))
+        rows.append(_input(f"J{place}", "judgments", run.judgments, run.label))
+    place_of = {run.label: place for place, run in enumerate(study.runs, 1)}
+    rows += [_input(f"A{place_of[one.label]}", "sweep", one.artifact, one.label) for one in sweeps]
+    return rows
+
+
+def _input(key: str, role: str, artifact: Artifact, run: str | None = None) -> Json:
+    return {
+        "key": key,
+        "role": role,
+        "run": run,
+        "name": artifact.name,
+        "content_digest": artifact.content_digest,
+        "manifest_digest": artifact.manifest_digest,
     }
-    return list(rows.values())

@@ -1,96 +1,256 @@
-"""The report as PDF: summary, trade-offs, charts, tables, ledger. Equal reports give equal bytes."""
+"""The report as PDF, with the words and plots of the document. Equal documents give equal bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_pdf import PdfPages
 
-from align_eval.render import charts, style, tables
-from align_eval.render.findings import findings
-from align_eval.render.layout import Pages
-from align_eval.render.markdown import subtitle, title
-from align_eval.render.text import fixed, method, percent, plural, plus_minus, span
+from align_eval.render import grid, style
+from align_eval.render.document import (
+    Answers,
+    Block,
+    Cell,
+    Column,
+    Document,
+    Figure,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    Tabs,
+    Tiles,
+    Tokens,
+)
+from align_eval.render.paper import LEADING, MARGIN, WIDTH, Paper, text_width, wrap
+from align_eval.render.sources import short
+from align_eval.render.svg import swatch_marks
+from align_eval.render.text import glued
 
-Json = Mapping[str, Any]
+ROOM = WIDTH - 2 * MARGIN
+GUTTER = 22.0
+READ = 500.0
+"""Longest line of running text, in points."""
 
 
-def draw_pdf(report: Json, path: Path) -> None:
+def draw_pdf(document: Document, path: Path) -> list[float]:
     """Write the report.
 
     Args:
-        report: The document of `results.build`.
+        document: What stands in it.
         path: Where to.
+
+    Returns:
+        How far down each page is filled, in points.
     """
-    metadata = {"Title": title(report), "Creator": "align-eval", "Producer": None, "CreationDate": None}
+    metadata = {"Title": document.title, "Creator": "align-eval", "Producer": None, "CreationDate": None}
     with matplotlib.rc_context(style.RC), PdfPages(path, metadata=metadata) as pdf:
-        pages = Pages(pdf, f"align · {title(report)} · {subtitle(report)}")
-        _summary(pages, report)
-        pages.new_page()
-        pages.table(tables.trade_offs(report), 8.6)
-        _charts(pages, report)
-        _numbers(pages, report)
-        pages.close()
+        paper = Paper(pdf, f"align · {document.title} · {document.subtitle}")
+        paper.new_page()
+        paper.lines([document.subtitle], MARGIN, 9, "muted")
+        paper.y += 8
+        paper.lines(wrap(document.answer.text, ROOM, 16, True), MARGIN, 16, bold=True)
+        paper.y += 6
+        _paragraph(paper, document.caveat, 9.5)
+        for section in document.sections:
+            _section(paper, section)
+        _section(paper, _sources(document))
+        paper.close()
+    return paper.filled
 
 
-def tiles(report: Json) -> list[tuple[str, str, str]]:
-    """Key numbers of the first page: name, number, what stands below it."""
-    found = []
-    for name, row in report["methods"].items():
-        rate = row["win_rate_decided"]
-        below = f"of decided pairs won, {plural(len(row['seeds']), 'seed')}"
-        found.append((method(name), plus_minus(_hundred(rate["value"]), _hundred(rate["sd"])) + " %", below))
-    effect = report["effect"]
-    if effect["cohens_d"] is not None:
-        found.append(("Cohen's d", fixed(effect["cohens_d"]), f"{span(effect['interval'])}, {effect['band'][0]}"))
-    rm, sft = report["reward_model"], report["sft"]
-    found.append(("Reward model", percent(rm["pairwise_accuracy"]), f"held-out pairs right, ECE {fixed(rm['ece'], 3)}"))
-    change = f"{fixed(sft['perplexity_before'])} → {fixed(sft['perplexity_after'])}"
-    return [*found, ("SFT perplexity", change, "before and after training")]
+def _sources(document: Document) -> Section:
+    rows = [
+        Row(tuple(Cell(text) for text in (one.key, one.name, one.role, one.digest[:24]))) for one in document.sources
+    ]
+    columns = tuple(Column(name) for name in ("key", "artifact", "role", "content digest"))
+    lead = "The keys in the columns named source stand for these artifacts."
+    return Section("sources", "Sources", [Table("", columns, rows, fold=2)], lead)
 
 
-def _hundred(value: float | None) -> float | None:
-    return None if value is None else 100 * value
+def _section(paper: Paper, section: Section) -> None:
+    # A heading stays with its lead and the beginning of what follows.
+    paper.need(70 + (_start(section.blocks[0]) if section.blocks else 0))
+    paper.y += 0 if paper.fresh else 26
+    paper.lines([section.title], MARGIN, 15, bold=True)
+    paper.y += 3
+    if section.lead:
+        _paragraph(paper, Paragraph(section.lead, kind="note"), 9.0)
+    for block in section.blocks:
+        _block(paper, block)
 
 
-def _summary(pages: Pages, report: Json) -> None:
-    pages.new_page()
-    pages.title(title(report), subtitle(report))
-    pages.tiles(tiles(report))
-    for sentence in findings(report):
-        pages.paragraph(sentence, bullet=style.INK)
-    for warning in report["warnings"]:
-        pages.paragraph(warning["text"], bullet="#F59E0B")
-    pages.chart("Win rate against SFT", min(270.0, pages.left - 40), lambda panel: charts.win_rates(panel, report))
+def _start(block: Block) -> float:
+    """Height that a block wants to begin with; what is begun with less would leave a heading alone."""
+    if isinstance(block, Table):
+        return 30 + grid.start(grid.folded(grid.with_sources(block))) if block.rows else 0.0
+    if isinstance(block, Figure):
+        return 60 + _scale(block)[1] * block.panels[0].height
+    if isinstance(block, Tabs):
+        return 30 + _start(block.parts[0][1][0])
+    return 90.0
 
 
-def _charts(pages: Pages, report: Json) -> None:
-    pages.new_page()
-    pages.chart("Wins, ties and losses", 200, lambda panel: charts.outcomes(panel, report))
-    pages.chart("Won of decided pairs by category", 200, lambda panel: charts.categories(panel, report))
-    pages.new_page()
-    pages.chart("Training", 455, lambda panel: charts.training(panel, report))
-    pages.new_page()
-    pages.chart("Frontier and convergence", 390, lambda panel: charts.frontier(panel, report))
-    pages.paragraph(
-        "Left: a point is an evaluation point, a line a run; the star is the checkpoint that was published. Higher at "
-        "the same KL is better. Right: the stored answers of each evaluation point against those of iteration 0, the "
-        "untrained policy; a run has converged where it first reaches the line at 60 %.",
-        8.5,
-        style.MUTED,
-    )
+def _block(paper: Paper, block: Block) -> None:
+    if isinstance(block, Paragraph):
+        _paragraph(paper, block, 9.0)
+    elif isinstance(block, Tiles):
+        _tiles(paper, block)
+    elif isinstance(block, Table):
+        _table(paper, block)
+    elif isinstance(block, Figure):
+        _figure(paper, block)
+    elif isinstance(block, Tabs):
+        for name, blocks in block.parts:
+            _heading(paper, f"{block.name}: {name}", _start(blocks[0]))
+            for one in blocks:
+                _block(paper, one)
+    elif isinstance(block, Answers):
+        _answers(paper, block)
+    else:
+        _tokens(paper, block)
 
 
-def _numbers(pages: Pages, report: Json) -> None:
-    pages.new_page()
-    pages.table(tables.verdicts(report))
-    pages.table(tables.measures(report))
-    pages.table(tables.effects(report))
-    if report["small_numbers"]:
-        pages.heading("How much so few seeds can show")
-        pages.paragraph(report["small_numbers"]["text"], 8.5)
-    for table in (tables.certificates, tables.stages, tables.categories, tables.ledger, tables.varied, tables.inputs):
-        pages.table(table(report))
+def _heading(paper: Paper, text: str, below: float) -> None:
+    paper.need(below + 30)
+    paper.y += 0 if paper.fresh else 10
+    paper.lines([text], MARGIN, 10.5, bold=True)
+    paper.y += 3
+
+
+def _paragraph(paper: Paper, paragraph: Paragraph, size: float) -> None:
+    keys = f" [{short(paragraph.sources)}]" if paragraph.sources else ""
+    kind = paragraph.kind
+    indent = 10.0 if kind in ("finding", "care") else 0.0
+    lines = wrap(paragraph.text + keys, READ - indent, size)
+    height = len(lines) * size * LEADING
+    paper.need(height + 4)
+    if indent:
+        paper.box(MARGIN, paper.y + 3, 2.2, height - 2, "care" if kind == "care" else "rule")
+    paper.lines(lines, MARGIN + indent, size, "muted" if kind == "note" else "ink")
+    paper.y += 0.5 * size
+
+
+def _tiles(paper: Paper, block: Tiles) -> None:
+    across = min(len(block.tiles), 3)
+    width, height = ROOM / across, 68.0
+    paper.need(ceil(len(block.tiles) / across) * height + 12)
+    paper.y += 4
+    for place, tile in enumerate(block.tiles):
+        x, y = MARGIN + place % across * width, paper.y + place // across * height
+        paper.rule(y) if place % across == 0 else None
+        tone = tile.tone or "ink"
+        paper.text(x, y + 15, tile.name, 8.5, tone, bold=True)
+        paper.text(x, y + 35, glued(tile.value), 16, tone, bold=True)
+        for n, line in enumerate(wrap(f"{tile.below} [{short(tile.sources)}]", width - 12, 7.4)):
+            paper.text(x, y + 47 + 10 * n, line, 7.4, "muted")
+    paper.y += ceil(len(block.tiles) / across) * height
+    paper.rule(paper.y)
+    paper.y += 8
+
+
+def _table(paper: Paper, table: Table) -> None:
+    if not table.rows:
+        return
+    shown = grid.folded(grid.with_sources(table))
+    if table.title:
+        _heading(paper, table.title, grid.start(shown))
+    grid.draw(paper, shown)
+    if table.note:
+        _paragraph(paper, Paragraph(table.note, kind="note"), 7.8)
+
+
+def _scale(figure: Figure) -> tuple[int, float]:
+    """How many plots stand side by side, and their scale: lettering as large as that of the tables, or less."""
+    across = min(2, len(figure.panels))
+    return across, min(0.75, (ROOM - GUTTER * (across - 1)) / across / figure.panels[0].width)
+
+
+def _figure(paper: Paper, figure: Figure) -> None:
+    across, scale = _scale(figure)
+    rows = [figure.panels[i : i + across] for i in range(0, len(figure.panels), across)]
+    heights = [scale * max(panel.height for panel in row) + 18 for row in rows]
+    _heading(paper, figure.title, heights[0] + (20 if figure.legend else 0))
+    if figure.legend:
+        _legend(paper, figure)
+    for row, height in zip(rows, heights, strict=True):
+        paper.need(height)
+        for place, panel in enumerate(row):
+            x = MARGIN + place * (scale * panel.width + GUTTER)
+            top = paper.y
+            if panel.title:
+                paper.text(x, top + 10, panel.title, 8.5, bold=True)
+                top += 16
+            paper.marks(panel.draw(panel.width, panel.height), x, top, scale)
+        paper.y += height
+    if figure.caption:
+        _paragraph(paper, Paragraph(figure.caption, kind="note"), 7.8)
+
+
+def _legend(paper: Paper, figure: Figure) -> None:
+    x = MARGIN
+    paper.y += 4
+    for one in figure.legend:
+        width = 30 + text_width(one.label, 8) + 14
+        if x + width > WIDTH - MARGIN:
+            x = MARGIN
+            paper.y += 14
+        paper.marks(swatch_marks(one.tone, one.dash, one.shape), x, paper.y)
+        paper.text(x + 30, paper.y + 8, one.label, 8)
+        x += width
+    paper.y += 18
+
+
+def _answers(paper: Paper, block: Answers) -> None:
+    across = min(3, len(block.answers))
+    width = (ROOM - 16 * (across - 1)) / across
+    _bold(paper, f"{block.prompt}  ({block.why})")
+    for start in range(0, len(block.answers), across):
+        row = block.answers[start : start + across]
+        texts = [wrap(one.text, width, 8) for one in row]
+        height = max(map(len, texts)) * 8 * LEADING + 28
+        paper.need(height)
+        for place, (one, lines) in enumerate(zip(row, texts, strict=True)):
+            x, y = MARGIN + place * (width + 16), paper.y
+            outcome = f" · {one.outcome}" if one.outcome else ""
+            paper.text(x, y + 10, one.name + outcome, 8, one.tone, bold=True)
+            for n, line in enumerate(lines):
+                paper.text(x, y + 21 + n * 8 * LEADING, line, 8)
+            paper.text(x, y + 21 + len(lines) * 8 * LEADING, one.facts, 7, "muted")
+        paper.y += height
+    paper.y += 6
+
+
+def _bold(paper: Paper, text: str) -> None:
+    lines = wrap(text, READ, 8.6, True)
+    paper.need(len(lines) * 8.6 * LEADING + 60)
+    paper.lines(lines, MARGIN, 8.6, bold=True)
+    paper.y += 3
+
+
+def _tokens(paper: Paper, block: Tokens) -> None:
+    _bold(paper, block.prompt)
+    x, size, line = MARGIN, 9.0, 27.0
+    paper.need(line)
+    for token in block.tokens:
+        text = token.text.replace("\n", "↵")
+        width = text_width(text, size) + 3
+        if x + width > MARGIN + READ:
+            x = MARGIN
+            paper.y += line
+            paper.need(line)
+        tone = "plus" if token.strength >= 0 else "minus"
+        paper.box(x, paper.y + 2, width - 1, 13, tone, 0.45 * abs(token.strength))
+        if token.strength < 0:
+            paper.box(x, paper.y + 15, width - 1, 1, tone)
+        paper.text(x + 1, paper.y + 12, text, size)
+        value = token.numbers.get("value")
+        if value is not None:
+            paper.text(x + width / 2, paper.y + 23, f"{value:.1f}".replace("-", "−"), 5.2, "muted", anchor="middle")
+        x += width
+    paper.y += line
+    below = " Below a token: the critic's value." if any("value" in token.numbers for token in block.tokens) else ""
+    note = f"{block.facts}. Green raised, purple and underlined lowered.{below}"
+    _paragraph(paper, Paragraph(note, kind="note"), 7.8)

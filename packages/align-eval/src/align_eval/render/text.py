@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 MISSING = "–"
@@ -75,6 +76,19 @@ def with_sd(value: float | None, sd: float | None) -> str:
     by_sd = 1 - math.floor(math.log10(sd))
     by_value = 3 - math.floor(math.log10(abs(value))) if value else by_sd
     return plus_minus(value, sd, max(0, min(by_sd, by_value)))
+
+
+_GLUE = re.compile(
+    r"(?<=\d) (?=%|±|points|MB|GB|s\b|min\b|h\b)"  # 60 %, 3.0 ± 0.1, 71 MB
+    r"|(?<=[±−=+]) (?=[\d−])|(?<=\bp) (?=[\d<])"  # d = 0.4, 3 + 3, p 0.04
+    r"|(?<=,) (?=[−\d.]+\])"  # [0.1, 0.2]
+    r"|(?<=PO) (?=\d)|(?<=Null) (?=\d)"  # GRPO 42
+)
+
+
+def glued(text: str) -> str:
+    """The same text with no-break spaces inside numbers: before a unit, around ±, in an interval."""
+    return _GLUE.sub("\u00a0", text)
 
 
 def duration(seconds: float | None) -> str:

@@ -1,0 +1,44 @@
+"""Runs as series of a plot: a colour for the method, a dash for the seed, one legend everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from align_eval.render import style
+from align_eval.render.document import Legend
+from align_eval.render.text import method, run_name
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Series:
+    """How a run is drawn."""
+
+    label: str
+    name: str
+    tone: str
+    dash: tuple[float, ...]
+
+
+def series(report: Json) -> list[Series]:
+    """Every trained run, by method and seed."""
+    found, order = [], dict.fromkeys(report["methods"], 0)
+    for run in report["runs"]:
+        name, place = run["method"], order[run["method"]]
+        dash = style.DASHES[place % len(style.DASHES)]
+        found.append(Series(run["label"], run_name(run["label"]), name, dash))
+        order[name] += 1
+    return found
+
+
+def run_legend(report: Json) -> list[Legend]:
+    """A legend entry a run."""
+    return [Legend(one.label, one.name, one.tone, one.dash) for one in series(report)]
+
+
+def method_legend(report: Json) -> list[Legend]:
+    """A legend entry a method: its mean over the seeds with the band of the seeds."""
+    return [Legend(f"mean-{name}", f"{method(name)}, mean and range", name, (), "band") for name in report["methods"]]

@@ -1,0 +1,59 @@
+"""The study's expectations beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from align_eval.render import cells
+from align_eval.render.document import Cell, Row, Section, Table
+from align_eval.render.sources import Sources
+from align_eval.render.text import method, p_value, with_sd
+
+Json = Mapping[str, Any]
+
+AGREES = {"yes": ("yes", "good"), "no": ("no", "bad"), "open": ("open", "muted")}
+
+JUDGED = ("Variance across runs", "Final win rate")
+"""Rows that come from the verdicts; the others are of the policies themselves."""
+
+
+def expected(report: Json, sources: Sources) -> Section:
+    """The table, a row an expectation."""
+    rows = [Row(_cells(row, sources)) for row in report["trade_offs"]]
+    words = ("trade-off", "expected of PPO", "expected of GRPO", "expected ahead")
+    table = Table(
+        "",
+        (*cells.columns(words, "PPO", "GRPO"), *cells.columns(("verdict", "as expected"))),
+        rows,
+        "Measured: mean ± sd over seeds. A method counts as ahead when Welch's t-test over seeds (for the variance: "
+        "the F-test) gives p < 0.05, or when no seed differs within a method. The expectations are the study's, for "
+        "Gemma 2B in 4 bits.",
+    )
+    lead = "What the study expected of the two methods, what was measured, and whether the data decide."
+    return Section("trade-offs", "Expected trade-offs and what was measured", [table], lead)
+
+
+def _cells(row: Json, sources: Sources) -> tuple[Cell, ...]:
+    role = "judgments" if row["metric"] in JUDGED else "policy"
+    ahead = row["expected_advantage"]
+    verdict: str = {"ppo": "PPO ahead", "grpo": "GRPO ahead"}.get(row["verdict"], str(row["verdict"]))
+    verdict += f" (p {p_value(row['p'])})" if row["p"] is not None else ""
+    agrees, tone = AGREES[row["agrees"]]
+    unit = f" ({row['unit']})" if row["unit"] else ""
+    return (
+        cells.plain(row["metric"] + unit),
+        cells.plain(row["expected_ppo"]),
+        cells.plain(row["expected_grpo"]),
+        cells.plain(method(ahead), ahead),
+        *(
+            Cell(
+                with_sd(row[f"measured_{m}"], row[f"sd_{m}"]),
+                row[f"measured_{m}"],
+                sources.method(m, role) if row[f"measured_{m}"] is not None else (),
+            )
+            for m in ("ppo", "grpo")
+        ),
+        cells.plain(verdict),
+        cells.plain(agrees, tone),
+    )

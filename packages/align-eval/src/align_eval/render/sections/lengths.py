@@ -1,0 +1,103 @@
+"""Length and reward beside the win rate: verbosity bias and reward inflation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from align_eval.render import cells
+from align_eval.render.document import Block, Figure, Panel, Row, Section, Table
+from align_eval.render.plots import forest
+from align_eval.render.plots.forest import Estimate, Forest
+from align_eval.render.sources import Sources
+from align_eval.render.text import method, share
+
+Json = Mapping[str, Any]
+
+
+def lengths(report: Json, sources: Sources) -> Section:
+    """Length against win, reward against win."""
+    found = report.get("diagnostics", {})
+    blocks: list[Block] = []
+    if "length" in found:
+        blocks.append(_bins(found["length"]))
+    blocks += [_table(report, sources), _inflation(report, sources)]
+    lead = (
+        "A judge that likes long answers gives wins for length; a policy can please the reward model without pleasing "
+        "the judge. Both would show here."
+    )
+    return Section("length", "Length, reward and wins", blocks, lead)
+
+
+def _bins(found: Json) -> Figure:
+    panels = []
+    for name, row in found["methods"].items():
+        rows = [
+            Estimate(
+                f"{one['bin']}  (n {one['n']})", one["win_rate_decided"], one["wilson"], name,
+                share(one["win_rate_decided"], one["wilson"]),
+            )
+            for one in row["bins"]
+        ]  # fmt: skip
+        plot = Forest(rows, "share of decided pairs won", 0.5, True, (0.3, 0.8), left=132.0)
+        alt = "; ".join(f"{one.name}: {one.text}" for one in rows) + "."
+        panels.append(Panel(method(name), alt, partial(forest.draw, plot), 440.0, plot.height))
+    caption = "Pairs by how many times as long the answer is as SFT's to the same prompt."
+    return Figure("length", "Win rate by length of the answer", panels, caption=caption)
+
+
+def _table(report: Json, sources: Sources) -> Table:
+    known = {run["label"]: run for run in report.get("diagnostics", {}).get("length", {}).get("runs", ())}
+    rows = []
+    for run in report["runs"]:
+        keys = sources.run(run["label"], "responses", "judgments")
+        longer, found = run["longer_wins"], known.get(run["label"], {})
+        correlation = found.get("correlation") or {}
+        rows.append(
+            Row(
+                (
+                    cells.run(run),
+                    cells.fixed(run["response_length_mean"], keys, 1),
+                    cells.fixed(run["length_ratio"], keys),
+                    cells.share(longer["value"], longer["wilson"], keys),
+                    cells.estimate(correlation.get("value"), correlation.get("interval"), keys),
+                    cells.share(run["win_rate_decided"], run["wilson"], keys),
+                )
+            )
+        )
+    numbers = (
+        "tokens",
+        "times SFT's length",
+        "longer answer won [95 %]",
+        "length–win correlation [95 %]",
+        "won of decided",
+    )
+    note = "The longer answer won: among decided pairs of different length; 50 % if length does not matter."
+    return Table("Length", cells.columns(("run",), *numbers), rows, note)
+
+
+def _inflation(report: Json, sources: Sources) -> Table:
+    rows = []
+    for run in report["runs"]:
+        keys = sources.run(run["label"], "responses")
+        verdicts = sources.run(run["label"], "judgments")
+        up = run["reward_gain_interval"] is not None and run["reward_gain_interval"][0] > 0
+        wins = run["wilson"] is not None and run["wilson"][0] > 0.5
+        inflated = up and not wins
+        rows.append(
+            Row(
+                (
+                    cells.run(run),
+                    cells.estimate(run["reward_gain"], run["reward_gain_interval"], keys),
+                    cells.share(run["win_rate_decided"], run["wilson"], verdicts),
+                    cells.plain("inflated" if inflated else "no", "bad" if inflated else "good"),
+                )
+            )
+        )
+    note = "Inflated: the reward model likes the answers better than SFT's, the judge does not."
+    columns = (
+        *cells.columns(("run",), "reward gain over SFT [95 %]", "won of decided [95 %]"),
+        *cells.columns(("inflation",)),
+    )
+    return Table("Reward and wins", columns, rows, note)

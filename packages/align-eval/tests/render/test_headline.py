@@ -1,0 +1,68 @@
+"""The sentence that people quote: right in every case that can happen."""
+
+import pytest
+
+from align_eval.render.sections.headline import answer, caveat, findings, tiles
+from align_eval.render.sources import Sources
+from align_eval.render.text import fixed
+
+
+def _said(report, **effect):
+    changed = {**report, "effect": {**report["effect"], **effect}}
+    return answer(changed, Sources(changed)).text
+
+
+def test_a_separated_difference_names_the_winner(report):
+    text = _said(report, difference=-0.052, welch_interval=[-0.09, -0.014], welch_p=0.02)
+    assert text.startswith("GRPO wins against PPO: ")
+    # The interval turns with the difference: GRPO is ahead by 1.4 to 9.0 points.
+    assert "5.2 points apart over 3 + 3 seeds (95 % interval 1.4 to 9.0)" in text
+    text = _said(report, difference=0.052, welch_interval=[0.014, 0.09], welch_p=0.02)
+    assert text.startswith("PPO wins against GRPO: ")
+
+
+def test_a_difference_within_chance_has_no_winner(report):
+    text = _said(report, difference=-0.002, welch_interval=[-0.055, 0.05], welch_p=0.91)
+    assert text.startswith("Neither method wins: ")
+    assert "a difference of −0.2 points that 3 + 3 seeds cannot tell from chance (95 % interval −5.5 to 5.0)" in text
+    changed = {**report, "effect": {**report["effect"], "welch_interval": [-0.055, 0.05], "welch_p": 0.91}}
+    assert "does not show that they are equal" in caveat(changed, Sources(changed)).text
+
+
+def test_without_spread_it_is_undecided(report):
+    text = _said(report, welch_interval=None, welch_p=None)
+    assert text.startswith("Undecided: ")
+
+
+def test_one_method_and_a_null_control(report, sparse):
+    assert answer(sparse, Sources(sparse)).text.startswith("PPO won ")
+    assert "Only one method" in caveat(sparse, Sources(sparse)).text
+    null = {**report, "runs": [{**run, "control": "null"} for run in report["runs"]]}
+    assert answer(null, Sources(null)).text.startswith("A null control: ")
+
+
+def test_findings_state_the_numbers(report):
+    text = " ".join(one.text for one in findings(report, Sources(report)))
+    assert f"{100 * report['pooled']['all']['win_rate_decided']:.1f} %" in text
+    assert fixed(report["effect"]["cohens_d"]) in text
+    assert "A/A row" in text
+
+
+def test_one_seed_is_no_plural(report, sparse):
+    said = findings(sparse, Sources(sparse))[1].text
+    assert said.startswith("Over 1 seed, PPO wins ")
+    assert "±" not in said
+    assert tiles(sparse, Sources(sparse))[0].below == "of all pairs won against SFT, 1 seed"
+    uneven = {**report, "methods": {"ppo": sparse["methods"]["ppo"], "grpo": report["methods"]["grpo"]}}
+    assert findings(uneven, Sources(uneven))[1].text.startswith("Over 1 and 3 seeds, ")
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_tiles_and_effect_speak_of_the_same_pairs(report, place):
+    """The win rates, the difference and Cohen's d are all of all pairs."""
+    name = list(report["methods"])[place]
+    found = tiles(report, Sources(report))
+    assert found[place].value.startswith(fixed(100 * report["methods"][name]["win_rate"]["value"], 1))
+    gap = report["methods"]["ppo"]["win_rate"]["value"] - report["methods"]["grpo"]["win_rate"]["value"]
+    assert found[2].value == f"{fixed(100 * gap, 1)} points"
+    assert report["effect"]["metric"] == "win_rate"
