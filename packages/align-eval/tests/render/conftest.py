@@ -8,6 +8,8 @@ from align_contracts import open_artifact
 from align_eval.render.build import document
 from align_eval.render.document import Document
 
+OPTIONAL = ("diagnostics", "budgets", "sweep", "estimates", "design")
+
 
 @pytest.fixture(scope="session")
 def report(compared) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def sparse(report) -> dict[str, Any]:
     one = {**report["methods"]["ppo"], "seeds": [42]}
     one["win_rate"] = {**one["win_rate"], "sd": None}
     return {
-        **{name: report[name] for name in report if name not in ("diagnostics", "budgets", "sweep", "estimates", "design")},
+        **{name: report[name] for name in report if name not in OPTIONAL},
         "runs": runs, "methods": {"ppo": one}, "aa": None, "small_numbers": None, "warnings": [],
         "effect": {**dict.fromkeys(report["effect"]), "metrics": {}, "reason": "needs two methods"},
         "certificates": [one for one in report["certificates"] if one["label"] in ("sft", "rm", runs[0]["label"])],

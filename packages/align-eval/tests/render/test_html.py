@@ -1,4 +1,5 @@
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import align_eval.render
@@ -56,7 +57,7 @@ def test_headings_go_down_one_step_at_a_time(made):
     heads = Outline(page(made)).heads
     assert heads[0] == 1
     assert heads.count(1) == 1
-    assert all(below - above <= 1 for above, below in zip(heads, heads[1:], strict=False))
+    assert all(below - above <= 1 for above, below in pairwise(heads))
 
 
 def test_every_plot_is_drawn_and_described(made):
@@ -85,9 +86,14 @@ def _small(blocks, title="T"):
 
 
 def test_tokens_show_advantage_by_depth_and_sign_and_the_value_below():
-    tokens = [Token("may", 1.0, {"advantage": 2.0, "value": 0.25}), Token(" be", -0.5, {"advantage": -1.0, "value": None})]
+    tokens = [
+        Token("may", 1.0, {"advantage": 2.0, "value": 0.25}),
+        Token(" be", -0.5, {"advantage": -1.0, "value": None}),
+    ]
     text = page(_small([Tokens("PPO", "ppo", "?", "facts", tokens)]))
-    assert '<span class="token plus" style="--a:1.00" title="advantage 2, value 0.25">may<small>0.2</small></span>' in text
+    assert (
+        '<span class="token plus" style="--a:1.00" title="advantage 2, value 0.25">may<small>0.2</small></span>' in text
+    )
     assert '<span class="token minus" style="--a:0.50" title="advantage −1"> be</span>' in text
 
 

@@ -58,10 +58,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A table row; strong rows sum others up."""
+    """A table row; strong rows stand out, totals sum others up and stay last however a reader sorts."""
 
     cells: tuple[Cell, ...]
     strong: bool = False
+    total: bool = False
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,8 @@ class _Writer:
             for place, (cell, flush) in enumerate(cells):
                 mark = self._keys(keys) if place == last else ""
                 found.append(self._cell(cell, flush, mark, first=not found))
-        return f"<tr{' class=sum' if row.strong else ''}>{''.join(found)}</tr>"
+        kind = "sum" if row.total else "strong" if row.strong else ""
+        return f"<tr{_flush(False, kind)}>{''.join(found)}</tr>"
 
     def _cell(self, cell: Cell, flush: bool, mark: str, first: bool) -> str:
         tag = 'th scope="row"' if first else "td"

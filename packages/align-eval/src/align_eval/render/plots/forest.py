@@ -72,7 +72,7 @@ def draw(plot: Forest, width: float, height: float) -> list[Mark]:
     x = Scale(low, high, plot.left, width - plot.right)
     bottom = height - BOTTOM
     marks: list[Mark] = []
-    at = ticks(low, high, 7)
+    at = ticks(low, high, max(2, min(7, int((width - plot.left - plot.right) / 44))))
     for tick, label in zip(at, labels(at, plot.percent), strict=True):
         marks += [Line(((x(tick), 2), (x(tick), bottom)), "rule", 0.8)]
         marks += [Text(x(tick), bottom + 13, label, anchor="middle")]

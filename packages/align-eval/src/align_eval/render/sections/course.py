@@ -9,7 +9,7 @@ from typing import Any
 from align_eval.render import cells
 from align_eval.render.document import Block, Cell, Figure, Panel, Paragraph, Row, Section, Table
 from align_eval.render.plots import xy
-from align_eval.render.plots.series import method_legend, run_legend, series
+from align_eval.render.plots.series import Series, method_legend, run_legend, series
 from align_eval.render.plots.xy import Curve, Plot, Spot
 from align_eval.render.sources import Sources
 from align_eval.render.text import duration, fixed, method, size, span
@@ -82,8 +82,13 @@ def _runs(report: Json, key: str) -> list[Curve]:
         points = report["curves"][one.label]["points"]
         known = tuple((p["iteration"], p[key]) for p in points if p.get(key) is not None)
         if known:
-            found.append(Curve(one.name, known, one.tone, one.label, one.dash, 1.2, 0.75, 2.2))
+            found.append(_thin(one, known))
     return found
+
+
+def _thin(one: Series, points: tuple[tuple[float, float], ...]) -> Curve:
+    """A single run, under the mean of its method."""
+    return Curve(one.name, points, one.tone, one.label, one.dash, 1.1, 0.65, 1.8)
 
 
 def _chosen(report: Json, key: str) -> list[Spot]:
@@ -107,7 +112,7 @@ def _win_rate(report: Json, bands: Json) -> Panel:
         rows = report["curves"][one.label]["win_rate"]
         known = tuple((r["iteration"], r["win_rate_decided"]) for r in rows if r["win_rate_decided"] is not None)
         if known:
-            curves.append(Curve(one.name, known, one.tone, one.label, one.dash, 1.2, 0.75, 2.2))
+            curves.append(_thin(one, known))
     missing = report["runs"][0]["convergence_reason"] or "no evaluation points"
     rules = ((0.6, "60 %: converged"), (0.5, "50 %"))
     plot = Plot("iteration", "share of decided pairs", curves, rules=rules, y_percent=True, missing=missing)
@@ -140,7 +145,7 @@ def _critic(report: Json, critic: Json | None) -> list[Block]:
         known = tuple(
             (p["iteration"], p["explained_variance"]) for p in run["points"] if p.get("explained_variance") is not None
         )
-        curves.append(Curve(one.name, known, one.tone, one.label, one.dash, 1.2, 0.75, 2.2))
+        curves.append(_thin(one, known))
     plot = Plot("iteration", "explained variance", curves, rules=((0.0, "no better than a constant"),))
     panels.append(_panel("On the validation prompts", plot))
     legend = [one for one in (*method_legend(report), *run_legend(report)) if one.tone == "ppo"]

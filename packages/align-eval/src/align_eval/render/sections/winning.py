@@ -59,7 +59,7 @@ def _verdicts(report: Json, sources: Sources) -> Table:
     rows = [Row((cells.run(run), *_counts(run, sources.run(run["label"], "judgments")))) for run in report["runs"]]
     for name in report["methods"]:
         counts = _counts(report["pooled"][name], sources.method(name, "judgments"))
-        rows.append(Row((cells.method(name, ", all seeds"), *counts), strong=True))
+        rows.append(Row((cells.method(name, ", all seeds"), *counts), strong=True, total=True))
     if report["aa"]:
         rows.append(Row((Cell("A/A: SFT against SFT", tone="sft"), *_counts(report["aa"], sources.aa("judgments")))))
     return Table(
@@ -105,7 +105,7 @@ def _category(report: Json, name: str, sources: Sources) -> list[Block]:
     for row in report.get("diagnostics", {}).get("categories", ()):
         if row["category"] == name:
             counts = _counts(_with_rates(row), sources.method(row["method"], "judgments"))
-            rows.append(Row((cells.method(row["method"], ", all seeds"), *counts), strong=True))
+            rows.append(Row((cells.method(row["method"], ", all seeds"), *counts), strong=True, total=True))
             estimates.append(_estimate(f"{method(row['method'])}, all seeds", row["method"], row, strong=True))
     table = Table("", cells.columns(("run",), *COUNTS), rows)
     return [_forest(f"category_{name}", f"Won of decided pairs: {name}", estimates), table]
