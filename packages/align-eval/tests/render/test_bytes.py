@@ -1,6 +1,7 @@
 """Identical inputs give identical bytes, from one process to the next, whatever the hash seed, zone or language."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -26,6 +27,7 @@ def test_two_processes_write_the_same_bytes(compared):
         given = names if number else names[::-1]
         subprocess.run([sys.executable, "-c", PROGRAM, out, *given], env=env, check=True)
         found.append(_files(open_artifact(out, "report")))
+        shutil.rmtree(out)
     assert found[0] == found[1]
     kinds = {path.rpartition(".")[2] for path in found[0]}
     assert kinds == {"html", "md", "json", "pdf", "svg"}
