@@ -59,9 +59,8 @@ def test_the_largest_work_that_fits_an_affine_peak(peaks, most, limit, expected)
 def test_a_peak_that_bends_upwards_is_found_by_trying(peaks):
     """n² from 10 on where 1 and 2 promised a line: the line says n = 32 for a limit of 400, the truth is 20."""
     tried = peaks(lambda n: 10 + 10 * n if n < 10 else n * n)
-    n, peak = plan.largest(lambda n: None, 64, 400)
-    assert (n * n <= 400 or n < 10) and peak <= 400
-    assert tried[:3] == [1, 2, 39]  # (400 − 30) / 10 more than two
+    assert plan.largest(lambda n: None, 64, 400) == (20, 400)
+    assert tried == [1, 2, 39, 35, 31, 28, 25, 22, 20]  # (400 − 30) / 10 more than two, then an eighth less each time
 
 
 @pytest.fixture
@@ -148,7 +147,6 @@ def test_arranging_changes_the_peak_and_not_the_gradient(resident):
     for again in (False, True, False):
         plan.arrange(resident, again)
         peaks.append(plan.peak_of(learn, 1))
-    assert peaks[1] < 0.95 * peaks[0]
-    assert peaks[2] == pytest.approx(peaks[0], rel=0.02)
+    assert peaks[1] < min(peaks[0], peaks[2])
     for name, grad in found[0].items():
         assert mx.allclose(found[1][name], grad, rtol=1e-3, atol=1e-5), name
