@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from update_memory import SHAPES, make_resident
+from peers.shapes import SHAPES, make_resident
 
 NOWHERE = {name: Path() for name in ("sft", "rm", "data", "out")}
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS = 16, 256, 256
