@@ -33,6 +33,25 @@ def test_the_planner_predicts_power(world):
     assert predicted == pytest.approx(found, abs=CLOSE + noise(predicted))
 
 
+def test_the_session_says_where_a_promise_is_broken(monkeypatch, capsys):
+    import simulate.__main__ as session
+
+    monkeypatch.setattr(session, "DESIGNS", ((3, 30),))
+    monkeypatch.setattr(session, "SEED_SDS", (0.0,))
+    monkeypatch.setattr(session, "KINDS", {"plain": {}})
+    argv = ["--studies", "4000", "--replicates", "20"]
+    assert session.main(argv) == 0
+    assert "in every cell" in capsys.readouterr().out
+    monkeypatch.setattr(session, "BAND", (0.999, 1.0))
+    monkeypatch.setattr(session, "CLOSE", -1.0)
+    assert session.main(argv) == 1
+    said = capsys.readouterr().out
+    assert "plain, 3 × 30, 0: the primary interval of the difference covers" in said
+    assert "plain, 3 × 30, 0: power" in said
+    with pytest.raises(SystemExit):
+        session.main(["--studies", "100"])
+
+
 def test_seed_means_alone_do_not_know_the_prompts():
     """Why the primary interval is wider: in a real study t on seed means is right for just its prompts."""
     world = World(5, 100, (0.5, 0.4))

@@ -12,8 +12,15 @@ from scipy import optimize, special, stats
 MOST = 100_000
 """Seeds or prompts beyond which nobody would go."""
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
-_CHANCE, _SHARE = (_NODES + 1.0) / 2.0, _WEIGHTS / 2.0
+
+def _on_the_unit_interval(nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gauss–Legendre nodes and weights on (0, 1)."""
+    x, weights = np.polynomial.legendre.leggauss(nodes)
+    return (x + 1.0) / 2.0, weights / 2.0
+
+
+_CHANCE, _SHARE = _on_the_unit_interval(24)
+_FEW_CHANCE, _FEW_SHARE = _on_the_unit_interval(6)
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,10 @@ def run_variances(variances: Variances, prompts: int) -> tuple[float, float]:
 def power_of_difference(difference: float, design: Design, variances: Variances, alpha: float = 0.05) -> float:
     """Chance that the primary interval of the difference leaves 0 out.
 
-    Given the two spreads between seeds that a study happens to see, s₁² and s₂², the interval's half width is known
-    (`crossed.Contrast`), and the difference is normal about the truth. So the power is the mean of a normal
-    probability over the χ² distributions of the two spreads, here by Gauss–Legendre quadrature over their quantiles.
+    Given the two spreads between seeds and the part of the prompts that a study happens to see, the interval's half
+    width is known (`crossed.Contrast`), and the difference is normal about the truth. So the power is the mean of a
+    normal probability over what may be seen: χ² for the spreads, a normal cut off at 0 for the prompts; here by
+    Gauss–Legendre quadrature over their quantiles.
 
     Args:
         difference: True difference.
@@ -115,19 +123,39 @@ def power_of_difference(difference: float, design: Design, variances: Variances,
     if min(design.seeds) < 2 or design.prompts - design.strata < 1:
         raise ValueError(f"power_of_difference: expected two seeds or more a method and some prompts, got {design}")
     true = [run / count for run, count in zip(run_variances(variances, design.prompts), design.seeds, strict=True)]
-    by_prompts = variances.prompts / design.prompts
     seen = [
         part * stats.chi2.ppf(_CHANCE, count - 1) / (count - 1) for part, count in zip(true, design.seeds, strict=True)
     ]
     first, second = seen[0][:, None], seen[1][None, :]
     by_seeds = first + second
     df = by_seeds**2 / (first**2 / (design.seeds[0] - 1) + second**2 / (design.seeds[1] - 1))
-    quantile = by_seeds * stats.t.isf(alpha / 2.0, df)
-    quantile += by_prompts * stats.t.isf(alpha / 2.0, design.prompts - design.strata)
-    half = quantile / np.sqrt(by_seeds + by_prompts)
-    se = math.sqrt(sum(true) + by_prompts)
-    found = special.ndtr((difference - half) / se) + special.ndtr((-difference - half) / se)
-    return float(_SHARE @ found @ _SHARE)
+    of_seeds = by_seeds * stats.t.isf(alpha / 2.0, df)
+    of_prompts = stats.t.isf(alpha / 2.0, design.prompts - design.strata)
+    se = math.sqrt(sum(true) + variances.prompts / design.prompts)
+    power = 0.0
+    for by_prompts, weight in zip(*_seen_prompt_variances(design, variances), strict=True):
+        half = (of_seeds + by_prompts * of_prompts) / np.sqrt(by_seeds + by_prompts)
+        found = special.ndtr((difference - half) / se) + special.ndtr((-difference - half) / se)
+        power += weight * float(_SHARE @ found @ _SHARE)
+    return power
+
+
+def _seen_prompt_variances(design: Design, variances: Variances) -> tuple[np.ndarray, np.ndarray]:
+    """What a study may estimate the prompts' part of the difference's variance to be, and the weight of each.
+
+    The estimate is a difference of mean squares, nearly normal, and 0 where it would be negative. Even prompts that do
+    not matter at all add a little on average.
+    """
+    df = design.prompts - design.strata
+    chance = [part / count for part, count in zip(variances.residual, design.seeds, strict=True)]
+    squares = (variances.prompts + sum(chance)) ** 2 / df
+    squares += sum(part**2 / ((count - 1) * df) for part, count in zip(chance, design.seeds, strict=True))
+    centre, spread = variances.prompts / design.prompts, math.sqrt(2.0 * squares) / design.prompts
+    if spread == 0.0:
+        return np.array([centre]), np.ones(1)
+    none = float(special.ndtr(-centre / spread))
+    values = centre + spread * special.ndtri(none + (1.0 - none) * _FEW_CHANCE)
+    return np.append(values, 0.0), np.append((1.0 - none) * _FEW_SHARE, none)
 
 
 def detectable_difference(design: Design, variances: Variances, wanted: float = 0.8, alpha: float = 0.05) -> float:
