@@ -136,6 +136,8 @@ def test_the_category_and_the_judge_are_optional(read):
     found = read([bare])
     assert (found.rows[0].category, found.judge) == ("all", "alpaca-eval")
     assert read([row(0, 1), row(1, 1, annotator="another")]).judge == "alpaca-eval"
+    odd = read([row(0, 1, annotator={"name": 1}, dataset=["x"])])
+    assert (odd.rows[0].category, odd.judge) == ("all", "alpaca-eval")
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,13 @@ def test_repeats_are_told(tmp_path, capsys):
     assert "Care: 1 rows repeat the instruction of an earlier row" in capsys.readouterr().out
 
 
+def test_imported_verdicts_cannot_be_compared(tmp_path, capsys):
+    file = write(tmp_path / "a.json", rows())
+    assert main("import", "alpaca-eval", file, "--out", tmp_path / "mine", "--quiet") == 0
+    assert main("compare", "--judgments", tmp_path / "mine", "--out", tmp_path / "report") == 2
+    assert "mine: imported verdicts come without the policies" in capsys.readouterr().err
+
+
 def published():
     """The leaderboard's row of each file."""
     if not ALPACA.is_dir():

@@ -92,8 +92,8 @@ def read_annotations(path: Path, baseline: str | None = None) -> Annotations:
     annotations = tuple(_annotation(row, against) for row in rows)
     if all(one.preference is None for one in annotations):
         raise VerificationError(f"{path.name}: no row has a preference")
-    judges = {row.get("annotator") for row in rows}
-    judge = judges.pop() if len(judges) == 1 else None
+    judges = [row.get("annotator") for row in rows]
+    judge = judges[0] if all(one == judges[0] for one in judges) else None
     return Annotations(
         candidate=_clean(candidate),
         baseline=_clean(against),

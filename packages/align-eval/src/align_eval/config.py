@@ -102,7 +102,7 @@ class ImportConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Literal["alpaca-eval"] = Field(
-        description="whose verdicts: AlpacaEval's annotations", json_schema_extra={"positional": True}
+        description="alpaca-eval: AlpacaEval's annotations of one model", json_schema_extra={"positional": True}
     )
     file: Path = runtime(..., "annotations.json, plain or packed by gzip", json_schema_extra={"positional": True})
     out: Path = _path("where to publish the judgments artifact", "--output")

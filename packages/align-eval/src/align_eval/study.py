@@ -85,9 +85,13 @@ def open_run(path: Path) -> Run:
     """Open one judgments artifact and what it was made from.
 
     Raises:
+        ConfigError: The verdicts are imported.
         AlignError: As opening and verifying raise it.
     """
     judgments = open_artifact(path, "judgments")
+    if judgments.details.source != "judged":
+        what = f"{judgments.name}: imported verdicts come without the policies that a comparison needs"
+        raise ConfigError(what, do="Read them with align-eval summarize")
     responses = judgments.input("candidate")
     policy = responses.input("policy")
     seed = responses.details.sampling_seed if policy.details.method == "sft" else policy.details.seed
