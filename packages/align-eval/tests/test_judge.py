@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 
@@ -11,7 +12,7 @@ from align_eval import judge
 from align_eval.algorithms.swap import Tally
 from align_eval.config import JudgeConfig
 from align_eval.judges.base import JudgeFacts, Opinion
-from align_eval.judges.prompt import load_template
+from align_eval.judges.prompt import load_prompt
 
 
 @pytest.fixture
@@ -190,5 +191,6 @@ def test_an_api_judge_from_end_to_end(study, serve, monkeypatch, tmp_path):
     expected = ["win" if gap > 0 else "loss" if gap < 0 else "tie" for gap in gaps]
     assert [row["outcome"] for row in published.read_jsonl("verdicts")] == expected
     assert (published.details.judge, published.details.model) == ("openai:m", "m")
-    assert published.details.judge_prompt_digest == load_template("json_schema").digest
+    assert published.details.judge_prompt_digest == hashlib.sha256(load_prompt("json_schema").encode()).hexdigest()
+    assert published.file("judge_prompt").read_text() == load_prompt("json_schema")
     assert set(server.asked.values()) == {2}

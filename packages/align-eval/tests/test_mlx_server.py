@@ -1,5 +1,6 @@
 """Judging through mlx_lm.server: a real server with a real, if tiny, model on loopback."""
 
+import hashlib
 import os
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from fake_study import FakeStudy
 
 from align_contracts import console, open_artifact
 from align_eval.cli import COMMANDS
-from align_eval.judges.prompt import load_template
+from align_eval.judges.prompt import load_prompt
 from tiny.models import make_model, save_model
 from tiny.templates import LLAMA3
 from tiny.tokenizer import bpe_tokenizer, fill_words, word_tokenizer
@@ -114,7 +115,7 @@ def test_a_model_that_always_says_a_gives_ties_and_an_alarm(mlx_server, judging,
     details = published.details
     assert (details.wins, details.losses, details.ties, details.invalid) == (0, 0, 4, 0)
     assert (details.judge, details.model, details.reply_form) == ("openai:default_model", "default_model", "label")
-    assert details.judge_prompt_digest == load_template("label").digest
+    assert details.judge_prompt_digest == hashlib.sha256(load_prompt("label").encode()).hexdigest()
     assert {(row["forward"], row["backward"]) for row in published.read_jsonl("verdicts")} == {
         ("candidate", "baseline")
     }

@@ -13,7 +13,7 @@ from align_eval.judges.base import Opinion, Question
 from align_eval.judges.endpoint import endpoint
 from align_eval.judges.faults import seconds_to_wait
 from align_eval.judges.openai import OpenAIJudge
-from align_eval.judges.prompt import PROBE_TEXT, load_template
+from align_eval.judges.prompt import PROBE_TEXT, load_prompt
 
 CANARY = "sk-canary-7d41f0"
 
@@ -65,6 +65,19 @@ def test_everything_that_matters_is_in_the_key(serve, tmp_path):
         judge(server, tmp_path, **settings).ask(questions(1))
     assert server.calls == 4
     assert [body.get("response_format", {}).get("type") for body in server.bodies] == ["json_schema"] * 3 + [None]
+
+
+def test_the_temperature_may_be_the_endpoints_own(serve, tmp_path):
+    server = serve(prefers_good)
+    judge(server, tmp_path, temperature=None).ask(questions(1))
+    assert "temperature" not in server.bodies[0]
+
+
+def test_the_name_of_the_limit_is_the_endpoints(tmp_path):
+    for settings, name in (({}, "max_completion_tokens"), ({"base_url": "http://127.0.0.1:1/v1"}, "max_tokens")):
+        config = JudgeConfig(candidate=tmp_path, baseline=tmp_path, out=tmp_path, judge="openai:m", **settings)
+        body = OpenAIJudge("m", config)._request(questions(1)[0], "label").body
+        assert {key for key in body if "tokens" in key} == {name}
 
 
 def test_stays_within_the_concurrency(serve, tmp_path):
@@ -174,7 +187,7 @@ def test_an_endpoint_that_keeps_to_schemas_is_asked_for_json(serve, tmp_path):
     assert asking.facts.reply_form is None
     assert asking.ask(questions(3)) == [Opinion("first")] * 3
     assert asking.facts.reply_form == "json_schema"
-    assert asking.facts.prompt_digest == load_template("json_schema").digest
+    assert asking.facts.prompt == load_prompt("json_schema")
     assert formats(server) == ["json_schema"] * 4
     # The decision is kept: another judging at the same endpoint does not try again.
     assert judge(server, tmp_path, reply_form="auto").ask(questions(4)) == [Opinion("first")] * 4
@@ -189,7 +202,7 @@ def test_an_endpoint_that_ignores_schemas_is_asked_for_labels(serve, tmp_path):
         Opinion("second")
     ]
     assert asking.facts.reply_form == "label"
-    assert asking.facts.prompt_digest == load_template("label").digest
+    assert asking.facts.prompt == load_prompt("label")
     assert formats(server) == ["json_schema"] + [None] * 3
     assert judge(server, tmp_path, reply_form="auto").ask(questions(2)) == [Opinion("first")] * 2
     assert server.calls == 4

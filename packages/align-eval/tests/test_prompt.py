@@ -2,34 +2,33 @@ import json
 
 import pytest
 
-from align_eval.judges.prompt import PROBE_SCHEMA, REPLY_SCHEMA, load_template, read_choice
+from align_eval.judges.prompt import PROBE_SCHEMA, REPLY_SCHEMA, fill, load_prompt, read_choice
 
 
 @pytest.mark.parametrize("form", ["json_schema", "label"])
 def test_texts_are_put_in_place_in_one_pass(form):
-    filled = load_template(form).fill("What is {first}?", "{second}", "{prompt} and {x}")
+    filled = fill(load_prompt(form), "What is {first}?", "{second}", "{prompt} and {x}")
     assert "<request>\nWhat is {first}?\n</request>" in filled
     assert "<answer_A>\n{second}\n</answer_A>" in filled
     assert "<answer_B>\n{prompt} and {x}\n</answer_B>" in filled
 
 
 def test_the_prompt_asks_for_what_is_read():
-    text = load_template("json_schema").text
+    text = load_prompt("json_schema")
     properties = REPLY_SCHEMA["schema"]["properties"]
     assert all(f'"{name}"' in text for name in properties)
     assert all(f'"{choice}"' in text for choice in properties["verdict"]["enum"])
     assert PROBE_SCHEMA["schema"]["required"] == ["verdict"]
-    label = load_template("label").text
+    label = load_prompt("label")
     assert [line for line in label.splitlines() if read_choice("label", line) != "invalid"] == [
         "Verdict: A", "Verdict: B", "Verdict: tie",
     ]  # fmt: skip
 
 
 def test_the_two_forms_differ_in_nothing_but_how_they_ask():
-    schema, label = load_template("json_schema"), load_template("label")
-    assert schema.text.split("Reply with")[0] == label.text.split("Give your")[0]
-    assert schema.digest != label.digest
-    assert (schema.name, label.name) == ("pairwise-v1+reply-json-schema-v1", "pairwise-v1+reply-label-v1")
+    schema, label = load_prompt("json_schema"), load_prompt("label")
+    assert schema.split("Reply with")[0] == label.split("Give your")[0]
+    assert schema != label
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ LENGTH_ALARM = 0.3
 
 TIE_ALARM = 0.30
 """Tie rate above which the judge does not tell the answers apart (the study's)."""
+ONE_SIDED = 0.05
+"""Where fewer pairs than this have the longer answer on the other side, length and quality are hardly told apart."""
 VERBOSE = 2.0
 """Length ratio at which equal win rates point to verbosity (the study's)."""
 
@@ -28,7 +30,15 @@ def alarms(runs: Sequence[Json], difference: Json | None, aa: Json | None, poole
     Returns:
         [{code, runs, text}], in the order in which a reader needs them.
     """
-    found = [_ties(runs), _inflation(runs), _verbosity(runs), _verbose_method(runs, difference), _gate(runs)]
+    found = [
+        _ties(runs),
+        _position(runs),
+        _inflation(runs),
+        _one_sided(runs),
+        _verbosity(runs),
+        _verbose_method(runs, difference),
+        _gate(runs),
+    ]
     found += [_biased(aa), _null(runs, pooled)]
     return [one for one in found if one is not None]
 
@@ -69,6 +79,28 @@ def _ties(runs: Sequence[Json]) -> Json | None:
         f"Tie rate above {100 * TIE_ALARM:.0f} % in {{runs}}: the judge hardly tells the answers apart, read with care."
     )
     return _warning("ties", high, text)
+
+
+def off_centre(interval: Sequence[float] | None) -> bool:
+    """Whether an interval leaves one half out."""
+    return interval is not None and not interval[0] <= 0.5 <= interval[1]
+
+
+def one_sided(longer_rate: float | None) -> bool:
+    """Whether nearly always the same side has the longer answer."""
+    return longer_rate is not None and not ONE_SIDED <= longer_rate <= 1 - ONE_SIDED
+
+
+def _position(runs: Sequence[Json]) -> Json | None:
+    leaning = [run for run in runs if off_centre(run["first_place_interval"])]
+    text = "The judge likes a place in {runs}: what it was shown first matters. Swapping turns that into ties."
+    return _warning("position", leaning, text)
+
+
+def _one_sided(runs: Sequence[Json]) -> Json | None:
+    rows = [run for run in runs if one_sided(run["longer_rate"])]
+    text = "Nearly all pairs of {runs} have the longer answer on the same side: the length-controlled rate is a guess."
+    return _warning("length_one_sided", rows, text)
 
 
 def _undecided(run: Json) -> bool:

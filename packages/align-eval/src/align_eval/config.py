@@ -65,7 +65,9 @@ class JudgeConfig(BaseModel):
         "auto",
         "how the verdict is asked for; auto: a JSON schema where the endpoint keeps to it, else a label",
     )
-    temperature: float = _field("openai", 0.0, "sampling temperature of the judge", ge=0)
+    temperature: float | None = _field(
+        "openai", 0.0, "sampling temperature of the judge; none: the endpoint's own, where it takes no other", ge=0
+    )
     max_reply_tokens: int = _field("openai", 300, "longest reply in tokens", ge=16)
     concurrency: int = _runtime("openai", 8, "questions in flight", ge=1, le=256)
     attempts: int = _runtime("openai", 8, "tries of one question before it is given up", ge=1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from align_contracts import Artifact, open_artifact, publish
+from align_contracts.canonical import sha256_bytes
 from align_contracts.errors import IncompleteError, VerificationError
 from align_eval.algorithms.swap import Outcome, Tally, Verdict, combine, tally
 from align_eval.algorithms.wilson import wilson
@@ -101,6 +102,8 @@ def run(config: JudgeConfig) -> int:
             draft.metric(name, value, n=counts.n)
         draft.seeds = list(candidate.manifest.seeds)
         facts = judge.facts
+        if facts.prompt is not None:
+            draft.write_text("judge_prompt.txt", facts.prompt, role="judge_prompt")
         draft.details = {
             "judge": facts.name,
             "prompts": counts.n,
@@ -109,7 +112,7 @@ def run(config: JudgeConfig) -> int:
             "ties": counts.ties,
             "invalid": counts.invalid,
             "swapped": True,
-            "judge_prompt_digest": facts.prompt_digest,
+            "judge_prompt_digest": None if facts.prompt is None else sha256_bytes(facts.prompt.encode("utf-8")),
             "model": facts.model,
             "reply_form": facts.reply_form,
         }

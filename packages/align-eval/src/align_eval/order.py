@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from align_eval.alarms import TIE_ALARM
+from align_eval.alarms import TIE_ALARM, off_centre
 from align_eval.algorithms.mean import clustered_share
 from align_eval.algorithms.swap import Tally, order_effect
 from align_eval.algorithms.wilson import wilson
@@ -59,9 +59,8 @@ def judge_alarms(counts: Tally, order: Mapping[str, Any] | None) -> list[Json]:
         )
         found.append({"code": "ties", "text": text})
     interval = order["first_place_interval"] if order else None
-    if interval is not None and not interval[0] <= 0.5 <= interval[1]:
-        place = "first" if interval[0] > 0.5 else "second"
-        rate = order["first_place_rate"] if order else 0.0
+    if order is not None and interval is not None and off_centre(interval):
+        place, rate = "first" if interval[0] > 0.5 else "second", order["first_place_rate"]
         text = (
             f"The judge likes the answer shown {place}: it chose the first in {100 * rate:.0f} % of its choices "
             f"[{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]; both orders were asked, so that makes ties, not wins."

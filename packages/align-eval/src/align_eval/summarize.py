@@ -11,6 +11,7 @@ from typing import Any
 from align_contracts import Artifact, open_artifact
 from align_contracts.errors import ConfigError
 from align_contracts.paths import printable
+from align_eval.alarms import one_sided
 from align_eval.algorithms.length_control import ALPACA_EVAL_2, LengthControlled
 from align_eval.algorithms.mean import mean_interval
 from align_eval.algorithms.swap import Tally
@@ -19,9 +20,6 @@ from align_eval.order import judge_alarms, order_numbers
 from align_eval.preferences import Preferences, comparable, control_lengths, prior_of, read_preferences
 
 Json = dict[str, Any]
-
-ONE_SIDED = 0.05
-"""Where fewer pairs than this have the longer answer on the other side, length and quality are hardly told apart."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def summary(one: Judging, controlled: LengthControlled) -> Json:
 def length_alarms(pairs: Preferences) -> list[Json]:
     """Say where length control rests on the prior, because nearly always the same side is longer."""
     rate = pairs.longer_rate
-    if rate is None or ONE_SIDED <= rate <= 1 - ONE_SIDED:
+    if rate is None or not one_sided(rate):
         return []
     text = (
         f"The candidate's answer is the longer one in {100 * rate:.0f} % of the pairs: they hardly tell length from "

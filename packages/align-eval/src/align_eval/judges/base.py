@@ -54,14 +54,14 @@ class JudgeFacts:
 
     Attributes:
         name: `reference`, `reward-model:NAME` or `openai:MODEL`.
-        prompt_digest: sha256 of the judge's prompt, if it has one.
+        prompt: The judge's prompt with its places, if it has one.
         model: The API model, if it is one.
         reply_form: How an API model was made to answer; known once it was asked.
         inputs: Artifacts it used, by role.
     """
 
     name: str
-    prompt_digest: str | None = None
+    prompt: str | None = None
     model: str | None = None
     reply_form: str | None = None
     inputs: Mapping[str, Artifact] = field(default_factory=dict)

@@ -22,9 +22,9 @@ from align_eval.judges.prompt import (
     PROBE_TEXT,
     REPLIES,
     REPLY_SCHEMA,
-    PromptTemplate,
     ReplyForm,
-    load_template,
+    fill,
+    load_prompt,
     read_choice,
 )
 
@@ -44,7 +44,7 @@ class OpenAIJudge:
     ) -> None:
         self.model, self.config, self.backoff_s = model, config, backoff_s
         self.endpoint = endpoint(config.base_url)
-        self.templates: dict[ReplyForm, PromptTemplate] = {form: load_template(form) for form in REPLIES}
+        self.prompts: dict[ReplyForm, str] = {form: load_prompt(form) for form in REPLIES}
         self.form: ReplyForm | None = None if config.reply_form == "auto" else config.reply_form
         self.say = say or (lambda text: print(text, file=sys.stderr))
         is_openai = config.base_url == OPENAI_URL
@@ -57,9 +57,9 @@ class OpenAIJudge:
 
     @property
     def facts(self) -> JudgeFacts:
-        """The model and, once it was asked, the form of its replies and the digest of the prompt."""
-        prompt = self.templates[self.form].digest if self.form else None
-        return JudgeFacts(f"openai:{self.model}", prompt_digest=prompt, model=self.model, reply_form=self.form)
+        """The model and, once it was asked, the form of its replies and the prompt."""
+        prompt = self.prompts[self.form] if self.form else None
+        return JudgeFacts(f"openai:{self.model}", prompt=prompt, model=self.model, reply_form=self.form)
 
     def ask(self, questions: Sequence[Question]) -> list[Opinion]:
         """Give the opinions; identical answers are a tie and are not asked about.
@@ -97,17 +97,17 @@ class OpenAIJudge:
         return read_choice(form, known[self._request(question, form).key].whole)
 
     def _request(self, question: Question, form: ReplyForm) -> Request:
-        text = self.templates[form].fill(question.prompt, question.first, question.second)
+        text = fill(self.prompts[form], question.prompt, question.first, question.second)
         return self._call(text, REPLY_SCHEMA if form == "json_schema" else None)
 
     def _call(self, text: str, schema: Mapping[str, Any] | None, *, may_be_refused: bool = False) -> Request:
         """A call; its key is the digest of the endpoint and of the whole body, both texts and their order included."""
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": text}],
-            "temperature": self.config.temperature,
-            "max_tokens": self.config.max_reply_tokens,
-        }
+        body: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": text}]}
+        if self.config.temperature is not None:
+            body["temperature"] = self.config.temperature
+        # OpenAI's newer models refuse the old name; many other endpoints know only that.
+        limit = "max_completion_tokens" if self.config.base_url == OPENAI_URL else "max_tokens"
+        body[limit] = self.config.max_reply_tokens
         if schema is not None:
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return Request(digest({"url": self.endpoint.url, **body}), text, body, may_be_refused)

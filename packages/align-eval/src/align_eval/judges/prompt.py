@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
 
@@ -40,29 +38,20 @@ _LABEL = re.compile(r"^Verdict: (A|B|tie)[ \t\r]*$", re.MULTILINE)
 _CHOICES: dict[str, Choice] = {"A": "first", "B": "second", "tie": "tie"}
 
 
-@dataclass(frozen=True)
-class PromptTemplate:
-    """A prompt with the places {prompt}, {first} and {second}."""
+def load_prompt(form: ReplyForm) -> str:
+    """Read the prompt that ships with the package, with the end that asks for a form of reply.
 
-    name: str
-    text: str
-
-    @property
-    def digest(self) -> str:
-        """sha256 of the text."""
-        return hashlib.sha256(self.text.encode("utf-8")).hexdigest()
-
-    def fill(self, prompt: str, first: str, second: str) -> str:
-        """Put the texts in their places, in one pass: braces inside an answer stay what they are."""
-        texts = {"prompt": prompt, "first": first, "second": second}
-        return _PLACE.sub(lambda match: texts[match.group(1)], self.text)
-
-
-def load_template(form: ReplyForm) -> PromptTemplate:
-    """Read the prompt that ships with the package, with the end that asks for a form of reply."""
-    names = (PROMPT, REPLIES[form])
+    Returns:
+        The text with the places {prompt}, {first} and {second}.
+    """
     folder = resources.files("align_eval.judges") / "prompts"
-    return PromptTemplate("+".join(names), "".join((folder / f"{name}.txt").read_text("utf-8") for name in names))
+    return "".join((folder / f"{name}.txt").read_text("utf-8") for name in (PROMPT, REPLIES[form]))
+
+
+def fill(template: str, prompt: str, first: str, second: str) -> str:
+    """Put the texts in their places, in one pass: braces inside an answer stay what they are."""
+    texts = {"prompt": prompt, "first": first, "second": second}
+    return _PLACE.sub(lambda match: texts[match.group(1)], template)
 
 
 def read_choice(form: ReplyForm, reply: str | None) -> Choice:
