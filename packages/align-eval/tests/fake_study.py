@@ -84,6 +84,19 @@ def kept_answer(rng: np.random.Generator, prompt_id: str, skill: float, critic: 
     return row | arrays
 
 
+def lesson(rng: np.random.Generator, prompt_id: str, method: str) -> list[dict[str, Any]]:
+    """What a run keeps of a training rollout: PPO one answer to a prompt, GRPO a group with its advantages."""
+    if method != "grpo":
+        return [kept_answer(rng, prompt_id, 0.5, critic=True)]
+    rows = [kept_answer(rng, prompt_id, 0.5, critic=False) for _ in range(4)]
+    rewards = [row["reward"] for row in rows]
+    mean = sum(rewards) / 4
+    return [
+        row | {"advantages": [row["reward"] - mean] * len(row["tokens"]), "group": {"place": k, "rewards": rewards}}
+        for k, row in enumerate(rows)
+    ]
+
+
 class FakeStudy:
     """Builds artifacts under one directory; every method takes what a test wants to be different."""
 
@@ -164,6 +177,7 @@ class FakeStudy:
         iterations: int = 200,
         dropped: Mapping[str, Any] | None = None,
         sft_value: float = 1.0,
+        lessons: bool = True,
     ) -> Artifact:
         sft, rm, data = sft or self.sft, rm or self.rm, data or self.data
         rng = np.random.default_rng([seed, len(method)])
@@ -192,6 +206,9 @@ class FakeStudy:
                         for i in range(self.validation)
                     ]
                     draft.write_jsonl(f"eval/{step:04d}.jsonl", rows, role=f"eval_{step:04d}_responses")
+                    if step and lessons:
+                        rows = lesson(rng, "validation-0", method)
+                        draft.write_jsonl(f"eval/{step:04d}_rollout.jsonl", rows, role=f"eval_{step:04d}_rollout")
             draft.write_jsonl("curve.jsonl", curve, role="curve")
             answers = 6 if method == "grpo" else 1
             log = [

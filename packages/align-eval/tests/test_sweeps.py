@@ -76,6 +76,11 @@ def test_frontiers_in_the_order_of_the_runs(made):
     }  # fmt: skip
     assert (found["gold"], found["prompts"], found["split"]) == ("reference", 8, "validation")
     assert frontiers([]) is None
+    # Reward is slope·√KL exactly, one slope a run: no bend in any of them, and nothing gained in gold.
+    fits = {(row["method"], row["of"], row["form"]): row for row in found["fits"]}
+    assert len(fits) == 8
+    assert fits["ppo", "gold", "bon"]["alpha"] == pytest.approx(0.0, abs=1e-12)
+    assert fits["ppo", "proxy", "bon"]["n"] == 4  # two runs, two strengths above 0
 
 
 def test_the_report_takes_sweeps_and_names_them(made):

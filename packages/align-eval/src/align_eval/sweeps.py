@@ -12,6 +12,7 @@ from align_contracts import Artifact, open_artifact
 from align_contracts.errors import ConfigError, KindError, VerificationError
 from align_eval.budgets import difference, interpolate, over_seeds
 from align_eval.controlled import FREE, input_digest, text
+from align_eval.diagnostics.overoptimization import FORMS, described_fit
 from align_eval.effects import compared
 from align_eval.ledger import Entry
 from align_eval.study import Study
@@ -86,7 +87,8 @@ def frontiers(sweeps: Sequence[Sweep]) -> Json | None:
         sweeps: One a run.
 
     Returns:
-        {gold, prompts, split, temperature, runs, bands, equal_kl}; None without sweeps.
+        {gold, prompts, split, temperature, runs, bands, fits, equal_kl}; None without sweeps. The fits are those of
+        the over-optimisation section, here over distances that the strengths spread evenly.
     """
     if not sweeps:
         return None
@@ -108,6 +110,13 @@ def frontiers(sweeps: Sequence[Sweep]) -> Json | None:
             for sweep in sweeps
         ],
         "bands": {method: _band([one for one in sweeps if one.method == method]) for method in methods},
+        "fits": [
+            found
+            for method in methods
+            for of, name in (("proxy", "reward_mean"), ("gold", "gold"))
+            for form in FORMS
+            if (found := described_fit(method, of, form, [_curve(s, name) for s in sweeps if s.method == method]))
+        ],
         "equal_kl": equal_kl(sweeps),
     }
 
@@ -140,6 +149,13 @@ def equal_kl(sweeps: Sequence[Sweep]) -> Json:
         "difference": None if apart is None else {"first": pair[0], "second": pair[1], **apart},
         "grid": grid,
     }
+
+
+def _curve(sweep: Sweep, name: str) -> tuple[list[float], list[float]]:
+    """(√KL, gain over strength 0) of each strength that has the number; nothing where strength 0 was left out."""
+    start = next((point[name] for point in sweep.points if point["strength"] == 0), None)
+    known = [point for point in sweep.points if point[name] is not None] if start is not None else []
+    return [math.sqrt(point["kl"]) for point in known], [point[name] - start for point in known]
 
 
 def _require_alike(sweeps: Sequence[Sweep]) -> None:

@@ -43,14 +43,16 @@ def views(tmp_path_factory):
     gold = reference_gold(prompts)
     policies = [study.make_policy(method, 42) for method in ("ppo", "grpo")]
     bare = study.make_policy("grpo", 1, name="bare", evaluations=False)
+    older = study.make_policy("grpo", 7, lessons=False)
     by_id = {row["prompt_id"]: row for row in prompts}
     runs = [read_trajectory(policy.name, policy, gold) for policy in policies]
-    return token_views(runs, by_id), token_views([read_trajectory("bare", bare, gold)], by_id), policies
+    alone = [token_views([read_trajectory(one.name, one, gold)], by_id) for one in (older, bare)]
+    return token_views(runs, by_id), alone, policies
 
 
 def test_one_answer_a_category_with_everything_that_was_kept(views):
     found, _, (ppo, _) = views
-    shown = [view for view in found["views"] if view["label"] == "ppo-42"]
+    shown = [view for view in found["views"] if (view["label"], view["source"]) == ("ppo-42", "evaluation point")]
     assert [view["prompt"] for view in shown] == [f"Name the woods, validation {i}." for i in (0, 3, 6)]
     kept = ppo.read_jsonl("eval_0200_responses")[3]
     view = shown[1]
@@ -60,15 +62,25 @@ def test_one_answer_a_category_with_everything_that_was_kept(views):
     gaps = [p - q for p, q in zip(kept["logprobs"], kept["ref_logprobs"], strict=True)]
     assert [token["log_ratio"] for token in view["tokens"]] == gaps
     assert view["tokens"][2]["text"] == "#2"  # this base has no tokenizer
-    assert view["source"] == "evaluation point"
+    assert found["missing"] == []
+
+
+def test_a_groups_best_and_worst_answer_with_the_advantages_of_the_update(views):
+    found, _, (_, grpo) = views
+    best, worst = [v for v in found["views"] if (v["label"], v["source"]) == ("grpo-42", "training rollout")]
+    rewards = [row["reward"] for row in grpo.read_jsonl("eval_0200_rollout")]
+    assert (best["reward"], worst["reward"]) == (max(rewards), min(rewards))
+    assert best["group"] == {"place": rewards.index(max(rewards)), "rewards": rewards}
+    gap = pytest.approx(max(rewards) - sum(rewards) / 4, abs=1e-5)
+    assert [token["advantage"] for token in best["tokens"]] == [gap] * len(best["tokens"])
+    assert {token["value"] for token in best["tokens"]} == {None}
 
 
 def test_what_was_not_kept_is_said(views):
-    found, bare, _ = views
-    shown = [view for view in found["views"] if view["label"] == "grpo-42"]
-    assert len(shown) == 3
-    assert all(token["advantage"] is None and token["value"] is None for view in shown for token in view["tokens"])
-    (missing,) = found["missing"]
-    assert "grpo-42" in missing
+    _, (older, bare), _ = views
+    assert [view["source"] for view in older["views"]] == ["evaluation point"] * 3
+    assert all(token["advantage"] is None for view in older["views"] for token in view["tokens"])
+    (missing,) = older["missing"]
+    assert "grpo-7" in missing
     assert "no group" in missing
     assert bare == {"missing": ["bare kept no answers of an evaluation point"], "views": []}

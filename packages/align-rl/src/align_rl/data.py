@@ -16,12 +16,13 @@ class RLData:
 
     Attributes:
         train, validation: prompts within the length limit.
-        validation_ids: their prompt ids, in order.
+        train_ids, validation_ids: their prompt ids, in order.
         chosen: validation prompts with their chosen answers.
         dropped: how many training prompts, validation prompts and chosen answers were left out, and why.
     """
 
     train: list[Prompt]
+    train_ids: list[str]
     validation: list[Prompt]
     validation_ids: list[str]
     chosen: list[Tokens]
@@ -36,7 +37,7 @@ def load(data: Artifact, resident: Resident, config: RLConfig) -> RLData:
             answer fits the length limits.
     """
     require_exact_decoding(resident, config.max_seq_length)
-    train, _, train_left_out = _prompts(data, "train", resident, config)
+    train, train_ids, train_left_out = _prompts(data, "train", resident, config)
     validation, ids, validation_left_out = _prompts(data, "validation", resident, config)
     for split, prompts in (("training", train), ("validation", validation)):
         if not prompts:
@@ -48,7 +49,7 @@ def load(data: Artifact, resident: Resident, config: RLConfig) -> RLData:
     chosen, chosen_left_out = _chosen(data, resident, config)
     dropped = {"train": train_left_out, "validation": validation_left_out, "chosen": chosen_left_out}
     most = config.eval_prompts
-    return RLData(train, validation[:most], ids[:most], chosen[:most], dropped)
+    return RLData(train, train_ids, validation[:most], ids[:most], chosen[:most], dropped)
 
 
 def _prompts(

@@ -1,18 +1,16 @@
 """Evaluation points: the policy measured on fixed validation prompts, and what is kept of it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 
 from align_contracts.selection import Point, better
 from align_mlx import adapters as lora
 from align_mlx.adapters import Params
-from align_mlx.chat import Tokens, decode_response
+from align_mlx.chat import Tokens
 from align_mlx.perplexity import perplexity
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
@@ -20,6 +18,7 @@ from align_mlx.rollout import Draw, Prompt
 from align_mlx.train_state import TrainState
 from align_rl.algorithms.controller import Control
 from align_rl.config import RLConfig
+from align_rl.kept import answer_rows, write_rows
 from align_rl.measures import rollout_facts
 from align_rl.methods.actor import actor_adapter, pull_back
 from align_rl.methods.base import Method
@@ -91,24 +90,5 @@ class Evaluator:
         self.folder.mkdir(parents=True, exist_ok=True)
         actor = actor_adapter(state.params, self.config)
         lora.save(actor, self.folder / f"{iteration:04d}.safetensors", dtype=mx.bfloat16)
-        arrays = {"logprobs": rollout.logprobs_BT, "ref_logprobs": rollout.ref_logprobs_BT}
-        arrays |= self.method.diagnose(rollout, state.params)
-        numpy = {k: np.array(v) for k, v in arrays.items()}
-        end_tokens = self.resident.end_tokens
-        with (self.folder / f"{iteration:04d}.jsonl").open("w", encoding="utf-8") as file:
-            for i, answer in enumerate(rollout.answers):
-                ids = list(answer.tokens.response)
-                row = {
-                    "prompt_id": self.prompt_ids[i],
-                    "response": decode_response(self.resident.tokenizer, ids, end_tokens),
-                    "tokens": ids,
-                    "truncated": answer.truncated,
-                    "reward": _round(rollout.scores_B[i]),
-                    **{k: [_round(x) for x in v[i, : len(ids)]] for k, v in numpy.items()},
-                }
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _round(value: float) -> float:
-    """Six decimals: below that, log-probs in fp32 carry no information."""
-    return round(float(value), 6)
+        rows = answer_rows(self.resident, rollout, self.prompt_ids, self.method.diagnose(rollout, state.params))
+        write_rows(self.folder / f"{iteration:04d}.jsonl", rows)

@@ -24,6 +24,12 @@ from align_rl.methods.base import Experience, Method
 from align_rl.rollout import Rollout, collect
 
 Record = dict[str, Any]
+Keep = Callable[[int, Sequence[Prompt], Rollout, Experience], None]
+"""Keeps something of the rollout that an iteration learned from."""
+
+
+def nothing(iteration: int, prompts: Sequence[Prompt], rollout: Rollout, experience: Experience) -> None:
+    """Keep nothing."""
 
 
 def train(
@@ -36,6 +42,7 @@ def train(
     *,
     evaluate: Callable[[TrainState, float], Record],
     log: Callable[[Record], None],
+    keep: Keep = nothing,
 ) -> None:
     """Run the iterations that `state` has not done yet; `state` is whole after each of them.
 
@@ -48,6 +55,7 @@ def train(
         state: parameters, optimizer and memory; moved on in place.
         evaluate: called with the state and the KL target at the start and every `eval_every` iterations.
         log: called with one record an iteration.
+        keep: called before every evaluation but the first.
 
     Raises:
         DivergedError: a loss, gradient, reward or KL was not finite (nothing non-finite was kept), an iteration's
@@ -80,6 +88,7 @@ def train(
         record |= {"target_kl": target, "learning_rate": learning_rate, "updates": len(updates)}
         record |= {"kl_coef": decision.kl_coef, "shrink": decision.shrink}
         if state.iteration % config.eval_every == 0 or state.iteration == config.num_iterations:
+            keep(state.iteration, chosen, rollout, experience)
             with clock.phase("eval"):
                 record["eval"] = evaluate(state, target)
             decision = Control(**state.memory["control"])  # pulling back before a measurement is an action too

@@ -1,6 +1,6 @@
 """Everything a run needs in memory, made ready: models, prompts, state, and the plan that fits them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,15 +11,18 @@ from align_mlx.compute import choose
 from align_mlx.loading import load_policy
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer, load_scorer
+from align_mlx.rollout import Prompt
 from align_mlx.train_state import TrainState
 from align_rl import data as rl_data
 from align_rl.config import RLConfig
 from align_rl.data import RLData
 from align_rl.evaluation import Evaluator
-from align_rl.loop import Record, train
-from align_rl.methods.base import Method
+from align_rl.kept import lesson_rows, write_rows
+from align_rl.loop import Keep, Record, nothing, train
+from align_rl.methods.base import Experience, Method
 from align_rl.methods.make import make_method
 from align_rl.plan import plan
+from align_rl.rollout import Rollout
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,19 @@ class Ready:
         fixed = rows.validation, rows.validation_ids, rows.chosen
         return Evaluator(self.method, self.resident, self.scorer, *fixed, self.config, folder)
 
-    def train(self, *, evaluate: Callable[[TrainState, float], Record], log: Callable[[Record], None]) -> None:
+    def keeper(self, folder: Path) -> Keep:
+        """Give what keeps some of the answers that were learned from, beside the evaluation points in a folder."""
+        names = {prompt.number: name for prompt, name in zip(self.rows.train, self.rows.train_ids, strict=True)}
+
+        def keep(iteration: int, prompts: Sequence[Prompt], rollout: Rollout, experience: Experience) -> None:
+            rows = lesson_rows(self.resident, prompts, names, rollout, experience)
+            write_rows(folder / f"{iteration:04d}_rollout.jsonl", rows)
+
+        return keep
+
+    def train(
+        self, *, evaluate: Callable[[TrainState, float], Record], log: Callable[[Record], None], keep: Keep = nothing
+    ) -> None:
         """Run the loop, see `align_rl.loop.train`."""
         train(
             self.method,
@@ -59,6 +74,7 @@ class Ready:
             self.state,
             evaluate=evaluate,
             log=log,
+            keep=keep,
         )
 
 

@@ -68,7 +68,7 @@ def run(config: RLConfig) -> int:
                 log.flush()
                 meter.advance(reward=row["reward_mean"], kl=row["kl"], target=row["target_kl"])
 
-            ready.train(evaluate=evaluator, log=record)
+            ready.train(evaluate=evaluator, log=record, keep=ready.keeper(evaluator.folder))
         write(draft, sft, evaluator, method, state)
         draft.metric("training_seconds", time.perf_counter() - start)
         draft.metric("peak_memory_bytes", mx.get_peak_memory())
@@ -101,6 +101,8 @@ def write(draft: Any, sft: Artifact, evaluator: Evaluator, method: Method, state
         stem = f"{p['iteration']:04d}"
         draft.file(f"eval/{stem}.safetensors", role=f"eval_{stem}")
         draft.file(f"eval/{stem}.jsonl", role=f"eval_{stem}_responses")
+        if p["iteration"] > 0:
+            draft.file(f"eval/{stem}_rollout.jsonl", role=f"eval_{stem}_rollout")
     chosen = next(p for p in points if p["selected"])
     for name in ("kl", "kl_k1", "perplexity", "reward_mean", "response_length_mean", "truncated_rate"):
         draft.metric(name, chosen[name], step=point.iteration, n=len(evaluator.prompts))

@@ -36,7 +36,7 @@ def overoptimization(runs: Sequence[Trajectory]) -> Json:
         for method, members in groups.items()
         for of in ("proxy", "gold")
         for form in FORMS
-        if (found := _fit(method, of, form, [_curve(run, of) for run in members])) is not None
+        if (found := described_fit(method, of, form, [_curve(run, of) for run in members])) is not None
     ]
     gold = runs[0].gold if runs else None
     return {
@@ -120,7 +120,18 @@ def _value(point: Checkpoint, of: str) -> float | None:
     return point.gold_mean if of == "gold" else point.facts["reward_mean"]
 
 
-def _fit(method: str, of: str, form: Form, curves: Sequence[Curve]) -> Json | None:
+def described_fit(method: str, of: str, form: Form, curves: Sequence[Curve]) -> Json | None:
+    """Fit one curve to all runs of a method and say what it is worth.
+
+    Args:
+        method: The method, or ``all``.
+        of: What is fitted: ``proxy`` or ``gold``.
+        form: Which curve.
+        curves: (√KL, gain over the reference) of each run.
+
+    Returns:
+        A row of `fits`; None where there are too few points.
+    """
     distances, gains = ([x for curve in curves for x in curve[axis]] for axis in (0, 1))
     found = fit(distances, gains, form)
     if found is None:

@@ -43,7 +43,7 @@ def token_views(runs: Sequence[Trajectory], prompts: Prompts) -> Json:
         spell = speller(run.policy)
         chosen = [row for row in _one_a_category(rows, prompts) if row.get("logprobs")]
         views += [_view(run, point.iteration, EVALUATION, row, prompts, spell, point.gold) for row in chosen]
-        kept = _rollout(run, point.iteration)
+        kept = _lessons(_rollout(run, point.iteration))
         views += [_view(run, point.iteration, TRAINING, row, prompts, spell, {}) for row in kept]
         if not chosen:
             missing.append(f"{run.label} kept no log-probs of its answers")
@@ -103,6 +103,15 @@ def _one_a_category(rows: Sequence[Row], prompts: Prompts) -> list[Row]:
 def _rollout(run: Trajectory, iteration: int) -> list[Row]:
     role = f"eval_{iteration:04d}_rollout"
     return run.policy.read_jsonl(role) if any(one.role == role for one in run.policy.manifest.files) else []
+
+
+def _lessons(rows: Sequence[Row]) -> list[Row]:
+    """Of a group the answers with the highest and the lowest reward; single answers as they are."""
+    if not rows or not rows[0].get("group"):
+        return list(rows)
+    group = [row for row in rows if row["prompt_id"] == rows[0]["prompt_id"]][: len(rows[0]["group"]["rewards"])]
+    best, worst = (pick(group, key=lambda row: row["reward"]) for pick in (max, min))
+    return [best] if best is worst else [best, worst]
 
 
 def _view(
