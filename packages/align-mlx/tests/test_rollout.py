@@ -55,6 +55,13 @@ def test_draws_do_not_depend_on_the_batch(resident, drawn, rows):
     assert sample(resident, (), PROMPTS, draw=DRAW, answers=3, max_new_tokens=STEPS, max_rows=rows) == drawn
 
 
+@pytest.mark.parametrize("budget", [1, 7, 18])
+def test_draws_do_not_depend_on_how_prompts_are_read(resident, drawn, budget):
+    """Six prompts at once, one, one and three columns at a time: some columns are padding for all but one prompt."""
+    found = sample(resident, (), PROMPTS, draw=DRAW, answers=3, max_new_tokens=STEPS, token_budget=budget)
+    assert found == drawn
+
+
 def test_draws_do_not_depend_on_company_or_order(resident, drawn):
     backwards = sample(resident, (), PROMPTS[::-1], draw=DRAW, answers=3, max_new_tokens=STEPS)
     assert [backwards[3 * (5 - p) + k] for p in range(6) for k in range(3)] == drawn

@@ -16,6 +16,7 @@ from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, KVCache, Rot
 from align_contracts.errors import ConfigError
 from align_mlx.adapters import Adapter
 from align_mlx.chat import Tokens
+from align_mlx.compute import pass_tokens
 from align_mlx.resident import Resident
 from align_mlx.sampling import inverse_cdf, uniforms
 
@@ -66,6 +67,7 @@ def sample(
     max_new_tokens: int,
     temperature: float = 1.0,
     max_rows: int = 128,
+    token_budget: int = 0,
     tick: Callable[[int], None] = lambda done: None,
 ) -> list[Answer]:
     """Sample `answers` continuations of each prompt.
@@ -80,6 +82,7 @@ def sample(
         temperature: 0 is greedy.
         max_rows: most rows decoded at the same time (but at least the K answers of one prompt); changes memory and
             speed, never the draws.
+        token_budget: most padded tokens of the prompts that are read at once; 0: what suits the machine.
         tick: called with the number of prompts done after each group.
 
     Returns:
@@ -94,7 +97,8 @@ def sample(
     result: dict[int, list[Answer]] = {}
     for start in range(0, len(order), per_group):
         group = order[start : start + per_group]
-        decoded = _decode([prompts[i] for i in group], resident, adapters, draw, answers, max_new_tokens, temperature)
+        few, columns = [prompts[i] for i in group], max(1, (token_budget or pass_tokens()) // len(group))
+        decoded = _decode(few, resident, adapters, draw, answers, max_new_tokens, temperature, columns)
         for place, i in enumerate(group):
             result[i] = decoded[place * answers : (place + 1) * answers]
         tick(min(start + per_group, len(order)))
@@ -119,6 +123,7 @@ def _decode(
     answers: int,
     steps: int,
     temperature: float,
+    columns: int,
 ) -> list[Answer]:
     width = max(len(p.ids) for p in prompts)
     padding = [width - len(p.ids) for p in prompts]
@@ -127,7 +132,10 @@ def _decode(
         ids[row, padding[row] :] = prompt.ids
     cache, worn = _batch_cache(resident, padding), resident.outfit(adapters)
     each = mx.array(np.repeat(np.arange(len(prompts)), answers))  # a prompt is read once, for its K answers
-    logits = resident.logits(resident.hidden(mx.array(ids), worn, cache)[:, -1])[each]
+    for start in range(0, width, columns):
+        hidden = resident.hidden(mx.array(ids[:, start : start + columns]), worn, cache)
+        mx.eval(hidden, *(layer.state for layer in cache))
+    logits = resident.logits(hidden[:, -1])[each]
     _keep_rows(cache, each)
 
     numbers = np.repeat([p.number for p in prompts], answers)

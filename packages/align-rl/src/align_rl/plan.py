@@ -49,7 +49,16 @@ def plan(config: Config, resident: Resident, scorer: Scorer, prompts: list[Promp
         whole = (longest * (tokens // len(longest) + 1))[: max(1, tokens - 2)]
         same = [Prompt(whole, number) for number in range(rows // answers)]
         actor = actor_adapter(state.params, config)
-        sample(resident, (actor,), same, draw=Draw(0), answers=answers, max_new_tokens=2, max_rows=rows)
+        sample(
+            resident,
+            (actor,),
+            same,
+            draw=Draw(0),
+            answers=answers,
+            max_new_tokens=2,
+            max_rows=rows,
+            token_budget=tokens,
+        )
 
     limit = memory_bytes(config.memory_limit)
     return settle(config, resident, state, learn, row_tokens=tokens, limit=limit, decode=decode, answers=answers)

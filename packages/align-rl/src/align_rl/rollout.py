@@ -75,6 +75,7 @@ def collect(
         max_new_tokens=config.max_response_length,
         temperature=config.temperature,
         max_rows=config.rollout_rows,
+        token_budget=config.token_budget,
     )
     rows = [a.tokens for a in sampled]
     batch = pad(rows)

@@ -133,6 +133,7 @@ def reward_scale(
             draw=Draw(config.seed),
             max_new_tokens=config.max_new_tokens,
             max_rows=config.rollout_rows,
+            token_budget=config.token_budget,
             tick=lambda done: meter.advance(done - meter.done),
         )
     scores = scorer.score([answer.tokens for answer in answers])

@@ -35,7 +35,8 @@ def plan(
 
     def decode(rows: int) -> None:
         whole = tuple(i % resident.vocab_size for i in range(max(1, config.max_seq_length - 2)))
-        sample(resident, (), [Prompt(whole, n) for n in range(rows)], draw=Draw(0), max_new_tokens=2, max_rows=rows)
+        same, at_once = [Prompt(whole, n) for n in range(rows)], config.max_seq_length
+        sample(resident, (), same, draw=Draw(0), max_new_tokens=2, max_rows=rows, token_budget=at_once)
 
     limit = memory_bytes(config.memory_limit)
     return settle(config, resident, state, learn, row_tokens=tokens, limit=limit, decode=decode)
