@@ -50,6 +50,15 @@ def test_paired_difference_by_hand():
     assert (mirrored.better, mirrored.equal, mirrored.worse) == (0, 1, 1)
 
 
+def test_level_methods_are_level_to_the_last_bit():
+    # A third each way: 1/3 and −1/3 add up to nothing, though in another order of summation they may leave 1e-17.
+    first = np.array([[1.0, 0.0, 0.0] * 5] * 3)
+    second = np.array([[1.0, 1.0, 0.0] * 5, [1.0, 0.0, 0.0] * 5, [0.0, 0.0, 0.0] * 5])
+    found = paired_difference(first, second)
+    assert found.mean.value == 0.0
+    assert (found.better, found.equal, found.worse) == (5, 5, 5)
+
+
 def test_paired_difference_has_the_interval_of_a_paired_t_test():
     rng = np.random.default_rng(2)
     first, second = rng.random((3, 40)), rng.random((2, 40))

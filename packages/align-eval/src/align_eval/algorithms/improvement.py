@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,12 +45,13 @@ def paired_difference(first_SP: Array, second_SP: Array) -> PairedDifference:
     """
     first_SP, second_SP = _tables(first_SP, second_SP)
     difference_P = first_SP.mean(axis=0) - second_SP.mean(axis=0)
-    # Means of different numbers of seeds can differ by rounding alone.
+    # Means over seeds, and over prompts, can be off by rounding alone; level is level.
     difference_P[np.abs(difference_P) < 1e-12] = 0.0
     sign_P = np.sign(difference_P)
-    return PairedDifference(
-        mean_interval(difference_P.tolist()), int((sign_P > 0).sum()), int((sign_P == 0).sum()), int((sign_P < 0).sum())
-    )
+    mean = mean_interval(difference_P.tolist())
+    if abs(mean.value) < 1e-12:
+        mean = replace(mean, value=0.0)
+    return PairedDifference(mean, int((sign_P > 0).sum()), int((sign_P == 0).sum()), int((sign_P < 0).sum()))
 
 
 def superiority(first_SP: Array, second_SP: Array) -> Array:
