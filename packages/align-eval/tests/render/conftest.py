@@ -8,7 +8,7 @@ from align_contracts import open_artifact
 from align_eval.render.build import document
 from align_eval.render.document import Document
 
-OPTIONAL = ("diagnostics", "budgets", "sweep", "estimates", "design")
+OPTIONAL = ("diagnostics", "budgets")
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +35,7 @@ def sparse(report) -> dict[str, Any]:
         **{name: report[name] for name in report if name not in OPTIONAL},
         "runs": runs, "methods": {"ppo": one}, "aa": None, "small_numbers": None, "warnings": [],
         "effect": {**dict.fromkeys(report["effect"]), "metrics": {}, "reason": "needs two methods"},
+        "sweep": None, "design": None, "estimates": {"reason": "one method", "win_rate": None, "equivalence": None},
         "certificates": [one for one in report["certificates"] if one["label"] in ("sft", "rm", runs[0]["label"])],
         "curves": {runs[0]["label"]: {"points": [], "win_rate": [], "targets": []}},
     }  # fmt: skip

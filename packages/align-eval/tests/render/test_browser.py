@@ -110,12 +110,12 @@ def test_the_theme_follows_the_system_and_the_button(opened, compared):
 
 
 def test_source_keys_lead_to_their_artifact_and_can_be_hidden(opened):
-    assert opened.js("document.querySelector('.answer sup').checkVisibility()")
-    opened.click(".answer sup a")
+    assert opened.js("document.querySelector('.verdict sup').checkVisibility()")
+    opened.click(".verdict sup a")
     assert opened.js("location.hash") == "#src-J1"
     assert opened.js("document.querySelector(':target').textContent").startswith("J1judgments-ppo-42judgments")
     opened.click("#keys")
-    assert not opened.js("document.querySelector('.answer sup').checkVisibility()")
+    assert not opened.js("document.querySelector('.verdict sup').checkVisibility()")
 
 
 def test_without_the_script_everything_is_shown(opened, compared):

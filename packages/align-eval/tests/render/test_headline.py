@@ -7,30 +7,49 @@ from align_eval.render.sources import Sources
 from align_eval.render.text import fixed
 
 
-def _said(report, **effect):
-    changed = {**report, "effect": {**report["effect"], **effect}}
-    return answer(changed, Sources(changed)).text
+def _with(report, *, equivalent=False, **difference):
+    """The report with another difference of win rates."""
+    estimates = report["estimates"]
+    rates = {**estimates["win_rate"], "difference": {**estimates["win_rate"]["difference"], **difference}}
+    equality = {**estimates["equivalence"], "equivalent": equivalent, "margin": 0.05, "interval_90": [-0.043, 0.038]}
+    return {**report, "estimates": {**estimates, "win_rate": rates, "equivalence": equality}}
+
+
+def _said(report, **how):
+    changed = _with(report, **how)
+    return answer(changed, Sources(changed)).text, caveat(changed, Sources(changed)).text
 
 
 def test_a_separated_difference_names_the_winner(report):
-    text = _said(report, difference=-0.052, welch_interval=[-0.09, -0.014], welch_p=0.02)
+    text, care = _said(report, value=-0.052, interval=[-0.09, -0.014], p=0.02)
     assert text.startswith("GRPO wins against PPO: ")
     # The interval turns with the difference: GRPO is ahead by 1.4 to 9.0 points.
     assert "5.2 points apart over 3 + 3 seeds (95 % interval 1.4 to 9.0)" in text
-    text = _said(report, difference=0.052, welch_interval=[0.014, 0.09], welch_p=0.02)
+    assert "tends to look larger than it is" in care
+    text, _ = _said(report, value=0.052, interval=[0.014, 0.09], p=0.02)
     assert text.startswith("PPO wins against GRPO: ")
 
 
 def test_a_difference_within_chance_has_no_winner(report):
-    text = _said(report, difference=-0.002, welch_interval=[-0.055, 0.05], welch_p=0.91)
+    text, care = _said(report, value=-0.002, interval=[-0.055, 0.05], p=0.91)
     assert text.startswith("Neither method wins: ")
     assert "a difference of −0.2 points that 3 + 3 seeds cannot tell from chance (95 % interval −5.5 to 5.0)" in text
-    changed = {**report, "effect": {**report["effect"], "welch_interval": [-0.055, 0.05], "welch_p": 0.91}}
-    assert "does not show that they are equal" in caveat(changed, Sources(changed)).text
+    assert "does not show that there is none" in care
+    assert "up to 5.5 points" in care
+
+
+def test_equality_is_said_only_where_it_is_shown(report):
+    text, care = _said(report, value=-0.002, interval=[-0.055, 0.05], p=0.91, equivalent=True)
+    assert text.startswith("Equally good within 5.0 points: ")
+    assert "(90 % interval −4.3 to 3.8)" in text
+    assert "do not show it within less" in care
+    # A difference that is both found and too small to matter is still a difference.
+    text, _ = _said(report, value=0.02, interval=[0.01, 0.03], p=0.01, equivalent=True)
+    assert text.startswith("PPO wins against GRPO: ")
 
 
 def test_without_spread_it_is_undecided(report):
-    text = _said(report, welch_interval=None, welch_p=None)
+    text, _ = _said(report, interval=None, p=None)
     assert text.startswith("Undecided: ")
 
 

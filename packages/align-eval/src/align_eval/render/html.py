@@ -28,7 +28,7 @@ from align_eval.render.document import (
     Tokens,
 )
 from align_eval.render.sources import short
-from align_eval.render.text import MISSING, glued, number
+from align_eval.render.text import MISSING, fixed, glued, number
 
 
 def escape(text: str) -> str:
@@ -235,9 +235,8 @@ def _tokens(block: Tokens) -> str:
     )
     return (
         f'<div class="sample"><p class="prompt"><span>Prompt</span>{escape(block.prompt)}</p>'
-        f'<p class="tokens">{chips}</p><p class="note">{escape(block.facts)}. <i class="plus">green</i> raised, '
-        f'<i class="minus">purple and '
-        f"underlined</i> lowered; the stronger, the larger the advantage{_below(names)}.</p>"
+        f'<p class="tokens">{chips}</p><p class="note">{escape(block.facts)}. <i class="plus">Green</i> is above 0, '
+        f'<i class="minus">purple and underlined</i> below; the deeper, the larger{_below(names)}.</p>'
         f"<details><summary>Every token's numbers</summary>{table}</details></div>"
     )
 
@@ -251,6 +250,6 @@ def _chips(block: Tokens) -> Iterator[str]:
         tip = ", ".join(f"{name} {number(value)}" for name, value in token.numbers.items() if value is not None)
         sign = "minus" if token.strength < 0 else "plus"
         value = token.numbers.get("value")
-        below = f"<small>{value:.1f}</small>".replace("-", "−") if value is not None else ""
+        below = f"<small>{fixed(round(value, 1) + 0.0, 1)}</small>" if value is not None else ""
         depth = f"{abs(token.strength):.2f}"
         yield f'<span class="token {sign}" style="--a:{depth}" title="{escape(tip)}">{escape(token.text)}{below}</span>'

@@ -27,7 +27,7 @@ from align_eval.render.document import (
 from align_eval.render.paper import LEADING, MARGIN, WIDTH, Paper, text_width, wrap
 from align_eval.render.sources import short
 from align_eval.render.svg import swatch_marks
-from align_eval.render.text import glued
+from align_eval.render.text import fixed, glued
 
 ROOM = WIDTH - 2 * MARGIN
 GUTTER = 22.0
@@ -248,9 +248,9 @@ def _tokens(paper: Paper, block: Tokens) -> None:
         paper.text(x + 1, paper.y + 12, text, size)
         value = token.numbers.get("value")
         if value is not None:
-            paper.text(x + width / 2, paper.y + 23, f"{value:.1f}".replace("-", "−"), 5.2, "muted", anchor="middle")
+            paper.text(x + width / 2, paper.y + 23, fixed(round(value, 1) + 0.0, 1), 5.2, "muted", anchor="middle")
         x += width
     paper.y += line
     below = " Below a token: the critic's value." if any("value" in token.numbers for token in block.tokens) else ""
-    note = f"{block.facts}. Green raised, purple and underlined lowered.{below}"
+    note = f"{block.facts}. Green is above 0, purple and underlined below.{below}"
     _paragraph(paper, Paragraph(note, kind="note"), 7.8)

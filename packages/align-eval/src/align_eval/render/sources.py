@@ -26,14 +26,13 @@ class Sources:
         return tuple(row["key"] for row in self._inputs if row["run"] == label and row["role"] in roles)
 
     def method(self, name: str, *roles: str) -> Keys:
-        """Those of all runs of a method."""
-        return tuple(
-            key for label, method in self._methods.items() if method == name for key in self.run(label, *roles)
-        )
+        """Those of all runs of a method, role by role."""
+        labels = [label for label, method in self._methods.items() if method == name]
+        return tuple(key for role in roles for label in labels for key in self.run(label, role))
 
     def all(self, *roles: str) -> Keys:
         """Those of all trained runs."""
-        return tuple(key for label in self._methods for key in self.run(label, *roles))
+        return tuple(key for role in roles for label in self._methods for key in self.run(label, role))
 
     def aa(self, *roles: str) -> Keys:
         """Those of the A/A rows."""

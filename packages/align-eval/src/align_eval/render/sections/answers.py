@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from align_eval.render.document import Answer, Answers, Block, Section, Tabs, Token, Tokens
+from align_eval.render.document import Answer, Answers, Block, Paragraph, Section, Tabs, Token, Tokens
 from align_eval.render.sources import Sources
 from align_eval.render.text import fixed, method, plural, run_name
 
@@ -23,7 +23,10 @@ def answers(report: Json, _: Sources) -> Section | None:
         blocks.append(Tabs("Answers side by side", parts))
     views = (found.get("tokens") or {}).get("views") or ()
     if views:
-        blocks.append(Tabs("Token by token", [(_view_name(view), [_view(view)]) for view in views]))
+        labels = list(dict.fromkeys(view["label"] for view in views))
+        found_views = [(run_name(one), [_view(view) for view in views if view["label"] == one]) for one in labels]
+        blocks.append(Tabs("Token by token", found_views))
+        blocks += [Paragraph(f"{text}.", kind="note") for text in found["tokens"]["missing"]]
     lead = "A number is a summary; these are the words behind it."
     return Section("answers", "Answers", blocks, lead) if blocks else None
 
@@ -42,25 +45,24 @@ def _answer(row: Json) -> Answer:
     )
 
 
-def _view_name(view: Json) -> str:
-    return f"{run_name(view['label'])}, {view['source']}"
-
-
 def _view(view: Json) -> Tokens:
-    known = [abs(t["advantage"]) for t in view["tokens"] if t["advantage"] is not None]
-    largest = max(known, default=0.0) or 1.0
-    tokens = []
-    for token in view["tokens"]:
-        numbers = {
-            name: token.get(key) for key, name in _NUMBERS if any(t.get(key) is not None for t in view["tokens"])
-        }
-        tokens.append(Token(token["text"], (token["advantage"] or 0.0) / largest, numbers))
-    facts = [f"{method(view['method'])}, iteration {view['iteration']}", f"reward {fixed(view['reward'])}"]
+    """Coloured by advantage; by how far the policy moved from the reference where no advantage was kept."""
+    rows = view["tokens"]
+    known = {key: [abs(t[key]) for t in rows if t.get(key) is not None] for key in ("advantage", "log_ratio")}
+    measure = "advantage" if known["advantage"] else "log_ratio"
+    largest = max(known[measure], default=0.0) or 1.0
+    present = [(key, name) for key, name in _NUMBERS if any(t.get(key) is not None for t in rows)]
+    tokens = [
+        Token(token["text"], (token[measure] or 0.0) / largest, {name: token.get(key) for key, name in present})
+        for token in rows
+    ]
+    facts = [f"{method(view['method'])}, {view['source']}, iteration {view['iteration']}"]
+    facts += [f"reward {fixed(view['reward'])}"] if view["reward"] is not None else []
     facts += [f"gold score {fixed(view['gold'])}"] if view.get("gold") is not None else []
     if group := view.get("group"):
-        facts.append("group rewards " + ", ".join(fixed(r) for r in group["rewards"]))
-    facts.append(f"largest advantage {fixed(largest)}")
-    return Tokens(_view_name(view), view["method"], view["prompt"], "; ".join(facts), tokens)
+        facts.append("group rewards " + ", ".join(fixed(reward) for reward in group["rewards"]))
+    facts.append(f"colour: {dict(_NUMBERS)[measure]}, at most {fixed(largest)}")
+    return Tokens(run_name(view["label"]), view["method"], view["prompt"], "; ".join(facts), tokens)
 
 
 _NUMBERS = (
@@ -68,5 +70,5 @@ _NUMBERS = (
     ("value", "value"),
     ("logprob", "log-prob"),
     ("ref_logprob", "reference log-prob"),
-    ("log_ratio", "log-ratio"),
+    ("log_ratio", "log-ratio to the reference"),
 )

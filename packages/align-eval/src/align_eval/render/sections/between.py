@@ -10,6 +10,7 @@ from align_eval.render import cells
 from align_eval.render.document import Block, Cell, Figure, Panel, Paragraph, Row, Section, Table
 from align_eval.render.plots import forest
 from align_eval.render.plots.forest import Estimate, Forest
+from align_eval.render.sections.certainty import design, how_sure
 from align_eval.render.sources import Sources
 from align_eval.render.text import fixed, method, p_value, span
 
@@ -30,16 +31,21 @@ METRICS = {
 def between(report: Json, sources: Sources) -> Section:
     """Effect sizes and small numbers."""
     effect = report["effect"]
-    blocks: list[Block] = []
+    blocks: list[Block] = how_sure(report, sources)
     if effect["metrics"]:
         blocks += [_plot(effect), _table(report, sources)]
     else:
         blocks.append(Paragraph(f"No effect size: {effect['reason']}.", kind="note"))
     if report["small_numbers"]:
         blocks.append(Paragraph(report["small_numbers"]["text"]))
+    if report["design"]:
+        blocks += design(report["design"], sources)
     names = [method(effect[place]) for place in ("first", "second") if effect[place]]
     title = f"{names[0]} against {names[1]}" if len(names) == 2 else "Between methods"
-    lead = "Differences are first minus second; the seed is the unit, since it is what another study would draw anew."
+    lead = (
+        "Differences are first minus second. What another study would draw anew are seeds and prompts, so the primary "
+        "interval speaks of both; effect sizes are over the seeds."
+    )
     return Section("effects", title, blocks, lead)
 
 

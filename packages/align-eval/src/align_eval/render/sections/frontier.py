@@ -117,21 +117,21 @@ def _overoptimization(report: Json, found: Json | None, sources: Sources) -> lis
         peak = fit.get("peak") or {}
         keys = sources.all("policy") if fit["method"] == "all" else sources.method(fit["method"], "policy")
         who = Cell("all runs") if fit["method"] == "all" else cells.method(fit["method"])
-        knee = cells.number(peak.get("root_kl"), keys)
-        seen = {True: "within the data", False: "beyond the data", None: ""}[peak.get("reached")]
-        words = "; ".join(part for part in (seen, fit.get("caution")) if part)
-        beta = cells.estimate(fit["beta"], fit["beta_interval"], keys)
-        form = cells.plain(found["forms"].get(fit["form"], fit["form"]))
+        # The formula is one word: it does not break.
+        form = cells.plain(found["forms"].get(fit["form"], fit["form"]).replace(" ", "\u00a0"))
         numbers = (
             cells.count(fit["n"], keys),
             cells.fixed(fit["alpha"], keys),
-            beta,
+            cells.estimate(fit["beta"], fit["beta_interval"], keys),
             cells.number(fit["rmse"], keys),
-            knee,
+            cells.number(peak.get("root_kl"), keys),
         )
-        rows.append(Row((who, cells.plain(fit["of"]), form, *numbers, cells.plain(words))))
+        reached = {True: "within the data", False: "beyond the data", None: "no peak"}[peak.get("reached")]
+        rows.append(Row((who, cells.plain(fit["of"]), form, *numbers, cells.plain(reached))))
     columns = cells.columns(("runs", "score", "form"), "points", "α", "β [95 %]", "error", "knee at √KL")
-    blocks.append(Table("Over-optimisation", (*columns, *cells.columns(("remark",))), rows))
+    cautions = dict.fromkeys(fit["caution"] for fit in found["fits"] if fit.get("caution"))
+    note = " ".join(["The knee is where a fitted curve turns down.", *cautions])
+    blocks.append(Table("Over-optimisation", (*columns, *cells.columns(("knee",))), rows, note))
     return blocks
 
 

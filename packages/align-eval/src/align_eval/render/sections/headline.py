@@ -13,6 +13,8 @@ from align_eval.render.text import fixed, method, p_value, percent, plural, plus
 
 Json = Mapping[str, Any]
 
+ALPHA = 0.05
+
 
 def answer(report: Json, sources: Sources) -> Paragraph:
     """What the study found, in one sentence."""
@@ -28,48 +30,71 @@ def answer(report: Json, sources: Sources) -> Paragraph:
     if len(names) != 2:
         parts = [f"{method(name)} won {_rate(report, name)} of all pairs against SFT" for name in names]
         return Paragraph(f"{' and '.join(parts)}.", keys)
-    effect = report["effect"]
-    first, second = names
-    one, two = _rate(report, first), _rate(report, second)
-    both = f"{method(first)} beats SFT in {one} of all pairs and {method(second)} in {two}"
-    seeds = " + ".join(str(len(report["methods"][name]["seeds"])) for name in names)
-    gap, interval = effect["difference"], effect["welch_interval"]
-    if effect["welch_p"] is None or interval is None:
-        return Paragraph(f"Undecided: {both}, and {seeds} seeds cannot say whether the difference is luck.", keys)
-    if effect["welch_p"] < 0.05:
-        ahead, behind, sign = (first, second, 1.0) if gap > 0 else (second, first, -1.0)
-        low, high = sorted((sign * interval[0], sign * interval[1]))
+    return Paragraph(_decided(report, *names), keys)
+
+
+def _decided(report: Json, first: str, second: str) -> str:
+    """The sentence about two methods; who is ahead is decided by the primary interval."""
+    both = (
+        f"{method(first)} beats SFT in {_rate(report, first)} of all pairs and {method(second)} in "
+        f"{_rate(report, second)}"
+    )
+    seeds = " + ".join(str(len(report["methods"][name]["seeds"])) for name in (first, second))
+    found, equal = primary(report), report["estimates"].get("equivalence")
+    if found is None or found["interval"] is None or found["p"] is None:
+        return f"Undecided: {both}, and {seeds} seeds cannot say whether the difference is luck."
+    gap, (low, high) = found["value"], found["interval"]
+    if found["p"] < ALPHA:
+        ahead, behind = (first, second) if gap > 0 else (second, first)
+        low, high = (low, high) if gap > 0 else (-high, -low)
         text = f"{both}, {fixed(abs(100 * gap), 1)} points apart over {seeds} seeds {_between(low, high)}"
-        return Paragraph(f"{method(ahead)} wins against {method(behind)}: {text}.", keys)
+        return f"{method(ahead)} wins against {method(behind)}: {text}."
+    if equal and equal["equivalent"]:
+        low, high = equal["interval_90"]
+        around = f"90 % interval {fixed(100 * low, 1)} to {fixed(100 * high, 1)}"
+        text = f"a difference of {fixed(100 * gap, 1)} points ({around})"
+        return f"Equally good within {fixed(100 * equal['margin'], 1)} points: {both}, {text}."
     text = f"a difference of {fixed(100 * gap, 1)} points that {seeds} seeds cannot tell from chance"
-    return Paragraph(f"Neither method wins: {both}, {text} {_between(*interval)}.", keys)
+    return f"Neither method wins: {both}, {text} {_between(low, high)}."
+
+
+def primary(report: Json) -> Json | None:
+    """The difference of win rates that decides: for other seeds and other prompts; None without two methods."""
+    found: Json | None = (report["estimates"].get("win_rate") or {}).get("difference")
+    return found
 
 
 def caveat(report: Json, sources: Sources) -> Paragraph:
     """What the answer does not show."""
     keys = sources.all("judgments")
-    few = report["small_numbers"]
+    few, design, found = report["small_numbers"], report["design"], primary(report)
     if few is None:
         return Paragraph("Only one method was compared with SFT, so nothing is said about another.", keys, "note")
     seeds = " + ".join(map(str, few["seeds"]))
-    effect = report["effect"]
-    if few["detectable_d"] is None or effect["welch_interval"] is None:
-        return Paragraph(
-            f"There are {seeds} seeds, and without spread between seeds there is no interval.", keys, "note"
-        )
-    needed = fixed(few["detectable_d"], 1)
-    if effect["welch_p"] is not None and effect["welch_p"] < 0.05:
+    if found is None or design is None or found["interval"] is None:
+        reason = report["estimates"]["reason"] or "nothing varies between the seeds"
+        return Paragraph(f"With {seeds} seeds there is no interval: {reason}.", keys, "note")
+    where = f"with {seeds} seeds on {design['prompts']} prompts"
+    needed = f"{fixed(100 * design['detectable_difference'], 1)} points"
+    equal = report["estimates"]["equivalence"]
+    if found["p"] < ALPHA:
         text = (
-            f"Seen with {seeds} seeds, on this judge, these prompts and this model: a true difference of less than "
-            f"{needed} standard deviations between seeds would mostly have been missed, so one that is found tends to "
-            "look larger than it is."
+            f"Seen {where}, with this judge and this model: a true difference below {needed} would mostly have been "
+            "missed, so one that is found tends to look larger than it is."
+        )
+    elif equal and equal["equivalent"]:
+        text = (
+            "Two one-sided tests at the 5 % level show equality within "
+            f"{fixed(100 * equal['margin'], 1)} points either way, {where}, with this judge and this model; they "
+            f"do not show it within less, and a true difference below {needed} would mostly have been missed."
         )
     else:
-        most = fixed(100 * max(abs(end) for end in effect["welch_interval"]), 1)
+        most = fixed(100 * max(abs(end) for end in found["interval"]), 1)
         text = (
-            f"That does not show that they are equal: with {seeds} seeds a true difference of up to {most} points is "
-            f"compatible with the data, and one of {needed} standard deviations between seeds is needed to be found in "
-            "four studies of five."
+            "Not finding a difference does not show that there is none: "
+            f"{where}, true differences of up to "
+            f"{most} points are compatible with the data, and only one of {needed} would be found in four studies of "
+            "five."
         )
     return Paragraph(text, keys, "note")
 
@@ -90,10 +115,11 @@ def tiles(report: Json, sources: Sources) -> list[Tile]:
         value = plus_minus(100 * rate["value"], None if rate["sd"] is None else 100 * rate["sd"]) + " %"
         found.append(Tile(method(name), value, below, name, sources.method(name, "judgments")))
     effect, keys = report["effect"], sources.all("judgments")
+    if (gap := primary(report)) is not None:
+        name = f"{method(gap['first'])} − {method(gap['second'])}"
+        below = f"{span(gap['interval'], 100, 1)} points, p {p_value(gap['p'])}".strip()
+        found.append(Tile(name, f"{fixed(100 * gap['value'], 1)} points", below, "", keys))
     if effect["cohens_d"] is not None:
-        name = f"{method(effect['first'])} − {method(effect['second'])}"
-        below = f"{span(effect['welch_interval'], 100, 1)} points, Welch p {p_value(effect['welch_p'])}"
-        found.append(Tile(name, f"{fixed(100 * effect['difference'], 1)} points", below, "", keys))
         below = f"{span(effect['interval'])}, {effect['band'][0]}"
         found.append(Tile("Cohen's d", fixed(effect["cohens_d"]), below, "", keys))
     better = sum(bool(run["wilson"] and run["wilson"][0] > 0.5) for run in report["runs"])
@@ -116,9 +142,11 @@ def findings(report: Json, sources: Sources) -> list[Paragraph]:
         Two to five sentences, the most important first.
     """
     keys = sources.all("judgments")
-    found = [(_against_sft(report), keys), (_means(report), keys), (_effect(report["effect"]), keys)]
-    found += [(_aa(report["aa"]), sources.aa("judgments"))] if report["aa"] else []
-    return [Paragraph(text, where, "finding") for text, where in found]
+    texts = [_against_sft(report), _means(report), *_gap(report), _effect(report["effect"])]
+    found = [Paragraph(text, keys, "finding") for text in texts]
+    if report["aa"]:
+        found.append(Paragraph(_aa(report["aa"]), sources.aa("judgments"), "finding"))
+    return found
 
 
 def _between(low: float, high: float) -> str:
@@ -155,16 +183,37 @@ def _means(report: Json) -> str:
     return f"Over {seeds}{each}, {' and '.join(parts)}{spread}."
 
 
+def _gap(report: Json) -> list[str]:
+    """The difference of the win rates, whether equality is shown, and who beats whom prompt by prompt."""
+    found, estimates = primary(report), report["estimates"]
+    if found is None:
+        return []
+    first, second = method(found["first"]), method(found["second"])
+    apart = "separated" if found["p"] is not None and found["p"] < ALPHA else "not separated"
+    text = (
+        f"{first} − {second}: {fixed(100 * found['value'], 1)} points {span(found['interval'], 100, 1)}, "
+        f"p = {p_value(found['p'])}, for other seeds and other prompts: {apart}."
+    )
+    if equal := estimates["equivalence"]:
+        shown = "is shown" if equal["equivalent"] else "is not shown"
+        margin = f"{fixed(100 * equal['margin'], 1)} points"
+        text += f" Equality within {margin} {shown} (two one-sided tests, p = {p_value(equal['p'])})."
+    if better := estimates["improvement"]:
+        text += (
+            f" On a prompt a {first} run beats a {second} run with probability {percent(better['value'])}, equals "
+            "counted half."
+        )
+    return [text]
+
+
 def _effect(effect: Json) -> str:
     if effect["cohens_d"] is None:
         return f"No effect size between the methods: {effect['reason']}."
     name, worth = effect["band"]
-    first, second = method(effect["first"]), method(effect["second"])
-    apart = "separated" if effect["welch_p"] is not None and effect["welch_p"] < 0.05 else "not separated"
     return (
-        f"{first} − {second}: Cohen's d = {fixed(effect['cohens_d'])} {span(effect['interval'])}, {name} ({worth}); "
-        f"Hedges' g = {fixed(effect['hedges_g'])}; difference {fixed(100 * effect['difference'], 1)} points "
-        f"{span(effect['welch_interval'], 100, 1)}, Welch p = {p_value(effect['welch_p'])}: {apart} by these seeds."
+        f"Effect size over the seeds: Cohen's d = {fixed(effect['cohens_d'])} {span(effect['interval'])}, {name} "
+        f"({worth}); Hedges' g = {fixed(effect['hedges_g'])}; Welch's t-test on the same prompts gives "
+        f"p = {p_value(effect['welch_p'])}."
     )
 
 

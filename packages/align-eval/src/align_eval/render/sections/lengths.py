@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from align_eval.render import cells
-from align_eval.render.document import Block, Figure, Panel, Row, Section, Table
+from align_eval.render.document import Block, Cell, Figure, Panel, Row, Section, Table
 from align_eval.render.plots import forest
 from align_eval.render.plots.forest import Estimate, Forest
 from align_eval.render.sources import Sources
@@ -22,7 +22,7 @@ def lengths(report: Json, sources: Sources) -> Section:
     blocks: list[Block] = []
     if "length" in found:
         blocks.append(_bins(found["length"]))
-    blocks += [_table(report, sources), _inflation(report, sources)]
+    blocks += [_table(report, sources), _controlled(report, sources), _inflation(report, sources)]
     lead = (
         "A judge that likes long answers gives wins for length; a policy can please the reward model without pleasing "
         "the judge. Both would show here."
@@ -75,6 +75,35 @@ def _table(report: Json, sources: Sources) -> Table:
     )
     note = "The longer answer won: among decided pairs of different length; 50 % if length does not matter."
     return Table("Length", cells.columns(("run",), *numbers), rows, note)
+
+
+def _controlled(report: Json, sources: Sources) -> Table:
+    rows = []
+    for run in report["runs"]:
+        keys = sources.run(run["label"], "responses", "judgments")
+        equal, interval = run["length_controlled_win_rate"], run["length_controlled_interval"]
+        rows.append(
+            Row(
+                (
+                    cells.run(run),
+                    cells.percent(run["preference_mean"], keys),
+                    cells.share(equal, interval, keys),
+                    cells.fixed(run["length_coefficient"], keys),
+                    cells.percent(run["longer_rate"], keys),
+                )
+            )
+        )
+    for name, row in report["methods"].items():
+        keys = sources.method(name, "responses", "judgments")
+        means = [cells.spread(row[key], keys, 100.0, 1) for key in ("preference_mean", "length_controlled_win_rate")]
+        rows.append(Row((cells.method(name, ", mean ± sd, %"), *means, Cell(""), Cell("")), strong=True, total=True))
+    numbers = ("preferred, ties half", "at equal lengths [95 %]", "length coefficient", "longer than SFT's")
+    note = (
+        "At equal lengths: what a logistic model of all verdicts, with the method, the prompt and the difference in "
+        "length as terms, predicts for answers as long as SFT's. A coefficient above 0 means that the judge "
+        "likes length."
+    )
+    return Table("Preferred at equal lengths", cells.columns(("run",), *numbers), rows, note)
 
 
 def _inflation(report: Json, sources: Sources) -> Table:

@@ -120,11 +120,12 @@ def _orders(report: Json, sources: Sources) -> Table:
     rows = []
     for run in report["runs"]:
         keys = sources.run(run["label"], "judgments")
-        flips, first = cells.percent(run["order_flip_rate"], keys), cells.percent(run["first_place_rate"], keys)
+        flips = cells.share(run["order_flip_rate"], run["order_flip_interval"], keys)
+        first = cells.share(run["first_place_rate"], run["first_place_interval"], keys)
         rows.append(Row((cells.run(run), flips, first)))
     return Table(
         "Does the order of the answers matter to the judge?",
-        cells.columns(("run",), "verdicts that flip with the order", "first answer preferred"),
+        cells.columns(("run",), "verdicts that flip with the order [95 %]", "first answer preferred [95 %]"),
         rows,
         "Each pair is judged in both orders. A judge without a preference for a place names the first answer in 50 % "
         "of its verdicts; pairs whose two verdicts contradict each other count as ties.",
