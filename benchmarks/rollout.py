@@ -5,7 +5,8 @@ Run: uv run nox -s bench -- rollout [--model DIR | --shape gemma-2b] [--rows 1 2
 Both read B prompts of the same length and decode the same number of tokens, wearing the same adapter. The bare loop
 takes the most likely token and nothing else: no random draws, no end tokens, no log of what was sampled; like mlx-lm's
 own it begins a step before the last one is done. They take turns; a figure is the best of the repeats, reading the
-prompts included. Aim: the engine within 10 % of the bare loop. A shape is a random model in bf16, for a GPU.
+prompts included. Aim: the engine within 10 % of the bare loop. A shape is a random model in bf16, for a GPU. With
+--answers K the engine reads each of B / K prompts once for its K answers; the bare loop cannot, and reads B rows.
 
 Prints a table, and as its last line one JSON object.
 """
@@ -55,17 +56,20 @@ def best_seconds(calls: dict[str, Callable[[], object]], repeat: int) -> dict[st
     return {name: min(seconds) for name, seconds in times.items()}
 
 
-def measure(resident: Resident, rows: int, length: int, steps: int, repeat: int) -> dict[str, float]:
-    """Give tokens a second of both at a batch size and a length of the prompts."""
+def measure(resident: Resident, rows: int, answers: int, length: int, steps: int, repeat: int) -> dict[str, float]:
+    """Give tokens a second of both at a batch size, answers a prompt, and a length of the prompts."""
     adapter = fresh(resident.maps, LoraSpec(16, 32.0, len(resident.model.layers)), mx.random.key(0))
     mx.eval(adapter.params)
     vocab = resident.vocab_size
-    prompts = [Prompt(tuple((7 * i + 31 * n) % vocab for i in range(length)), n) for n in range(rows)]
+    prompts = [Prompt(tuple((7 * i + 31 * n) % vocab for i in range(length)), n) for n in range(rows // answers)]
 
     def engine() -> None:
-        sample(resident, (adapter,), prompts, draw=Draw(0), max_new_tokens=steps, max_rows=rows)
+        sample(resident, (adapter,), prompts, draw=Draw(0), answers=answers, max_new_tokens=steps, max_rows=rows)
 
-    seconds = best_seconds({"engine": engine, "bare": lambda: bare(resident, adapter, prompts, steps)}, repeat)
+    def alone() -> None:
+        bare(resident, adapter, prompts * answers, steps)
+
+    seconds = best_seconds({"engine": engine, "bare": alone}, repeat)
     speed = {name: rows * steps / value for name, value in seconds.items()}
     return {"rows": rows, **speed, "ratio": speed["engine"] / speed["bare"]}
 
@@ -76,6 +80,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a model directory instead of a small random Gemma")
     parser.add_argument("--shape", choices=SHAPES, help="a random model of this shape in bf16, for a GPU")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64, 128], help="batch sizes")
+    parser.add_argument("--answers", type=int, default=1, help="rows that answer the same prompt (default 1)")
     parser.add_argument("--prompt-tokens", type=int, default=32, help="tokens of a prompt (default 32)")
     parser.add_argument("--new-tokens", type=int, default=64, help="tokens decoded a row (default 64)")
     parser.add_argument("--repeat", type=int, default=3, help="timed repeats (default 3)")
@@ -93,10 +98,11 @@ def main() -> None:
     print(f"{'rows':>6}{'engine tokens/s':>18}{'bare tokens/s':>16}{'engine/bare':>13}")
     found = []
     for rows in options.rows:
-        row = measure(resident, rows, options.prompt_tokens, options.new_tokens, options.repeat)
+        row = measure(resident, rows, options.answers, options.prompt_tokens, options.new_tokens, options.repeat)
         print(f"{rows:6}{row['engine']:18.0f}{row['bare']:16.0f}{row['ratio']:13.2f}", flush=True)
         found.append(row)
-    print(json.dumps({"system": system, "threads": threads, "shape": options.shape, "rollout": found}))
+    work = {"shape": options.shape, "answers": options.answers, "new_tokens": options.new_tokens}
+    print(json.dumps({"system": system, "threads": threads, **work, "rollout": found}))
 
 
 if __name__ == "__main__":

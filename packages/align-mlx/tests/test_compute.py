@@ -68,11 +68,10 @@ def test_a_bound_that_is_no_size_is_refused(monkeypatch, text):
         compute.bound_cache()
 
 
+@pytest.mark.parametrize("name", ["MLX_ENABLE_TF32", "MLX_USE_CUDA_GRAPHS"])
 @pytest.mark.parametrize(("asked", "expected"), [(None, "0"), ("1", "1")])
-def test_float32_products_are_not_rounded_to_tf32_unless_the_user_says_so(asked, expected):
-    env = {k: v for k, v in os.environ.items() if k != "MLX_ENABLE_TF32"} | (
-        {"MLX_ENABLE_TF32": asked} if asked else {}
-    )
-    code = "import os, align_mlx; print(os.environ['MLX_ENABLE_TF32'])"
+def test_products_are_not_rounded_and_kernels_not_gathered_unless_the_user_says_so(name, asked, expected):
+    env = {k: v for k, v in os.environ.items() if k != name} | ({name: asked} if asked else {})
+    code = f"import os, align_mlx; print(os.environ['{name}'])"
     shown = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert shown.stdout.split() == [expected]
