@@ -43,14 +43,14 @@ class LengthPrior:
     difficulty_sd: float
 
 
-WEAK = LengthPrior(strength_sd=2.5, mean=0.0, judge_sd=4.0, model_sd=0.35, difficulty_sd=0.0)
+WEAK = LengthPrior(strength_sd=2.5, mean=0.0, judge_sd=4.0, model_sd=0.36, difficulty_sd=0.0)
 """A judge of whom nothing is known: no taste for length until the pairs show one. 2.5 logits for a variable of sd 1 are
 the usual weak prior of a logistic regression (Gelman et al. 2008); tanh of a standardised difference has sd 0.6."""
 
-ALPACA_EVAL_2 = LengthPrior(strength_sd=10.0, mean=1.55, judge_sd=0.0, model_sd=0.35, difficulty_sd=1.7)
+ALPACA_EVAL_2 = LengthPrior(strength_sd=10.0, mean=1.55, judge_sd=0.0, model_sd=0.36, difficulty_sd=1.7)
 """AlpacaEval 2's judge and baseline. Its leaderboard pulls every model's coefficient to what concise and verbose
-variants of the baseline show (1.64 and 1.58); the published coefficients of some 200 models have mean 1.55 and sd
-0.35. The difficulty's sd is the maximum-likelihood value on eleven of its files."""
+variants of the baseline show (1.64 and 1.58); the published coefficients of 184 models have mean 1.55 and sd
+0.36. The difficulty's sd is the maximum-likelihood value on eleven of its files."""
 
 
 @dataclass(frozen=True)
