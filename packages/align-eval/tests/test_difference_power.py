@@ -75,7 +75,7 @@ def test_what_is_detectable_has_the_wanted_power():
         difference = detectable_difference(design, variances, wanted)
         assert power_of_difference(difference, design, variances) == pytest.approx(wanted, abs=1e-6)
     assert detectable_difference(design, variances, 0.01) == 0.0  # the test alone is found that often
-    assert detectable_difference(Design((2, 2), 2), variances) > 1.0
+    assert detectable_difference(Design((2, 2), 2), variances) is None  # not even a difference of 1
 
 
 def test_what_is_needed_is_the_least_that_is_enough():

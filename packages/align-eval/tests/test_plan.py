@@ -46,9 +46,16 @@ def test_the_table_without_any_setting(capsys):
     assert main() == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("3 + 3 seeds, 300 prompts")
-    assert [line.split()[0] for line in said[2:6]] == ["0.0", "2.0", "5.0", "10.0"]
+    assert [line.split()[0] for line in said[2:6]] == ["0", "2", "5", "10"]
     assert "never" in said[4]
-    assert said[-1].startswith("never: no number of prompts is enough")
+    assert said[-1].startswith("never: not with")
+
+
+def test_a_design_that_finds_nothing_says_so(capsys):
+    (row,) = as_json(capsys, "--seeds", "2", "--prompts", "2", "--seed-sd", "0")["rows"]
+    assert row["detectable_difference"] is None
+    assert main("--seeds", "2", "--prompts", "2", "--seed-sd", "0") == 0
+    assert "nothing" in capsys.readouterr().out.splitlines()[2]
 
 
 def test_the_spread_of_a_report(compared, capsys):

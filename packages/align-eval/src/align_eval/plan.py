@@ -13,7 +13,7 @@ from align_contracts.errors import ConfigError, VerificationError
 from align_eval.algorithms.difference_power import Design, Variances, detectable_difference, outcome_variances
 from align_eval.config import PlanConfig
 from align_eval.design import plan_row, run_sd
-from align_eval.render.text import fixed, percent
+from align_eval.render.text import number, percent
 
 Json = dict[str, Any]
 
@@ -135,16 +135,17 @@ def lines(found: Json) -> list[str]:
 
 
 def _cells(row: Json) -> tuple[str, ...]:
+    detectable = row["detectable_difference"]
     return (
-        *(fixed(100 * row[name], 1) for name in ("seed_sd", "run_sd", "difference")),
-        fixed(row["cohens_d"]),
+        *(number(100 * row[name]) for name in ("seed_sd", "run_sd", "difference")),
+        number(row["cohens_d"]),
         percent(row["power"], 0),
-        fixed(100 * row["detectable_difference"], 1),
+        "nothing" if detectable is None else number(100 * detectable),
         *("never" if row[name] is None else str(row[name]) for name in ("seeds_needed", "prompts_needed")),
     )
 
 
 def _advice(rows: Sequence[Json]) -> list[str]:
-    if all(row["prompts_needed"] is not None for row in rows):
+    if all(row[name] is not None for row in rows for name in ("seeds_needed", "prompts_needed")):
         return []
-    return ["never: no number of prompts is enough, because seeds differ by more than prompts can average out."]
+    return ["never: not with 100 000. Prompts do not average out how seeds differ, nor seeds what prompts do."]

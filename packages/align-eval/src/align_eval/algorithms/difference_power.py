@@ -158,7 +158,9 @@ def _seen_prompt_variances(design: Design, variances: Variances) -> tuple[np.nda
     return np.append(values, 0.0), np.append((1.0 - none) * _FEW_SHARE, none)
 
 
-def detectable_difference(design: Design, variances: Variances, wanted: float = 0.8, alpha: float = 0.05) -> float:
+def detectable_difference(
+    design: Design, variances: Variances, wanted: float = 0.8, alpha: float = 0.05
+) -> float | None:
     """The true difference that is found with a wanted power.
 
     Args:
@@ -168,7 +170,7 @@ def detectable_difference(design: Design, variances: Variances, wanted: float = 
         alpha: Level of the test.
 
     Returns:
-        The difference; 0 if the test is found that often without one. Above 1, the design finds nothing: win rates
+        The difference; 0 if the test is that often positive without one, None if even one of 1 is not found: win rates
         cannot differ by more.
 
     Raises:
@@ -180,10 +182,7 @@ def detectable_difference(design: Design, variances: Variances, wanted: float = 
 
     if short(0.0) >= 0.0:
         return 0.0
-    high = 1.0
-    while short(high) < 0.0:
-        high *= 2.0
-    return float(optimize.brentq(short, 0.0, high))
+    return float(optimize.brentq(short, 0.0, 1.0)) if short(1.0) > 0.0 else None
 
 
 def seeds_needed(
