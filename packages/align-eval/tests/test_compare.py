@@ -161,6 +161,8 @@ def test_the_report_carries_diagnostics_and_equal_budgets(compared):
     # PPO logs 16 responses an iteration, GRPO 96: over 20 logged iterations 320 and 1920.
     assert report["budgets"]["samples"]["budget"] == 320
     assert {run["spent"] for run in report["budgets"]["samples"]["runs"]} == {320, 1920}
+    spent = {run["label"]: run["interpolated"]["reward_mean"] for run in report["budgets"]["samples"]["runs"]}
+    assert {run["label"]: run["reward_at_equal_samples"] for run in report["runs"]} == spent
     assert "equal_seconds" not in open_artifact(compared / "report").read_json("results")["budgets"]
 
 

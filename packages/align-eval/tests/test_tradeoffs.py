@@ -10,9 +10,9 @@ def runs(**numbers):
     for i in range(3):
         run = {name: value[i] if isinstance(value, list) else value for name, value in numbers.items()}
         run.setdefault("stability", {"reward_mean_sd": 1.0, "kl_sd": None})
-        run.setdefault("samples", {"responses": None})
         for name in ("win_rate", "controller_actions", "peak_memory_bytes", "seconds_per_iteration",
-                     "convergence_iteration", "trainable_parameters", "lines_of_code"):  # fmt: skip
+                     "convergence_iteration", "trainable_parameters", "lines_of_code",
+                     "reward_at_equal_samples"):  # fmt: skip
             run.setdefault(name, None)
         found.append(run)
     return found
@@ -55,9 +55,9 @@ def test_the_primary_difference_has_its_own_p():
 def test_without_spread_the_plain_difference_counts():
     found = row("Implementation complexity: size", runs(trainable_parameters=2e6), runs(trainable_parameters=1e6))
     assert (found["verdict"], found["p"], found["agrees"]) == ("grpo", None, "yes")
-    same = row("Sample efficiency", runs(samples={"responses": 96}), runs(samples={"responses": 96}))
+    same = row("Sample efficiency", runs(reward_at_equal_samples=1.5), runs(reward_at_equal_samples=1.5))
     assert (same["verdict"], same["agrees"]) == ("equal", "yes")
-    more = row("Sample efficiency", runs(samples={"responses": 16}), runs(samples={"responses": 96}))
+    more = row("Sample efficiency", runs(reward_at_equal_samples=1.5), runs(reward_at_equal_samples=1.4))
     assert (more["verdict"], more["agrees"]) == ("ppo", "no")
 
 

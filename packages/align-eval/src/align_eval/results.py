@@ -61,8 +61,10 @@ def build(
     trajectories = [read_trajectory(run.label, run.policy, gold) for run in study.runs]
     reached = {run.label: convergence(run) for run in trajectories}
     wins = {label: {row["iteration"]: row["win_rate_decided"] for row in r["curve"]} for label, r in reached.items()}
-    equal = equal_lengths(study)
+    spent, equal = rounded(budgets(trajectories, wins)), equal_lengths(study)
+    drawn = {row["label"]: row["interpolated"]["reward_mean"] for row in spent["samples"]["runs"]}
     runs = [run_numbers(run, study, reached[run.label]) | equal[run.label] for run in study.runs]
+    runs = [run | {"reward_at_equal_samples": drawn.get(run["label"])} for run in runs]
     methods = {method: [run for run in runs if run["method"] == method] for method in study.methods}
     effect = effects(methods)
     aa = _aa(study)
@@ -93,7 +95,7 @@ def build(
         "certificates": _certificates(study),
         "ledger": {**ledger.as_json(), "allow_mismatch": allow_mismatch},
         "curves": {run.label: _curves(run, reached[run.label]) for run in study.runs},
-        "budgets": rounded(budgets(trajectories, wins)),
+        "budgets": spent,
         "sweep": rounded(frontiers(sweeps)),
         "diagnostics": diagnostics,
         "policies": policies(study),

@@ -103,8 +103,8 @@ TABLE: tuple[Expectation, ...] = (
     ),
     Expectation(
         "Sample efficiency", "equal: ppo_epochs = 1", "equal: rollouts used once", "equal",
-        lambda run: run["samples"]["responses"], "responses drawn a run",
-        note="equal iterations are not equal samples: GRPO draws K answers to each prompt",
+        _field("reward_at_equal_samples"), "validation reward at equal answers drawn", higher_is_better=True,
+        note="where all runs had drawn as many answers as the one that drew fewest: GRPO draws K to each prompt",
     ),
 )  # fmt: skip
 """Rows of the study's table, in its order. The seed's two tables agree; this is the longer one."""
