@@ -2,10 +2,13 @@
 
 Chromium reads messages from file 3 and writes them to file 4, JSON ended by a zero byte. Source: the protocol's
 description at chromedevtools.github.io/devtools-protocol, and Chromium's switch ``--remote-debugging-pipe``.
+
+As a program it takes the picture of a page's first screen: chromium.py PAGE.html PICTURE.png
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import os
@@ -141,3 +144,23 @@ class Page:
             self.requests.append(params["request"]["url"])
         elif method == "Page.loadEventFired":
             self._loaded = True
+
+
+def main() -> None:
+    """Take a picture."""
+    parser = argparse.ArgumentParser(description="The first screen of a page as PNG.")
+    parser.add_argument("page", type=Path)
+    parser.add_argument("picture", type=Path)
+    given = parser.parse_args()
+    program = find()
+    if program is None:
+        parser.error("no Chromium on this machine")
+    page = Page(program)
+    page.look(width=1360, height=1180)
+    page.open(given.page)
+    page.picture(given.picture)
+    page.close()
+
+
+if __name__ == "__main__":
+    main()

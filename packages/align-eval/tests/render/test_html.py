@@ -1,8 +1,11 @@
+import subprocess
+import zipfile
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
-import align_eval.render
+import pytest
+
 from align_eval.render.build import document
 from align_eval.render.document import Answer, Answers, Document, Paragraph, Section, Source, Tabs, Token, Tokens
 from align_eval.render.html import page
@@ -106,7 +109,11 @@ def test_a_sparse_report_is_written_too(sparse):
     assert "needs two methods" in page(document(sparse))
 
 
-def test_the_assets_lie_in_the_package():
-    """What hatchling packs: every file below the package's folder, so these need no line of their own."""
-    folder = Path(align_eval.render.__file__).parent / "assets"
-    assert {path.name for path in folder.iterdir()} == {"report.css", "report.html", "report.js"}
+@pytest.mark.network
+def test_the_wheel_holds_the_assets(tmp_path):
+    """The page's style and script are files: they must be packed. (Building fetches the build backend.)"""
+    package = Path(__file__).parents[2]
+    subprocess.run(["uv", "build", "--wheel", "--out-dir", tmp_path, package], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = {name.rpartition("/")[2] for name in zipfile.ZipFile(wheel).namelist() if "/assets/" in name}
+    assert packed == {"report.css", "report.html", "report.js"}

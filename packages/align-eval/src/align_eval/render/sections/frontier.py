@@ -11,8 +11,9 @@ from align_eval.render.document import Block, Cell, Figure, Legend, Panel, Parag
 from align_eval.render.plots import xy
 from align_eval.render.plots.series import run_legend, series
 from align_eval.render.plots.xy import Curve, Plot, Spot
+from align_eval.render.sections.strengths import strengths
 from align_eval.render.sources import Sources
-from align_eval.render.text import fixed, method, p_value, span
+from align_eval.render.text import fixed, method
 
 Json = Mapping[str, Any]
 
@@ -26,7 +27,7 @@ def frontier(report: Json, sources: Sources) -> Section:
     if "frontier" in found:
         blocks.append(_choices(found["frontier"], sources))
     blocks += _overoptimization(report, found.get("overoptimization"), sources)
-    blocks += _sweep(report, report.get("sweep"), sources)
+    blocks += strengths(report, sources)
     lead = (
         "How much reward a method buys with how much distance from SFT: at the same KL, higher is better. A point is "
         "an evaluation point, a line a run; the star is the checkpoint that was published."
@@ -150,51 +151,3 @@ def _gain(report: Json, found: Json, of: str) -> Panel:
     plot = Plot(ROOT, f"gain in {of} score", curves, rules=((0.0, ""),), y_zero=True)
     last = [f"{c.name} ends at {fixed(c.points[-1][1])}" for c in curves if c.points]
     return Panel(title, f"Gain in {of} score against √KL: {'; '.join(last)}.", partial(xy.draw, plot))
-
-
-def _sweep(report: Json, sweep: Json | None, sources: Sources) -> list[Block]:
-    if sweep is None:
-        return []
-    if not sweep["runs"]:
-        return [Paragraph(f"Adapter strength: {sweep['reason']}.", kind="note")]
-    panels = [_strength(report, sweep, key) for key in ("reward_mean", "gold")]
-    caption = (
-        f"Adapters at a quarter, half, three quarters and the whole of their strength, without retraining; "
-        f"{sweep['prompts']} {sweep['split']} prompts."
-    )
-    blocks: list[Block] = [Figure("strength", "Frontier by adapter strength", panels, run_legend(report), caption)]
-    equal = sweep["equal_kl"]
-    if equal:
-        keys = sources.all("policy")
-        rows = []
-        for name in ("reward_mean", "gold"):
-            gap = (equal.get("difference") or {}).get(name) or {}
-            values = [
-                cells.spread(equal["methods"].get(m, {}).get(name), sources.method(m, "policy"))
-                for m in report["methods"]
-            ]
-            p = Cell(p_value(gap.get("p")), gap.get("p"), keys)
-            difference = cells.estimate(gap.get("value"), gap.get("interval"), keys)
-            rows.append(
-                Row((cells.plain({"reward_mean": "reward", "gold": "gold score"}[name]), *values, difference, p))
-            )
-        heads = [method(m) for m in report["methods"]]
-        note = f"Interpolated at a KL of {fixed(equal['budget'], 4)} nats a response token, which every run reaches."
-        blocks.append(
-            Table("At equal KL", cells.columns(("at equal KL",), *heads, "difference [95 %]", "p"), rows, note)
-        )
-    return blocks
-
-
-def _strength(report: Json, sweep: Json, key: str) -> Panel:
-    curves, said = [], []
-    styles = {one.label: one for one in series(report)}
-    for run in sweep["runs"]:
-        one = styles.get(run["label"])
-        known = tuple((max(0.0, p["kl"]) ** 0.5, p[key]) for p in run["points"] if p.get(key) is not None)
-        if one and known:
-            curves.append(Curve(one.name, known, one.tone, one.label, one.dash, 1.3, 0.8, 3.0))
-            said.append(f"{one.name} {span([y for _, y in (known[0], known[-1])])}")
-    title = {"reward_mean": "Reward by strength", "gold": "Gold score by strength"}[key]
-    plot = Plot(ROOT, {"reward_mean": "reward (raw score)", "gold": "gold score"}[key], curves)
-    return Panel(title, f"From none to the whole adapter: {'; '.join(said) or plot.missing}.", partial(xy.draw, plot))
