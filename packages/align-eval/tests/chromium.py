@@ -156,7 +156,7 @@ def main() -> None:
     if program is None:
         parser.error("no Chromium on this machine")
     page = Page(program)
-    page.look(width=1360, height=1180)
+    page.look(width=1240, height=1040)
     page.open(given.page)
     page.picture(given.picture)
     page.close()

@@ -209,10 +209,10 @@ def _gap(report: Json) -> list[str]:
 def _effect(effect: Json) -> str:
     if effect["cohens_d"] is None:
         return f"No effect size between the methods: {effect['reason']}."
-    name, worth = effect["band"]
+    name, _ = effect["band"]
     return (
-        f"Effect size over the seeds: Cohen's d = {fixed(effect['cohens_d'])} {span(effect['interval'])}, {name} "
-        f"({worth}); Hedges' g = {fixed(effect['hedges_g'])}; Welch's t-test on the same prompts gives "
+        f"Effect size over the seeds: Cohen's d = {fixed(effect['cohens_d'])} {span(effect['interval'])}, {name} by "
+        f"Cohen's bands; Hedges' g = {fixed(effect['hedges_g'])}; Welch's t-test on the same prompts gives "
         f"p = {p_value(effect['welch_p'])}."
     )
 
