@@ -75,26 +75,30 @@ def caveat(report: Json, sources: Sources) -> Paragraph:
         reason = report["estimates"]["reason"] or "nothing varies between the seeds"
         return Paragraph(f"With {seeds} seeds there is no interval: {reason}.", keys, "note")
     where = f"with {seeds} seeds on {design['prompts']} prompts"
-    needed = f"{fixed(100 * design['detectable_difference'], 1)} points"
+    detectable = design["detectable_difference"]
+    missed, seen = "a true difference of any size", "none"
+    if detectable is not None:
+        needed = f"{fixed(100 * detectable, 1)} points"
+        missed, seen = f"a true difference below {needed}", f"only one of {needed}"
     equal = report["estimates"]["equivalence"]
     if found["p"] < ALPHA:
         text = (
-            f"Seen {where}, with this judge and this model: a true difference below {needed} would mostly have been "
+            f"Seen {where}, with this judge and this model: {missed} would mostly have been "
             "missed, so one that is found tends to look larger than it is."
         )
     elif equal and equal["equivalent"]:
         text = (
             "Two one-sided tests at the 5 % level show equality within "
             f"{fixed(100 * equal['margin'], 1)} points either way, {where}, with this judge and this model; they "
-            f"do not show it within less, and a true difference below {needed} would mostly have been missed."
+            f"do not show it within less, and {missed} would mostly have been missed."
         )
     else:
         most = fixed(100 * max(abs(end) for end in found["interval"]), 1)
         text = (
             "Not finding a difference does not show that there is none: "
             f"{where}, true differences of up to "
-            f"{most} points are compatible with the data, and only one of {needed} would be found in four studies of "
-            "five."
+            f"{most} points are compatible with the data, and {seen} would be found in four "
+            "studies of five."
         )
     return Paragraph(text, keys, "note")
 
