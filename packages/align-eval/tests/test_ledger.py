@@ -136,6 +136,16 @@ def republished(name, *, reward_model=None, category=None, **details):
     return make
 
 
+def sft_answered_otherwise(study):
+    """Both runs against the same SFT answers, which were drawn at another temperature than theirs."""
+    study.make_responses(study.sft, skill=0.4, name="responses-sft-cold", config={"temperature": 0.2})
+    for name in ("ppo-42", "grpo-42"):
+        policy = study.make_policy(name.split("-")[0], 42, name=f"cold-{name}")
+        study.make_responses(policy, skill=0.6)
+        judged(study, f"cold-{name}", baseline="responses-sft-cold")
+    return study.root / "judgments-cold-grpo-42", study.root / "judgments-cold-ppo-42"
+
+
 def prompts_in_another_order(study):
     rows = FakeStudy.prompts("test", 6)[::-1]
     study.make_responses(study.sft, skill=0.4, name="responses-sft-reversed", rows=rows)
@@ -188,8 +198,10 @@ MISMATCHES = {
     "SFT adapter in use": policy_with("g-adapter", sft_value=9.0),
     "baseline answers": other_baseline_answers,
     "judged against its own SFT": judged_against_another_sft,
-    "answering settings": answered_with("g-11", temperature=0.1),
-    "SFT answered with the same settings": answered_with("g-12", top_k=5),
+    "answering: temperature": answered_with("g-11", temperature=0.1),
+    "answering: max_new_tokens": answered_with("g-13", max_new_tokens=64),
+    "answering: top_k": answered_with("g-12", top_k=5),
+    "SFT answered with other settings": sft_answered_otherwise,
     "prompts, in order": fewer_prompts,
     "the same prompts in another order": prompts_in_another_order,
     "categories": republished("g-categories", category="factual"),
@@ -198,17 +210,21 @@ MISMATCHES = {
     "judging reward model": republished("g-gold", reward_model=lambda study: study.make_rm("rm-gold", value=8.0)),
     "judge model": republished("g-judge-model", model="gpt-5-mini"),
     "judge prompt": republished("g-judge-prompt", judge_prompt_digest="c" * 64),
-    "judge settings": other_judge_settings,
+    "judging: temperature": other_judge_settings,
     "judged in both orders": republished("g-one-order", swapped=False),
 }
 
-ENTRY = {"the same prompts in another order": "prompts, in order"}
+ENTRY = {
+    "the same prompts in another order": "prompts, in order",
+    "SFT answered with other settings": "answering: temperature",
+}
 """Where the kind of mismatch is not called as its row."""
 
 
 @pytest.mark.parametrize("name", MISMATCHES)
 def test_each_kind_of_mismatch_is_refused_by_name(study, name):
-    found = book(study, MISMATCHES[name](study))
+    made = MISMATCHES[name](study)
+    found = book(study, *(made if isinstance(made, tuple) else (made,)))
     name = ENTRY.get(name, name)
     assert name in {entry.name for entry in found.mismatches}
     with pytest.raises(VerificationError, match="the runs differ") as caught:

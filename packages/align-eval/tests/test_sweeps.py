@@ -122,3 +122,11 @@ def test_sweeps_that_were_not_made_alike_are_refused(made, what, says):
     odd = publish_sweep(study, policies["grpo-2"], name=f"odd-{what}", **other)
     with pytest.raises(VerificationError, match=rf"the sweeps differ in {says}: expected .*, got .*\(grpo-2\)"):
         refused(made, [*paths[:3], odd])
+
+
+def test_all_sweeps_by_another_reward_model_than_the_runs_learned_from(made):
+    study, _, policies, _ = made
+    other = study.make_rm("rm-elsewhere", value=9.0)
+    odd = [publish_sweep(study, policy, name=f"elsewhere-{name}", rm=other) for name, policy in policies.items()]
+    with pytest.raises(VerificationError, match=f"reward model: expected {study.rm.content_digest[:12]}, got"):
+        refused(made, odd)

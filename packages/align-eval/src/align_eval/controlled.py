@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from align_contracts import Artifact
@@ -41,6 +41,10 @@ def build(study: Study) -> Ledger:
     if study.aa:
         needed["A/A answers drawn with other keys"] = {run.label: _yes(_drawn_afresh(run)) for run in study.aa}
     controlled += [Entry(name, values, "yes") for name, values in needed.items()]
+    baselines = {f"sft of {run.label}": run.judgments.input("baseline") for run in everyone}
+    answers = {run.label: run.responses for run in everyone} | baselines
+    controlled += _each_setting("answering", answers, FREE | {"sampling_seed"})
+    controlled += _each_setting("judging", {run.label: run.judgments for run in everyone}, frozenset())
     seeds = {m: ", ".join(str(run.seed) for run in study.of(m)) for m in study.methods}
     controlled.append(Entry("seeds of each method", seeds))
     settings, varied = compare_settings({run.label: (run.method, run.policy.manifest.config) for run in study.runs})
@@ -88,10 +92,14 @@ def input_digest(artifact: Artifact, role: str, *, whole: bool = False) -> str:
     return " ".join(one if whole else one[:12] for one in found) or ABSENT
 
 
-def _answering(responses: Artifact) -> str:
-    """How answers were generated, the sampler's seed and the memory aside."""
-    free = FREE | {"sampling_seed"}
-    return text({k: v for k, v in responses.manifest.config.items() if k not in free})
+def _each_setting(what: str, artifacts: Mapping[str, Artifact], free: Set[str]) -> list[Entry]:
+    """One entry for each setting that any of the artifacts was made with, the free ones aside."""
+    flat = {label: _flatten(artifact.manifest.config) for label, artifact in artifacts.items()}
+    names = sorted({name for config in flat.values() for name in config} - free)
+    return [
+        Entry(f"{what}: {name}", {label: text(config.get(name, ABSENT)) for label, config in flat.items()})
+        for name in names
+    ]
 
 
 def _judged_against_own_sft(run: Run) -> bool:
@@ -100,17 +108,13 @@ def _judged_against_own_sft(run: Run) -> bool:
     return bool(baseline.input("policy").content_digest == sft)
 
 
-def _answered_alike(run: Run) -> bool:
-    return _answering(run.judgments.input("baseline")) == _answering(run.responses)
-
-
 def _drawn_afresh(run: Run) -> bool:
     """Equal keys give the baseline's own answers again: such a row would show no noise at all."""
     return bool(run.judgments.input("baseline").details.sampling_seed != run.responses.details.sampling_seed)
 
 
 def _prompts(run: Run) -> str:
-    return digest([[row["prompt_id"], row["prompt"]] for row in run.answers])[:12]
+    return f"{len(run.answers)}, {digest([[row['prompt_id'], row['prompt']] for row in run.answers])[:12]}"
 
 
 def _sft_adapters(run: Run) -> str:
@@ -143,20 +147,17 @@ _JUDGING: dict[str, Callable[[Run], str]] = {
     "prompts, in order": _prompts,
     "categories": lambda run: digest([row["category"] for row in run.verdicts])[:12],
     "evaluation data": lambda run: input_digest(run.responses, "dataset"),
-    "answering settings": lambda run: _answering(run.responses),
     "scoring reward model": lambda run: input_digest(run.responses, "reward_model"),
     "baseline answers": lambda run: input_digest(run.judgments, "baseline"),
     "judge": lambda run: run.judgments.details.judge,
     "judge model": lambda run: run.judgments.details.model or ABSENT,
     "judge prompt": lambda run: (run.judgments.details.judge_prompt_digest or ABSENT)[:12],
-    "judge settings": lambda run: digest(run.judgments.manifest.config)[:12],
     "judging reward model": lambda run: input_digest(run.judgments, "reward_model"),
     "judged in both orders": lambda run: _yes(run.judgments.details.swapped),
 }
 
 _NEEDED: dict[str, Callable[[Run], bool]] = {
     "judged against its own SFT": _judged_against_own_sft,
-    "SFT answered with the same settings": _answered_alike,
 }
 
 _VERSIONS: dict[str, Callable[[Run], str]] = {

@@ -76,7 +76,7 @@ def open_sweeps(paths: Sequence[Path], study: Study) -> list[Sweep]:
     if missing := [run.label for run in study.runs if run.label not in found]:
         raise ConfigError(f"no sweep of {', '.join(missing)}", do="Give one for each run, or none")
     sweeps = [found[run.label] for run in study.runs]
-    _require_alike(sweeps)
+    _require_alike(sweeps, study)
     return sweeps
 
 
@@ -158,15 +158,19 @@ def _curve(sweep: Sweep, name: str) -> tuple[list[float], list[float]]:
     return [math.sqrt(point["kl"]) for point in known], [point[name] - start for point in known]
 
 
-def _require_alike(sweeps: Sequence[Sweep]) -> None:
-    """Raise VerificationError where sweeps differ in anything but the policy."""
+def _require_alike(sweeps: Sequence[Sweep], study: Study) -> None:
+    """Raise VerificationError where sweeps differ in anything but the policy, or have another reward than the runs."""
     rows: Mapping[str, Any] = {
         "settings": lambda one: text({k: v for k, v in one.manifest.config.items() if k not in FREE}),
         "prompts": lambda one: input_digest(one, "dataset") + f" {one.details.prompts}",
         "reward model": lambda one: input_digest(one, "reward_model"),
         "gold reward model": lambda one: input_digest(one, "gold"),
     }
-    entries = [Entry(name, {sweep.label: of(sweep.artifact) for sweep in sweeps}) for name, of in rows.items()]
+    needed = {"reward model": study.reward_model.content_digest[:12]}
+    entries = [
+        Entry(name, {sweep.label: of(sweep.artifact) for sweep in sweeps}, needed.get(name))
+        for name, of in rows.items()
+    ]
     for entry in entries:
         if not entry.ok:
             raise VerificationError(
