@@ -167,11 +167,8 @@ def _require_alike(sweeps: Sequence[Sweep], study: Study) -> None:
         "gold reward model": lambda one: input_digest(one, "gold"),
     }
     needed = {"reward model": study.reward_model.content_digest[:12]}
-    entries = [
-        Entry(name, {sweep.label: of(sweep.artifact) for sweep in sweeps}, needed.get(name))
-        for name, of in rows.items()
-    ]
-    for entry in entries:
+    for name, of in rows.items():
+        entry = Entry(name, {sweep.label: of(sweep.artifact) for sweep in sweeps}, needed.get(name))
         if not entry.ok:
             raise VerificationError(
                 f"the sweeps differ in {entry.name}: {entry.explain()}", do="Sweep all runs with the same settings."

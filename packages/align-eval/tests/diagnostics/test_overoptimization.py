@@ -58,6 +58,14 @@ def test_a_curve_that_only_rises_has_no_peak():
     assert "no peak" in found["caution"]
 
 
+def test_a_nearly_straight_curve_has_no_peak_worth_a_number():
+    """α/2β = 50, a hundred times the farthest distance."""
+    found = fits(overoptimization([planted("ppo-1", beta=0.01)]))["ppo", "gold", "bon"]
+    assert found["beta"] == pytest.approx(0.01)
+    assert found["peak"] is None
+    assert "no peak near" in found["caution"]
+
+
 def test_without_an_offline_judge_there_is_proxy_only():
     bare = trajectory("ppo-1", *(checkpoint(i, kl=0.01 * i) for i in range(5)), gold=Gold(reason="far away"))
     found = overoptimization([bare])

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from align_eval.algorithms.mean import mean_interval
-from align_eval.algorithms.overoptimization import Fit, Form, fit, jackknife_beta
+from align_eval.algorithms.overoptimization import Form, fit, jackknife_beta
 from align_eval.trajectory import Checkpoint, Trajectory, methods_of
 
 Json = dict[str, Any]
 Curve = tuple[list[float], list[float]]
 
 FORMS: dict[Form, str] = {"bon": "d(α − β d)", "rl": "d(α − β log d)"}
+FAR = 10.0
+"""A fitted peak farther away than so many times the farthest checkpoint is none: the curve is nearly straight."""
 STEPS = 40
 """Places at which a fitted curve is given for drawing."""
 
@@ -139,7 +141,7 @@ def described_fit(method: str, of: str, form: Form, curves: Sequence[Curve]) -> 
     farthest = max(distances)
     interval = jackknife_beta(curves, form)
     bends = interval is not None and interval[0] > 0.0
-    peak = found.peak
+    peak = found.peak if found.peak and found.peak[0] <= FAR * farthest else None
     reached = peak is not None and peak[0] <= farthest
     places = [farthest * i / STEPS for i in range(STEPS + 1)]
     return {
@@ -154,15 +156,15 @@ def described_fit(method: str, of: str, form: Form, curves: Sequence[Curve]) -> 
         "rmse": found.rmse,
         "peak": {"root_kl": peak[0], "kl": peak[0] ** 2, "gain": peak[1], "reached": reached} if peak else None,
         "curvature_shown": bends,
-        "caution": _caution(found, reached, bends, farthest),
+        "caution": _caution(peak, reached, bends, farthest),
         "curve": [[d, found.gain(d)] for d in places],
     }
 
 
-def _caution(found: Fit, reached: bool, bends: bool, farthest: float) -> str | None:
+def _caution(peak: tuple[float, float] | None, reached: bool, bends: bool, farthest: float) -> str | None:
     """What a reader must not take from the fit; None where the peak lies among the points and the bend is shown."""
-    if found.peak is None:
-        return "The curve has no peak: within the KL that was tried, going farther did not cost anything."
+    if peak is None:
+        return "The curve has no peak near the distances that were tried: nothing here shows a knee."
     if not reached:
         return f"The peak lies beyond the farthest checkpoint (√KL {farthest:.3g}): an extrapolation, not a finding."
     if not bends:
