@@ -8,7 +8,25 @@ from align_contracts import open_artifact
 from align_eval.render.build import document
 from align_eval.render.document import Document
 
-OPTIONAL = ("diagnostics", "budgets")
+EMPTY = {
+    "frontier": {"rules": {}, "runs": []},
+    "overoptimization": {
+        "gold": None,
+        "reason": "no gold score",
+        "forms": {},
+        "points": [],
+        "fits": [],
+        "best_observed": [],
+    },
+    "length": {"bins": [], "methods": {}, "runs": [], "aa": None},
+    "inflation": {"runs": []},
+    "ties": {"threshold": 0.3, "alarm": False, "rows": []},
+    "categories": [],
+    "convergence": {"evaluation": {}, "training": {}, "labels": {}, "reached": []},
+    "critic": {"reason": "no critic was trained", "training": None, "runs": []},
+    "tokens": {"missing": [], "views": []},
+    "samples": [],
+}
 
 
 @pytest.fixture(scope="session")
@@ -32,10 +50,11 @@ def sparse(report) -> dict[str, Any]:
     one = {**report["methods"]["ppo"], "seeds": [42]}
     one["win_rate"] = {**one["win_rate"], "sd": None}
     return {
-        **{name: report[name] for name in report if name not in OPTIONAL},
+        **report,
         "runs": runs, "methods": {"ppo": one}, "aa": None, "small_numbers": None, "warnings": [],
         "effect": {**dict.fromkeys(report["effect"]), "metrics": {}, "reason": "needs two methods"},
-        "sweep": None, "design": None, "estimates": {"reason": "one method", "win_rate": None, "equivalence": None},
+        "diagnostics": EMPTY, "budgets": {}, "sweep": None, "design": None,
+        "estimates": {"reason": "one method", "win_rate": None, "equivalence": None},
         "certificates": [one for one in report["certificates"] if one["label"] in ("sft", "rm", runs[0]["label"])],
         "curves": {runs[0]["label"]: {"points": [], "win_rate": [], "targets": []}},
     }  # fmt: skip

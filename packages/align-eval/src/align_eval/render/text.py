@@ -80,7 +80,7 @@ def with_sd(value: float | None, sd: float | None) -> str:
 
 _GLUE = re.compile(
     r"(?<=\d) (?=%|±|\+ \d|points|MB|GB|s\b|min\b|h\b)"  # 60 %, 3.0 ± 0.1, 71 MB
-    r"|(?<=[±−=+]) (?=[\d−])|(?<=\bp) (?=[\d<])"  # d = 0.4, 3 + 3, p 0.04
+    r"|(?<=[±−=+]) (?=[\d−])|(?<=\b[dgp]) (?=[\d<=])"  # d = 0.4, 3 + 3, p 0.04
     r"|(?<=,) (?=[−\d.]+\])"  # [0.1, 0.2]
     r"|(?<=PO) (?=\d)|(?<=Null) (?=\d)"  # GRPO 42
 )

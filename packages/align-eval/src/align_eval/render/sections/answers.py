@@ -14,14 +14,14 @@ Json = Mapping[str, Any]
 
 def answers(report: Json, _: Sources) -> Section | None:
     """Samples by category and token views by run; None if the report has neither."""
-    found = report.get("diagnostics", {})
+    found = report["diagnostics"]
     blocks: list[Block] = []
-    samples = found.get("samples") or ()
+    samples = found["samples"]
     names = list(dict.fromkeys(one["category"] for one in samples))
     if names:
         parts = [(name, [_sample(one) for one in samples if one["category"] == name]) for name in names]
         blocks.append(Tabs("Answers side by side", parts))
-    views = (found.get("tokens") or {}).get("views") or ()
+    views = found["tokens"]["views"]
     if views:
         labels = list(dict.fromkeys(view["label"] for view in views))
         found_views = [(run_name(one), [_view(view) for view in views if view["label"] == one]) for one in labels]

@@ -8,7 +8,7 @@ from typing import Any
 from align_eval.render import cells
 from align_eval.render.document import Block, Cell, Paragraph, Row, Section, Table, Tabs
 from align_eval.render.sources import Sources
-from align_eval.render.text import MISSING, duration, method, p_value
+from align_eval.render.text import MISSING, duration, method, p_value, run_name
 
 Json = Mapping[str, Any]
 
@@ -26,7 +26,7 @@ def budgets(report: Json, sources: Sources) -> Section:
     """A table a budget; without them, what each run drew."""
     blocks: list[Block] = [_spent(report, sources)]
     parts = []
-    for name, budget in report.get("budgets", {}).items():
+    for name, budget in report["budgets"].items():
         found: list[Block]
         if budget.get("reason"):
             found = [Paragraph(f"{budget['reason']}.", kind="note")]
@@ -79,4 +79,7 @@ def _table(report: Json, budget: Json, sources: Sources) -> Table:
         rows.append(Row((cells.plain(label), *values, difference if gap else Cell(MISSING), p)))
     heads = [method(m) for m in report["methods"]]
     note = f"Interpolated where each run has spent {budget['budget']:.0f} {budget['unit']}; set by the shortest run."
+    if budget["early"]:
+        early = ", ".join(map(run_name, budget["early"]))
+        note += f" {early} had spent it before the first evaluation point and are read off the line from iteration 0."
     return Table("", cells.columns(("number (mean ± sd over seeds)",), *heads, "difference [95 %]", "p"), rows, note)

@@ -33,10 +33,10 @@ IN_TRAINING = (
 def course(report: Json, sources: Sources) -> Section:
     """Curves, convergence and the measures of each run."""
     blocks: list[Block] = [_evaluation(report)]
-    found = report.get("diagnostics", {})
-    if training := _training(report, found.get("convergence", {}).get("training", {})):
+    found = report["diagnostics"]
+    if training := _training(report, found["convergence"]["training"]):
         blocks.append(training)
-    blocks += _critic(report, found.get("critic"))
+    blocks += _critic(report, found["critic"])
     blocks += [_measures(report, sources), _convergence(report, sources)]
     lead = (
         "Each run was looked at on the same validation prompts at every evaluation point. The band reaches from the "
@@ -46,7 +46,7 @@ def course(report: Json, sources: Sources) -> Section:
 
 
 def _evaluation(report: Json) -> Figure:
-    bands = report.get("diagnostics", {}).get("convergence", {}).get("evaluation", {})
+    bands = report["diagnostics"]["convergence"]["evaluation"]
     panels = []
     for key, title, unit in AT_EVALUATION:
         curves = _means(report, bands.get(key, {})) + _runs(report, key)
@@ -128,9 +128,7 @@ def _training(report: Json, bands: Json) -> Figure | None:
     return Figure("optimizer", "Inside the updates", panels, method_legend(report), caption) if panels else None
 
 
-def _critic(report: Json, critic: Json | None) -> list[Block]:
-    if critic is None:
-        return []
+def _critic(report: Json, critic: Json) -> list[Block]:
     if critic["reason"]:
         return [Paragraph(f"Critic: {critic['reason']}.", kind="note")]
     panels = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,11 +22,10 @@ ROOT = "√KL (KL in nats a response token)"
 
 def frontier(report: Json, sources: Sources) -> Section:
     """Frontier, selection rules, over-optimisation, adapter strength."""
-    found = report.get("diagnostics", {})
+    found = report["diagnostics"]
     blocks: list[Block] = [_figure(report)]
-    if "frontier" in found:
-        blocks.append(_choices(found["frontier"], sources))
-    blocks += _overoptimization(report, found.get("overoptimization"), sources)
+    blocks.append(_choices(found["frontier"], sources))
+    blocks += _overoptimization(report, found["overoptimization"], sources)
     blocks += strengths(report, sources)
     lead = (
         "How much reward a method buys with how much distance from SFT: at the same KL, higher is better. A point is "
@@ -44,7 +43,7 @@ def _figure(report: Json) -> Figure:
 
 def _points(report: Json, label: str) -> list[Json]:
     """Evaluation points of a run, with the gold score where it was measured."""
-    runs = report.get("diagnostics", {}).get("frontier", {}).get("runs", ())
+    runs = report["diagnostics"]["frontier"]["runs"]
     for run in runs:
         if run["label"] == label:
             return list(run["points"])
@@ -99,9 +98,7 @@ def _choices(found: Json, sources: Sources) -> Table:
     return Table("What each selection rule would have published", columns, rows)
 
 
-def _overoptimization(report: Json, found: Json | None, sources: Sources) -> list[Block]:
-    if found is None:
-        return []
+def _overoptimization(report: Json, found: Json, sources: Sources) -> list[Block]:
     if not found["points"]:
         return [Paragraph(f"Proxy against gold: {found['reason']}.", kind="note")]
     panels = [_gain(report, found, of) for of in ("proxy", "gold")]
@@ -133,7 +130,40 @@ def _overoptimization(report: Json, found: Json | None, sources: Sources) -> lis
     cautions = dict.fromkeys(fit["caution"] for fit in found["fits"] if fit.get("caution"))
     note = " ".join(["The knee is where a fitted curve turns down.", *cautions])
     blocks.append(Table("Over-optimisation", (*columns, *cells.columns(("knee",))), rows, note))
-    return blocks
+    return [*blocks, _gone_too_far(report, found["best_observed"], sources)]
+
+
+def _gone_too_far(report: Json, found: Sequence[Json], sources: Sources) -> Table:
+    rows = []
+    for run in found:
+        keys = sources.run(run["label"], "policy")
+        far = run["over_optimised"]
+        rows.append(
+            Row(
+                (
+                    cells.run(run),
+                    cells.count(run["iteration"], keys),
+                    cells.fixed(run["gold"], keys, 3),
+                    cells.fixed(run["last_gold"], keys, 3),
+                    cells.estimate(run["gold_change_after"], run["gold_change_interval"], keys, 1.0, 3),
+                    cells.fixed(run["proxy_change_after"], keys),
+                    cells.plain("yes" if far else "no", "bad" if far else "good"),
+                )
+            )
+        )
+    numbers = (
+        "best in gold at",
+        "gold score",
+        "gold at the end",
+        "change of gold after [95 %]",
+        "change of proxy after",
+    )
+    columns = (*cells.columns(("run",), *numbers), *cells.columns(("gone too far",)))
+    note = (
+        "The best checkpoint is chosen on every other validation prompt, and what training past it changed is "
+        "measured on the rest: the best of several noisy numbers looks better than it is."
+    )
+    return Table("Did a run go too far?", columns, rows, note)
 
 
 def _gain(report: Json, found: Json, of: str) -> Panel:

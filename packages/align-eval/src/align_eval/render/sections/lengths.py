@@ -18,10 +18,8 @@ Json = Mapping[str, Any]
 
 def lengths(report: Json, sources: Sources) -> Section:
     """Length against win, reward against win."""
-    found = report.get("diagnostics", {})
-    blocks: list[Block] = []
-    if "length" in found:
-        blocks.append(_bins(found["length"]))
+    found = report["diagnostics"]
+    blocks: list[Block] = [_bins(found["length"])] if found["length"]["methods"] else []
     blocks += [_table(report, sources), _controlled(report, sources), _inflation(report, sources)]
     lead = (
         "A judge that likes long answers gives wins for length; a policy can please the reward model without pleasing "
@@ -48,21 +46,24 @@ def _bins(found: Json) -> Figure:
 
 
 def _table(report: Json, sources: Sources) -> Table:
-    known = {run["label"]: run for run in report.get("diagnostics", {}).get("length", {}).get("runs", ())}
+    found = report["diagnostics"]["length"]
+    own = {run["label"]: run for run in report["runs"]}
+    aa = [found["aa"]] if found["aa"] else []
     rows = []
-    for run in report["runs"]:
-        keys = sources.run(run["label"], "responses", "judgments")
-        longer, found = run["longer_wins"], known.get(run["label"], {})
-        correlation = found.get("correlation") or {}
+    for row in (*found["runs"], *aa):
+        run = own.get(row["label"])
+        keys = sources.run(row["label"], "responses", "judgments")
+        longer, correlation = row["longer_wins"], row["correlation"] or {"value": None, "interval": None}
+        judged = run or report["aa"]
         rows.append(
             Row(
                 (
-                    cells.run(run),
-                    cells.fixed(run["response_length_mean"], keys, 1),
-                    cells.fixed(run["length_ratio"], keys),
+                    cells.run(row) if run else Cell("A/A: SFT against SFT", tone="sft"),
+                    cells.fixed(run["response_length_mean"] if run else None, keys, 1),
+                    cells.fixed(row["length_ratio"], keys),
                     cells.share(longer["value"], longer["wilson"], keys),
-                    cells.estimate(correlation.get("value"), correlation.get("interval"), keys),
-                    cells.share(run["win_rate_decided"], run["wilson"], keys),
+                    cells.estimate(correlation["value"], correlation["interval"], keys),
+                    cells.share(judged["win_rate_decided"], judged["wilson"], keys),
                 )
             )
         )
@@ -70,10 +71,13 @@ def _table(report: Json, sources: Sources) -> Table:
         "tokens",
         "times SFT's length",
         "longer answer won [95 %]",
-        "length–win correlation [95 %]",
+        "r of length and win [95 %]",
         "won of decided",
     )
-    note = "The longer answer won: among decided pairs of different length; 50 % if length does not matter."
+    note = (
+        "The longer answer won: among decided pairs of different length; 50 % if length does not matter. r: Pearson's "
+        "correlation of the outcome with the logarithm of the length ratio."
+    )
     return Table("Length", cells.columns(("run",), *numbers), rows, note)
 
 
@@ -108,19 +112,15 @@ def _controlled(report: Json, sources: Sources) -> Table:
 
 def _inflation(report: Json, sources: Sources) -> Table:
     rows = []
-    for run in report["runs"]:
-        keys = sources.run(run["label"], "responses")
-        verdicts = sources.run(run["label"], "judgments")
-        up = run["reward_gain_interval"] is not None and run["reward_gain_interval"][0] > 0
-        wins = run["wilson"] is not None and run["wilson"][0] > 0.5
-        inflated = up and not wins
+    for run in report["diagnostics"]["inflation"]["runs"]:
+        answered, judged = (sources.run(run["label"], role) for role in ("responses", "judgments"))
         rows.append(
             Row(
                 (
                     cells.run(run),
-                    cells.estimate(run["reward_gain"], run["reward_gain_interval"], keys),
-                    cells.share(run["win_rate_decided"], run["wilson"], verdicts),
-                    cells.plain("inflated" if inflated else "no", "bad" if inflated else "good"),
+                    cells.estimate(run["reward_gain"], run["reward_gain_interval"], answered),
+                    cells.share(run["win_rate_decided"], run["wilson"], judged),
+                    cells.plain("inflated" if run["inflated"] else "no", "bad" if run["inflated"] else "good"),
                 )
             )
         )

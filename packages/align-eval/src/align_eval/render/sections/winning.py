@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 from align_eval.render import cells
-from align_eval.render.document import Block, Cell, Figure, Keys, Panel, Row, Section, Table, Tabs
+from align_eval.render.document import Block, Cell, Figure, Keys, Panel, Paragraph, Row, Section, Table, Tabs
 from align_eval.render.plots import forest
 from align_eval.render.plots.forest import Estimate, Forest, Parts
 from align_eval.render.sources import Sources
-from align_eval.render.text import method, run_name, share
+from align_eval.render.text import method, percent, run_name, share
 
 Json = Mapping[str, Any]
 
@@ -25,7 +25,7 @@ def winning(report: Json, sources: Sources) -> Section:
     parts = [(name, _category(report, name, sources)) for name in _categories(report)]
     if parts:
         blocks.append(Tabs("By category", parts))
-    blocks.append(_orders(report, sources))
+    blocks += [_over_seeds(report, sources), *_ties(report["diagnostics"]["ties"], sources), _orders(report, sources)]
     lead = (
         "Every answer was judged against SFT's answer to the same prompt. Decided pairs are wins and losses; ties and "
         "unreadable verdicts stay out of their share, and are counted."
@@ -102,7 +102,7 @@ def _category(report: Json, name: str, sources: Sources) -> list[Block]:
     found = [(run, run["categories"][name]) for run in report["runs"] if name in run["categories"]]
     rows = [Row((cells.run(run), *_counts(row, sources.run(run["label"], "judgments")))) for run, row in found]
     estimates = [_estimate(run_name(run["label"]), run["method"], row) for run, row in found]
-    for row in report.get("diagnostics", {}).get("categories", ()):
+    for row in report["diagnostics"]["categories"]:
         if row["category"] == name:
             counts = _counts(_with_rates(row), sources.method(row["method"], "judgments"))
             rows.append(Row((cells.method(row["method"], ", all seeds"), *counts), strong=True, total=True))
@@ -114,6 +114,51 @@ def _category(report: Json, name: str, sources: Sources) -> list[Block]:
 def _with_rates(row: Json) -> Json:
     shares = {"loss_rate": "losses", "tie_rate": "ties", "invalid_rate": "invalid"}
     return {**row, **{rate: row[count] / row["n"] for rate, count in shares.items()}}
+
+
+def _over_seeds(report: Json, sources: Sources) -> Table:
+    rows = []
+    for row in report["diagnostics"]["categories"]:
+        judged, answered = (sources.method(row["method"], role) for role in ("judgments", "responses"))
+        seeds = row["over_seeds"]
+        rows.append(
+            Row(
+                (
+                    cells.plain(row["category"]),
+                    cells.method(row["method"]),
+                    cells.share(seeds["value"], seeds["interval"], judged),
+                    cells.percent(row["win_rate"], judged),
+                    cells.fixed(row["reward_gain"], answered),
+                    cells.fixed(row["length_ratio"], answered),
+                )
+            )
+        )
+    numbers = ("won of decided, over seeds [95 %]", "won of all", "reward gain over SFT", "times SFT's length")
+    note = "Over seeds: mean of the seeds with Student's t interval."
+    return Table("Categories at a glance", cells.columns(("category", "method"), *numbers), rows, note)
+
+
+def _ties(ties: Json, sources: Sources) -> list[Block]:
+    """The alarm, for runs, for the A/A row and for methods by category."""
+    if not ties["rows"]:
+        return []
+    high = [f"{_who(row)} {percent(row['tie_rate'])}" for row in ties["rows"] if row["alarm"]]
+    most = max(ties["rows"], key=lambda row: row["tie_rate"])
+    bound = percent(ties["threshold"], 0)
+    text = (
+        f"Tie alarm, above {bound} ties the judge hardly tells answers apart: {'; '.join(high)}."
+        if high
+        else f"No tie alarm: neither a run, the A/A row nor a category has above {bound} ties; the most has "
+        f"{_who(most)} with {percent(most['tie_rate'])}."
+    )
+    return [Paragraph(text, sources.all("judgments"), "care" if high else "plain")]
+
+
+def _who(row: Json) -> str:
+    name = (
+        "the A/A row" if row["method"] == "sft" else run_name(row["label"]) if row["label"] else method(row["method"])
+    )
+    return f"{name} in {row['category']}" if row["category"] else name
 
 
 def _orders(report: Json, sources: Sources) -> Table:
