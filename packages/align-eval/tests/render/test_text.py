@@ -23,5 +23,5 @@ def test_no_line_ends_inside_a_number():
     bound = glued(text).split(" ")
     for whole in ("GRPO\u00a042", "60\u00a0%", "[58.5,\u00a069.6]", "3.0\u00a0±\u00a00.1", "71\u00a0MB", "9.5\u00a0s,"):
         assert whole in bound
-    assert {"p\u00a00.04,", "=\u00a0−0.1", "3", "pairs,"} <= set(bound)
+    assert {"p\u00a00.04,", "d\u00a0=\u00a0−0.1", "3", "pairs,"} <= set(bound)
     assert glued(text).replace("\u00a0", " ") == text
