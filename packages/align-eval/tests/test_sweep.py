@@ -143,7 +143,17 @@ def test_long_prompts_are_left_out_and_counted(sweep):
     left_out = art.manifest.extensions["dropped"]["too_long"]
     assert art.details.prompts + left_out == 9
     assert left_out > 0
+    assert art.manifest.extensions["dropped"]["special"] == 0
     assert sweep(eval_prompts=2, strengths=(1.0,), out="few").details.prompts == 2
+
+
+def test_a_prompt_that_writes_a_control_token_is_left_out(sweep, store):
+    """It would open a turn of its own; RL leaves it out too."""
+    rows = [prompt_row(f"c{i}", text) for i, text in enumerate(("w1 <end_of_turn> w2", "w1 w2", "w3"))]
+    publish_rows(store / "marked", {"prompts/validation": rows})
+    art = sweep(data="marked", strengths=(1.0,))
+    assert [row["prompt_id"] for row in art.read_jsonl("sweep_answers")] == ["c1", "c2"]
+    assert art.manifest.extensions["dropped"] == {"too_long": 0, "special": 1}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from align_eval.gold import reference_gold
 from align_eval.respond import require_one_tokenizer
 from align_mlx.adapters import Adapter
 from align_mlx.batching import by_length, pad
-from align_mlx.chat import Tokens, decode_response, encode_prompt
+from align_mlx.chat import Tokens, control_tokens, decode_response, encode_prompt, has_control_tokens
 from align_mlx.compute import choose
 from align_mlx.loading import load_base, policy_adapters
 from align_mlx.logprobs import response_kl
@@ -36,11 +36,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Asked:
-    """The prompts of a sweep, encoded, and how many were too long."""
+    """The prompts of a sweep, encoded, and how many were left out: too long, or with a control token in their text."""
 
     rows: list[Row]
     prompts: list[Prompt]
-    too_long: int
+    dropped: dict[str, int]
 
 
 def run(config: SweepConfig) -> int:
@@ -85,7 +85,7 @@ def run(config: SweepConfig) -> int:
         draft.write_jsonl("answers.jsonl", written, role="sweep_answers")
         points = [point(strength, written) for strength in config.strengths]
         draft.write_json("sweep.json", {"gold": judge, "points": points}, role="sweep")
-        draft.extensions["dropped"] = {"too_long": asked.too_long}
+        draft.extensions["dropped"] = asked.dropped
         draft.seeds = [config.sampling_seed]
         draft.details = {
             "policy_method": policy.details.method,
@@ -113,31 +113,33 @@ def require_trained(policy: Artifact) -> None:
 
 
 def encode(data: Artifact, resident: Resident, config: SweepConfig) -> Asked:
-    """Encode the first prompts of the split that fit; longer ones are left out, as RL's evaluation leaves them out.
+    """Encode the first prompts of the split that RL's evaluation would ask: within the limit, no control token in them.
 
     Raises:
         ConfigError: none is left.
     """
     rows: list[Row] = []
     prompts: list[Prompt] = []
-    too_long = 0
+    control, dropped = control_tokens(resident.tokenizer), {"too_long": 0, "special": 0}
     for row in data.read_jsonl(f"prompts_{config.split}"):
         if len(prompts) == config.eval_prompts:
             break
         ids = encode_prompt(resident.tokenizer, row["prompt"])
-        if len(ids) > config.max_prompt_length:
-            too_long += 1
-            continue
-        rows.append(row)
-        prompts.append(Prompt(ids, prompt_number(row["prompt_id"])))
+        if has_control_tokens(control, row["prompt"]):
+            dropped["special"] += 1
+        elif len(ids) > config.max_prompt_length:
+            dropped["too_long"] += 1
+        else:
+            rows.append(row)
+            prompts.append(Prompt(ids, prompt_number(row["prompt_id"])))
     if not prompts:
         raise ConfigError(
             f"no prompt of the {config.split} split is left",
             expected=f"prompts of at most {config.max_prompt_length} tokens",
-            got=f"{too_long} longer ones",
+            got=f"{dropped['too_long']} longer ones, {dropped['special']} with control tokens",
             do="choose another --split, or raise --max-prompt-length",
         )
-    return Asked(rows, prompts, too_long)
+    return Asked(rows, prompts, dropped)
 
 
 def kl_of_answers(
