@@ -21,6 +21,7 @@ from align_eval.render.text import glued
 
 WIDTH, HEIGHT = style.A4[0] * 72, style.A4[1] * 72
 MARGIN, FOOT = 42.0, 46.0
+NO_GLYPH = "□"
 LEADING = 1.36
 """Distance of lines as a multiple of the letter size."""
 
@@ -34,6 +35,21 @@ def _font(bold: bool) -> FT2Font:
 
 
 @lru_cache(maxsize=4096)
+def _drawable(character: str, bold: bool) -> str:
+    if character == "\u00a0" or (character.isprintable() and _font(bold).get_char_index(ord(character))):
+        return character
+    return NO_GLYPH if character.isprintable() else " "
+
+
+def drawable(text: str, bold: bool = False) -> str:
+    """A text that the page's font can draw: answers of a model may hold anything.
+
+    A line break or another control character becomes a blank, a letter that the font lacks an empty box.
+    """
+    return "".join(_drawable(character, bold) for character in text)
+
+
+@lru_cache(maxsize=4096)
 def _advance(character: str, bold: bool) -> float:
     """Width of a character at size 1; FreeType counts it in 65536ths of a point."""
     return float(_font(bold).load_char(ord(character), flags=LoadFlags.NO_HINTING).linearHoriAdvance) / 65536
@@ -41,7 +57,7 @@ def _advance(character: str, bold: bool) -> float:
 
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Width of a text in points, as the page's font draws it, kerning aside."""
-    return size * sum(_advance(character, bold) for character in text)
+    return size * sum(_advance(character, bold) for character in drawable(text, bold))
 
 
 def wrap(text: str, width: float, size: float, bold: bool = False) -> list[str]:
@@ -53,7 +69,7 @@ def wrap(text: str, width: float, size: float, bold: bool = False) -> list[str]:
     line = ""
     words = [
         part
-        for word in glued(text).split(" ")
+        for word in glued(drawable(text, bold)).split(" ")
         for part in ([word] if text_width(word, size, bold) <= width else word.split("\u00a0"))
     ]
     for word in words:
@@ -169,8 +185,8 @@ def _artist(mark: Mark, scale: float, place: Transform) -> Line2D | Polygon | Dr
         anchor = {"start": "left", "middle": "center", "end": "right"}[mark.anchor]
         weight = "bold" if mark.bold else "normal"
         return DrawnText(
-            mark.x, mark.y, mark.text, color=colour, fontsize=mark.size * scale, fontweight=weight, ha=anchor,
-            va="baseline", transform=place,
+            mark.x, mark.y, drawable(mark.text, mark.bold), color=colour, fontsize=mark.size * scale,
+            fontweight=weight, ha=anchor, va="baseline", transform=place, parse_math=False,
         )  # fmt: skip
     if isinstance(mark, Line):
         dash = (0.0, tuple(d * scale for d in mark.dash)) if mark.dash else None
