@@ -173,3 +173,19 @@ def test_a_study_without_an_aa_row_is_warned_about(compared):
     shutil.rmtree(compared / "report-bare")
     assert "no_aa" in [one["code"] for one in report["warnings"]]
     assert "no_aa" not in [one["code"] for one in open_artifact(compared / "report").read_json("report")["warnings"]]
+
+
+def test_answers_scored_by_a_stranger_are_no_proxy(tmp_path):
+    """All by the same other model: comparable, but the report says what the reward is."""
+    study = FakeStudy(tmp_path, prompts=12, validation=6)
+    gold = study.make_rm("rm-gold", value=5.0)
+    base = study.make_responses(study.sft, skill=0.4, rm=gold)
+    for method in ("ppo", "grpo"):
+        study.make_responses(study.make_policy(method, 42), skill=0.6, rm=gold)
+    paths = _judge_all(study, ["ppo-42", "grpo-42"], base)
+    compare.run(CompareConfig(judgments=paths, out=study.root / "report", quiet=True))
+    (warning,) = [
+        one for one in open_artifact(study.root / "report").read_json("report")["warnings"]
+        if one["code"] == "other_reward_model"
+    ]  # fmt: skip
+    assert warning["runs"] == ["ppo-42", "grpo-42"]

@@ -9,6 +9,7 @@ from align_contracts import Artifact
 from align_contracts.canonical import to_json
 from align_eval.alarms import alarms, diagnosed
 from align_eval.budgets import budgets
+from align_eval.controlled import input_digest
 from align_eval.convergence import convergence
 from align_eval.design import measured_design
 from align_eval.diagnostics import diagnose, rounded
@@ -72,7 +73,7 @@ def build(
     sizes = [len(methods[method]) for method in compared(study.methods)]
     estimated = estimates(study, equivalence_margin)
     difference = estimated["win_rate"] and estimated["win_rate"]["difference"]
-    warnings = [*_uncontrolled(ledger), *alarms(runs, difference, aa, together["all"])]
+    warnings = [*_uncontrolled(ledger), *_other_reward(study), *alarms(runs, difference, aa, together["all"])]
     asked = {row["prompt_id"]: row for split in ("train", "validation") for row in _prompts(study.dataset, split)}
     diagnostics = diagnose(study, runs, trajectories, reached, wins, asked)
     return {
@@ -126,6 +127,17 @@ def _uncontrolled(ledger: Ledger) -> list[Json]:
         return []
     text = f"This comparison is not controlled: the runs differ in {', '.join(names)} (see the ledger)."
     return [{"code": "not_controlled", "runs": [], "text": text}]
+
+
+def _other_reward(study: Study) -> list[Json]:
+    """Answers scored by a reward model that the runs did not learn from: their reward is then no proxy."""
+    trained = study.reward_model.content_digest
+    scored = [run for run in study.runs if run.responses.details.scored]
+    other = [run.label for run in scored if input_digest(run.responses, "reward_model", whole=True) != trained]
+    if not other:
+        return []
+    text = "The answers were scored by another reward model than the runs learned from: read their reward as a judge's."
+    return [{"code": "other_reward_model", "runs": other, "text": text}]
 
 
 def _versions(ledger: Ledger) -> list[Json]:
