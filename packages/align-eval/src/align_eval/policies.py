@@ -18,7 +18,7 @@ def policies(study: Study) -> dict[str, Json]:
         study: The runs.
 
     Returns:
-        By label {name, digest, method, seed, form, adapters, selection, config, base, data, sft, reward_model,
+        By label {name, digest, method, seed, form, selection, config, base, data, sft, reward_model,
         environment}; a licence is null where the manifest has none.
     """
     return {run.label: _policy(run, study) for run in study.runs}
@@ -33,7 +33,6 @@ def _policy(run: Run, study: Study) -> Json:
         "seed": run.seed,
         "control": run.control,
         "form": details.form,
-        "adapters": to_json(details.adapters),
         "selection": to_json(details.selection),
         "config": dict(run.policy.manifest.config),
         "base": {

@@ -1,9 +1,11 @@
 import re
+from html import unescape
 
 from align_eval.render.build import document
 from align_eval.render.card import card, limits
-from align_eval.render.document import Answer, Answers
-from align_eval.render.markdown import blocks, markdown, pictures
+from align_eval.render.document import Answer, Answers, Figure, Paragraph, Table, Tiles
+from align_eval.render.html import page
+from align_eval.render.markdown import blocks, markdown, pictures, plain
 
 
 def test_tables_are_whole_and_pictures_exist(made):
@@ -24,6 +26,27 @@ def test_the_answer_comes_first_and_every_section_has_its_heading(made):
     ]
     for source in made.sources:
         assert f"| {source.key} | {source.name} | {source.role} | `{source.digest}` |" in text
+
+
+def test_html_and_markdown_say_the_same(made):
+    """Every sentence, tile and table title of the document stands in both."""
+    page_text, text = unescape(page(made)).replace("\u00a0", " "), markdown(made)
+    said = 0
+    for section in made.sections:
+        for block in section.blocks:
+            for words in _said(block):
+                assert words in page_text
+                assert plain(words) in text
+                said += 1
+    assert said > 40
+
+
+def _said(block):
+    if isinstance(block, Paragraph):
+        return [block.text]
+    if isinstance(block, Tiles):
+        return [words for tile in block.tiles for words in (tile.name, tile.value, tile.below)]
+    return [block.title] if isinstance(block, (Table, Figure)) else []
 
 
 def test_every_training_is_listed_with_its_proof(made):

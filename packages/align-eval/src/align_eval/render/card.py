@@ -50,6 +50,8 @@ def _what(report: Json, facts: Json, run: Json) -> str:
     )
     if facts["control"] == "null":
         text += " It is a null control: nothing was learned."
+    where = facts["environment"]
+    text += f" It was trained on {where['chip']} ({where['os']}) with MLX {where['mlx_version']}."
     if chosen:
         gate = "passed" if chosen["gate_passed"] else "did not pass"
         text += (
@@ -81,7 +83,7 @@ def _made_from(facts: Json) -> Table:
         (
             "data",
             data["name"],
-            " ".join(filter(None, (data["source"], data["revision"]))),
+            _source(data),
             data["license"],
             data["digest"],
         ),
@@ -91,6 +93,12 @@ def _made_from(facts: Json) -> Table:
     columns = cells.columns(("part", "artifact", "what it is", "licence", "content digest"))
     note = "A dash: the manifest names no licence; ask where the artifact came from before you pass it on."
     return Table("Made from", columns, [Row(tuple(Cell(text) for text in row)) for row in texts], note)
+
+
+def _source(data: Json) -> str:
+    prompts = data["counts"].get("prompts_train")
+    known = (data["source"], data["revision"], prompts and f"{prompts} training prompts")
+    return ", ".join(str(part) for part in known if part)
 
 
 def _evaluation(report: Json, run: Json, sources: Sources) -> Table:

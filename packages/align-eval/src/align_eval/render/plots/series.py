@@ -34,6 +34,13 @@ def series(report: Json) -> list[Series]:
     return found
 
 
+def checkpoints(report: Json, label: str) -> list[dict[str, Any]]:
+    """The evaluation points of a run, with the gold score and the KL gate where they were measured."""
+    runs = {run["label"]: run["points"] for run in report["diagnostics"]["frontier"]["runs"]}
+    judged = {point["iteration"]: point for point in runs.get(label, ())}
+    return [{**judged.get(point["iteration"], {}), **point} for point in report["curves"][label]["points"]]
+
+
 def run_legend(report: Json) -> list[Legend]:
     """A legend entry a run."""
     return [Legend(one.label, one.name, one.tone, one.dash) for one in series(report)]

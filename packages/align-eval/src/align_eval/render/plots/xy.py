@@ -9,7 +9,7 @@ from align_eval.render.plots.marks import Area, Dot, Line, Mark, Point, Text
 from align_eval.render.plots.scale import Scale, extent, labels, ticks
 from align_eval.render.text import number, percent
 
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 10.0, 22.0, 36.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 10.0, 26.0, 36.0
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def draw(plot: Plot, width: float, height: float) -> list[Mark]:
 
 def _axes(plot: Plot, x: Scale, y: Scale, width: float, height: float) -> list[Mark]:
     marks: list[Mark] = [Text(0, 11, plot.y)]
-    at = ticks(y.low, y.high, 6)
+    at = ticks(y.low, y.high, 7)
     for tick, label in zip(at, labels(at, plot.y_percent), strict=True):
         marks += [Line(((LEFT, y(tick)), (width - RIGHT, y(tick))), "rule", 0.8)]
         marks += [Text(LEFT - 6, y(tick) + 3.6, label, anchor="end")]

@@ -9,7 +9,7 @@ from typing import Any
 from align_eval.render import cells
 from align_eval.render.document import Block, Cell, Figure, Panel, Paragraph, Row, Section, Table
 from align_eval.render.plots import xy
-from align_eval.render.plots.series import Series, method_legend, run_legend, series
+from align_eval.render.plots.series import Series, checkpoints, method_legend, run_legend, series
 from align_eval.render.plots.xy import Curve, Plot, Spot
 from align_eval.render.sources import Sources
 from align_eval.render.text import duration, fixed, method, size, span
@@ -56,7 +56,7 @@ def _evaluation(report: Json) -> Figure:
             panels.append(_panel(title, plot))
     panels.append(_win_rate(report, bands.get("win_rate_decided", {})))
     legend = [*(method_legend(report) if bands else ()), *run_legend(report)]
-    caption = "The dashed black line in the first plot is the KL target; runs have converged where they first win 60 %."
+    caption = "The dashed line in the first plot is the KL target; runs have converged where they first win 60 %."
     return Figure("training", "Convergence", panels, legend, caption)
 
 
@@ -79,8 +79,7 @@ def _means(report: Json, bands: Json) -> list[Curve]:
 def _runs(report: Json, key: str) -> list[Curve]:
     found = []
     for one in series(report):
-        points = report["curves"][one.label]["points"]
-        known = tuple((p["iteration"], p[key]) for p in points if p.get(key) is not None)
+        known = tuple((p["iteration"], p[key]) for p in checkpoints(report, one.label) if p.get(key) is not None)
         if known:
             found.append(_thin(one, known))
     return found
@@ -94,7 +93,7 @@ def _thin(one: Series, points: tuple[tuple[float, float], ...]) -> Curve:
 def _chosen(report: Json, key: str) -> list[Spot]:
     found = []
     for one in series(report):
-        for point in report["curves"][one.label]["points"]:
+        for point in checkpoints(report, one.label):
             if point.get("selected") and point.get(key) is not None:
                 name = f"{one.name}, published"
                 found.append(Spot(name, point["iteration"], point[key], one.tone, one.label))

@@ -9,7 +9,7 @@ from typing import Any
 from align_eval.render import cells
 from align_eval.render.document import Block, Cell, Figure, Legend, Panel, Paragraph, Row, Section, Table
 from align_eval.render.plots import xy
-from align_eval.render.plots.series import run_legend, series
+from align_eval.render.plots.series import checkpoints, run_legend, series
 from align_eval.render.plots.xy import Curve, Plot, Spot
 from align_eval.render.sections.strengths import strengths
 from align_eval.render.sources import Sources
@@ -41,27 +41,18 @@ def _figure(report: Json) -> Figure:
     return Figure("frontier", "Reward–KL frontier", panels, run_legend(report))
 
 
-def _points(report: Json, label: str) -> list[Json]:
-    """Evaluation points of a run, with the gold score where it was measured."""
-    runs = report["diagnostics"]["frontier"]["runs"]
-    for run in runs:
-        if run["label"] == label:
-            return list(run["points"])
-    return [{**p, "published": p.get("selected")} for p in report["curves"][label]["points"]]
-
-
 def _has(report: Json, key: str) -> bool:
-    return any(p.get(key) is not None for run in report["runs"] for p in _points(report, run["label"]))
+    return any(p.get(key) is not None for run in report["runs"] for p in checkpoints(report, run["label"]))
 
 
 def _panel(report: Json, key: str, title: str, unit: str) -> Panel:
     curves, spots, said = [], [], []
     for one in series(report):
-        known = [p for p in _points(report, one.label) if p.get("kl") is not None and p.get(key) is not None]
+        known = [p for p in checkpoints(report, one.label) if p.get("kl") is not None and p.get(key) is not None]
         places = tuple((max(0.0, p["kl"]) ** 0.5, p[key]) for p in known)
         curves.append(Curve(one.name, places, one.tone, one.label, one.dash, 1.1, 0.6, 3.0))
         for (x, y), point in zip(places, known, strict=True):
-            if point["published"]:
+            if point["selected"]:
                 name = f"{one.name}, iteration {point['iteration']}, published"
                 spots.append(Spot(name, x, y, one.tone, one.label, "star", 5.5))
                 said.append(f"{one.name} published {fixed(y)} at {fixed(x)}")
