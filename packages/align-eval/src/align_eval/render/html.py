@@ -28,7 +28,7 @@ from align_eval.render.document import (
     Tokens,
 )
 from align_eval.render.sources import short
-from align_eval.render.text import MISSING, fixed, glued, number
+from align_eval.render.text import MISSING, fixed, glued, number, shown
 
 
 def escape(text: str) -> str:
@@ -224,7 +224,7 @@ def _tokens(block: Tokens) -> str:
     chips = "".join(_chips(block))
     head = "".join(f'<th scope="col" class="n">{escape(name)}</th>' for name in names)
     rows = "".join(
-        f'<tr><td class="n">{place}</td><th scope="row"><code>{escape(token.text)}</code></th>'
+        f'<tr><td class="n">{place}</td><th scope="row"><code>{escape(shown(token.text))}</code></th>'
         + "".join(f'<td class="n">{number(token.numbers[name])}</td>' for name in names)
         + "</tr>"
         for place, token in enumerate(block.tokens, 1)
@@ -251,5 +251,5 @@ def _chips(block: Tokens) -> Iterator[str]:
         sign = "minus" if token.strength < 0 else "plus"
         value = token.numbers.get("value")
         below = f"<small>{fixed(round(value, 1) + 0.0, 1)}</small>" if value is not None else ""
-        depth = f"{abs(token.strength):.2f}"
-        yield f'<span class="token {sign}" style="--a:{depth}" title="{escape(tip)}">{escape(token.text)}{below}</span>'
+        look = f'class="token {sign}" style="--a:{abs(token.strength):.2f}" title="{escape(tip)}"'
+        yield f"<span {look}>{escape(shown(token.text))}{below}</span>"

@@ -10,7 +10,7 @@ from align_eval.render.compose import compose
 from align_eval.render.document import Answers, Block, Document, Figure, Paragraph, Section, Table, Tabs, Tiles, Tokens
 from align_eval.render.grid import with_sources
 from align_eval.render.sources import short
-from align_eval.render.text import number
+from align_eval.render.text import number, shown
 
 _MARKUP = re.compile(r"([\\`*<|])")
 _ANY_MARKUP = re.compile(r"([\\`*_{}\[\]()<>#|~!&$-])")
@@ -141,5 +141,5 @@ def _tokens(block: Tokens) -> list[str]:
     names = list(block.tokens[0].numbers) if block.tokens else []
     lines = [_row(["token", *names]), _row(["---", *["---:"] * len(names)], marked=True)]
     for token in block.tokens:
-        lines.append(_row([foreign(token.text), *(number(token.numbers[name]) for name in names)], marked=True))
+        lines.append(_row([foreign(shown(token.text)), *(number(token.numbers[name]) for name in names)], marked=True))
     return [f"**Prompt**: {foreign(block.prompt)}", "\n".join(lines), plain(block.facts) + "."]

@@ -63,8 +63,12 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
 def wrap(text: str, width: float, size: float, bold: bool = False) -> list[str]:
     """Break a text into lines of at most a width; a word that is wider alone is cut.
 
-    A number stays with its unit, its ``± sd`` and its interval where the width allows.
+    A number stays with its unit, its ``± sd`` and its interval where the width allows; a line break stays one.
     """
+    return [line for part in text.splitlines() or [""] for line in _wrap(part, width, size, bold)]
+
+
+def _wrap(text: str, width: float, size: float, bold: bool) -> list[str]:
     lines: list[str] = []
     line = ""
     words = [

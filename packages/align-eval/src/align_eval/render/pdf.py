@@ -27,7 +27,7 @@ from align_eval.render.document import (
 from align_eval.render.paper import LEADING, MARGIN, WIDTH, Paper, text_width, wrap
 from align_eval.render.sources import short
 from align_eval.render.svg import swatch_marks
-from align_eval.render.text import fixed, glued
+from align_eval.render.text import fixed, glued, shown
 
 ROOM = WIDTH - 2 * MARGIN
 GUTTER = 22.0
@@ -235,7 +235,7 @@ def _tokens(paper: Paper, block: Tokens) -> None:
     x, size, line = MARGIN, 9.0, 27.0
     paper.need(line)
     for token in block.tokens:
-        text = token.text.replace("\n", "↵")
+        text = shown(token.text)
         width = text_width(text, size) + 3
         if x + width > MARGIN + READ:
             x = MARGIN

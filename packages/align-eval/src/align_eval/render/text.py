@@ -91,6 +91,11 @@ def glued(text: str) -> str:
     return _GLUE.sub("\u00a0", text)
 
 
+def shown(token: str) -> str:
+    """A token as it is shown: a line break as ↵, another control character as ·."""
+    return "".join("↵" if c == "\n" else c if c.isprintable() else "·" for c in token)
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as h, min or s."""
     if seconds is None:
