@@ -322,3 +322,17 @@ def test_allow_mismatch_reports_the_difference(study):
     text = artifact.file("markdown").read_text(encoding="utf-8")
     assert "DIFFERS" in text
     assert "learning_rate" in text.split("## Ledger")[0]  # the warnings name it on the first page
+
+
+def test_the_console_shows_what_was_expected_and_what_was_got(study, capsys):
+    from align_contracts import console
+    from align_eval.cli import COMMANDS
+
+    other = policy_with("g-console", config={"learning_rate": 1e-5, "lora_rank": 8})(study)
+    argv = ["compare", "--judgments", f"{study.root / 'judgments-ppo-42'},{other}", "--out", str(study.root / "no")]
+    assert console.main("align-eval", "", COMMANDS, argv) == 3
+    said = capsys.readouterr().err
+    assert "learning_rate  expected 5e-06, got 1e-05 (grpo)" in said
+    assert "lora_rank      expected 16, got 8 (grpo)" in said
+    assert "Traceback" not in said
+    assert not (study.root / "no").exists()
