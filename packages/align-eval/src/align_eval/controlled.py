@@ -128,6 +128,13 @@ def _iterations(run: Run) -> str:
     return f"{found[0]:g}" if found else ABSENT
 
 
+def _left_out(run: Run) -> str:
+    """Counts of left-out rows by split and reason; a reason that met no row is the same as none."""
+    counts = run.policy.manifest.extensions.get("dropped")
+    found = _flatten(counts) if isinstance(counts, Mapping) else {}
+    return ", ".join(f"{name} {count}" for name, count in sorted(found.items()) if count) or "none"
+
+
 def _clean(run: Run) -> str:
     dirty = run.policy.manifest.producer.git_dirty
     return ABSENT if dirty is None else _yes(not dirty)
@@ -140,7 +147,7 @@ _TRAINING: dict[str, Callable[[Run], str]] = {
     "base model": lambda run: input_digest(run.policy, "base"),
     "SFT adapter in use": _sft_adapters,
     "iterations done": _iterations,
-    "prompts left out of training": lambda run: text(run.policy.manifest.extensions.get("dropped")),
+    "prompts left out of training": _left_out,
 }
 
 _JUDGING: dict[str, Callable[[Run], str]] = {
