@@ -10,6 +10,7 @@ from matplotlib.backends.backend_pdf import PdfPages
 
 from align_eval.render import grid, style
 from align_eval.render.document import (
+    Answer,
     Answers,
     Block,
     Cell,
@@ -31,6 +32,8 @@ from align_eval.render.text import fixed, glued, shown
 
 ROOM = WIDTH - 2 * MARGIN
 GUTTER = 22.0
+LONG = 400
+"""Characters of an answer that no longer stands beside others."""
 READ = 500.0
 """Longest line of running text, in points."""
 
@@ -204,9 +207,13 @@ def _legend(paper: Paper, figure: Figure) -> None:
 
 
 def _answers(paper: Paper, block: Answers) -> None:
+    _bold(paper, f"{block.prompt}  ({block.why})")
+    if max((len(one.text) for one in block.answers), default=0) > LONG:
+        for one in block.answers:
+            _long_answer(paper, one)
+        return
     across = min(3, len(block.answers))
     width = (ROOM - 16 * (across - 1)) / across
-    _bold(paper, f"{block.prompt}  ({block.why})")
     for start in range(0, len(block.answers), across):
         row = block.answers[start : start + across]
         texts = [wrap(one.text, width, 8) for one in row]
@@ -214,8 +221,7 @@ def _answers(paper: Paper, block: Answers) -> None:
         paper.need(height)
         for place, (one, lines) in enumerate(zip(row, texts, strict=True)):
             x, y = MARGIN + place * (width + 16), paper.y
-            outcome = f" · {one.outcome}" if one.outcome else ""
-            paper.text(x, y + 10, one.name + outcome, 8, one.tone, bold=True)
+            paper.text(x, y + 10, _who(one), 8, one.tone, bold=True)
             for n, line in enumerate(lines):
                 paper.text(x, y + 21 + n * 8 * LEADING, line, 8)
             paper.text(x, y + 21 + len(lines) * 8 * LEADING, one.facts, 7, "muted")
@@ -223,10 +229,28 @@ def _answers(paper: Paper, block: Answers) -> None:
     paper.y += 6
 
 
+def _long_answer(paper: Paper, one: Answer) -> None:
+    """An answer over the whole width, which may go on on the next page."""
+    paper.need(50)
+    paper.lines([_who(one)], MARGIN, 8, one.tone, bold=True)
+    for line in wrap(one.text, READ, 8):
+        paper.need(8 * LEADING)
+        paper.lines([line], MARGIN, 8)
+    paper.need(7 * LEADING)
+    paper.lines([one.facts], MARGIN, 7, "muted")
+    paper.y += 5
+
+
+def _who(one: Answer) -> str:
+    return f"{one.name} · {one.outcome}" if one.outcome else one.name
+
+
 def _bold(paper: Paper, text: str) -> None:
     lines = wrap(text, READ, 8.6, True)
-    paper.need(len(lines) * 8.6 * LEADING + 60)
-    paper.lines(lines, MARGIN, 8.6, bold=True)
+    paper.need(min(len(lines), 6) * 8.6 * LEADING + 60)
+    for line in lines:
+        paper.need(8.6 * LEADING)
+        paper.lines([line], MARGIN, 8.6, bold=True)
     paper.y += 3
 
 
