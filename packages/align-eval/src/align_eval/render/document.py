@@ -97,7 +97,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Legend:
-    """A series that can be shown or hidden, and how it is drawn."""
+    """A series that can be shown or hidden, and how it is drawn: a line, a thick one, or a band around one."""
 
     series: str
     label: str

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import ceil
 
 from align_eval.render.document import Cell, Column, Row, Table
-from align_eval.render.paper import LEADING, MARGIN, WIDTH, Paper, text_width, wrap
+from align_eval.render.paper import LEADING, MARGIN, ROOM, Paper, text_width, wrap
 from align_eval.render.sources import short
 from align_eval.render.text import glued
 
@@ -67,11 +67,10 @@ def widths(table: Table, room: float, size: float) -> list[float] | None:
 
 
 def _fit(table: Table) -> tuple[float, list[float]]:
-    room = WIDTH - 2 * MARGIN
     for size in SIZES:
-        if (found := widths(table, room, size)) is not None:
+        if (found := widths(table, ROOM, size)) is not None:
             return size, found
-    return SIZES[-1], [room / len(table.columns)] * len(table.columns)
+    return SIZES[-1], [ROOM / len(table.columns)] * len(table.columns)
 
 
 def start(table: Table) -> float:

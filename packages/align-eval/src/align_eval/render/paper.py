@@ -21,6 +21,9 @@ from align_eval.render.text import glued
 
 WIDTH, HEIGHT = style.A4[0] * 72, style.A4[1] * 72
 MARGIN, FOOT = 42.0, 46.0
+ROOM = WIDTH - 2 * MARGIN
+READ = 500.0
+"""Width of the page's content, and of the longest line of running text."""
 NO_GLYPH = "□"
 LEADING = 1.36
 """Distance of lines as a multiple of the letter size."""

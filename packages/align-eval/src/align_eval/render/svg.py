@@ -100,6 +100,6 @@ def swatch(tone: str, dash: Sequence[float], shape: str) -> str:
 
 
 def swatch_marks(tone: str, dash: Sequence[float], shape: str) -> list[Mark]:
-    """A line with its dashes, or a band with its mean, in 26 × 10 points."""
-    line = Line(((0, 5), (26, 5)), tone, 2.6 if shape == "band" else 1.8, tuple(dash))
+    """A line with its dashes, a thick line, or a band with its mean, in 26 × 10 points."""
+    line = Line(((0, 5), (26, 5)), tone, 1.8 if shape == "line" else 2.6, tuple(dash))
     return [box(0, 0, 26, 10, tone, opacity=0.22), line] if shape == "band" else [line]

@@ -46,6 +46,7 @@ def run_legend(report: Json) -> list[Legend]:
     return [Legend(one.label, one.name, one.tone, one.dash) for one in series(report)]
 
 
-def method_legend(report: Json) -> list[Legend]:
-    """A legend entry a method: its mean over the seeds with the band of the seeds."""
-    return [Legend(f"mean-{name}", f"{method(name)}, mean and range", name, (), "band") for name in report["methods"]]
+def method_legend(report: Json, *, ranges: bool = True) -> list[Legend]:
+    """A legend entry a method: its mean over the seeds, with the range of the seeds where that is drawn."""
+    what, shape = ("mean and range", "band") if ranges else ("mean", "thick")
+    return [Legend(f"mean-{name}", f"{method(name)}, {what}", name, (), shape) for name in report["methods"]]

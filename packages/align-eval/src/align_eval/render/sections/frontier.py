@@ -94,7 +94,7 @@ def _overoptimization(report: Json, found: Json, sources: Sources) -> list[Block
         return [Paragraph(f"Proxy against gold: {found['reason']}.", kind="note")]
     panels = [_gain(report, found, of) for of in ("proxy", "gold")]
     legend = [*run_legend(report)]
-    legend += [Legend(f"fit-{m}", f"{method(m)}, fitted", m, (), "band") for m in report["methods"]]
+    legend += [Legend(f"fit-{m}", f"{method(m)}, fitted", m, (), "thick") for m in report["methods"]]
     caption = (
         f"Gain is the value less that of iteration 0. Gold: the judge {found['gold']}. "
         "Curves are least-squares fits of "

@@ -29,7 +29,7 @@ def strengths(report: Json, sources: Sources) -> list[Block]:
         f"Each trained adapter at several strengths, from none to all of it, without retraining; {sweep['prompts']} "
         f"{sweep['split']} prompts. The thick line is the mean of a method's seeds at equal KL."
     )
-    legend = [*method_legend(report), *run_legend(report)]
+    legend = [*method_legend(report, ranges=False), *run_legend(report)]
     figure = Figure("strength", "Frontier by strength of the adapter", panels, legend, caption)
     return [figure, _equal(report, sweep, sources)]
 
