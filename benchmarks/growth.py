@@ -1,10 +1,12 @@
 """How the time and memory of our GRPO iteration grow with prompts P, answers K, answer length T and model size.
 
-Run: uv run nox -s bench -- growth [--full]
+Run: uv run nox -s bench -- growth [--full] [--memory-limit GIB]
 
 Each axis is varied alone from a base cell. A cell does one iteration to warm up and times the next two (the shorter
 counts); every answer has exactly T tokens. The slope is that of the least-squares line of log time over log axis: 1 is
 proportional. --full takes every axis to its end: P 4 to 32, K 2 to 12, T 64 to 512.
+
+Every cell is planned for one memory limit (--memory-limit), and its peak must stay within it.
 
 Prints a table, and as its last line one JSON object. Memory is MLX's peak in bytes, everything resident counted.
 """
@@ -37,15 +39,14 @@ SMALL = {axis: values[:3] for axis, values in FULL.items()}
 TITLES = {"prompts": "prompts P", "answers": "answers K", "new_tokens": "answer tokens T", "width": "parameters"}
 
 
-def measure(folder: Path, *, width: int, **sizes: int) -> dict[str, float]:
+def measure(folder: Path, limit: float, *, width: int, **sizes: int) -> dict[str, float]:
     """Give the seconds and the peak memory in bytes of an iteration on a random Gemma of a hidden width."""
     path = folder / str(width)
     if not path.exists():
         model.write(path, hidden_size=width, intermediate_size=4 * width)
     mx.clear_cache()
-    mx.reset_peak_memory()
     records: list[Record] = []
-    ours.run(Work(str(path), **sizes), lambda state: None, records.append, ITERATIONS)
+    ours.run(Work(str(path), **sizes), lambda state: None, records.append, ITERATIONS, limit)
     seconds = min(record["seconds"] for record in records[1:])
     return {"seconds": seconds, "peak": records[-1]["peak_memory_bytes"]}
 
@@ -68,11 +69,13 @@ def main() -> None:
     """Measure every axis and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="every axis to its end (many minutes on a CPU)")
-    axes = FULL if parser.parse_args().full else SMALL
+    parser.add_argument("--memory-limit", type=float, default=0.5, help="GiB that each cell is planned for")
+    asked = parser.parse_args()
+    axes = FULL if asked.full else SMALL
     threads = os.environ.get("OPENBLAS_NUM_THREADS", "all")
     system = f"{platform.system()} {platform.machine()}"
     print(f"{system}, {mx.default_device()}, {os.cpu_count()} CPU cores, {threads} BLAS threads ({align_mlx.BLAS})")
-    print(f"base cell: {BASE}")
+    print(f"base cell: {BASE}, planned for {1024 * asked.memory_limit:.0f} MiB")
     print(f"{'axis':18}{'value':>12}{'s/iteration':>13}{'peak MiB':>10}")
     cells: dict[tuple[int, ...], dict[str, float]] = {}
     found = {}
@@ -83,7 +86,7 @@ def main() -> None:
                 sizes = {**BASE, axis: value}
                 cell = tuple(sizes.values())
                 if cell not in cells:
-                    cells[cell] = measure(Path(scratch), **sizes)
+                    cells[cell] = measure(Path(scratch), asked.memory_limit, **sizes)
                 xs.append(parameters(value) if axis == "width" else value)
                 measured.append(cells[cell])
                 row = measured[-1]
@@ -91,7 +94,10 @@ def main() -> None:
             steepness = slope(xs, [row["seconds"] for row in measured])
             print(f"{TITLES[axis]:18}{'slope':>12}{steepness:13.2f}")
             found[axis] = {"values": xs, "cells": measured, "slope": steepness}
-    print(json.dumps({"system": system, "threads": threads, "base": BASE, "growth": found}))
+    fits = all(cell["peak"] <= asked.memory_limit * 2**30 for cell in cells.values())
+    print(f"every cell within the limit: {'yes' if fits else 'NO'}")
+    facts = {"system": system, "threads": threads, "base": BASE, "memory_limit": asked.memory_limit, "fits": fits}
+    print(json.dumps({**facts, "growth": found}))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Our GRPO iteration: the training loop itself, with a reward model over the same base."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import mlx.core as mx
 
 from align_mlx.adapters import LoraSpec, fresh
 from align_mlx.chat import encode_prompt
-from align_mlx.compute import backend, choose
+from align_mlx.compute import backend, bound_memory, choose
 from align_mlx.loading import load_base
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Prompt
@@ -17,6 +18,7 @@ from align_mlx.train_state import TrainState
 from align_rl.config import GRPOConfig
 from align_rl.loop import Record, train
 from align_rl.methods.make import make_method
+from align_rl.plan import plan
 from peers.protocol import Turns, Work, make_prompts
 
 NOWHERE = Path()
@@ -25,7 +27,13 @@ TOKENS = {"cpu": 1024, "cuda": 8192}
 ENDLESS = 10**6
 
 
-def run(work: Work, begin: Callable[[TrainState], None], end: Callable[[Record], None], iterations: int) -> None:
+def run(
+    work: Work,
+    begin: Callable[[TrainState], None],
+    end: Callable[[Record], None],
+    iterations: int,
+    limit: float | None = None,
+) -> None:
     """Train on the work's prompts, in fp32 or, on CUDA, in bf16; no artifact is read or written.
 
     Args:
@@ -33,7 +41,13 @@ def run(work: Work, begin: Callable[[TrainState], None], end: Callable[[Record],
         begin: called once, before the first iteration.
         end: called after each with its log record.
         iterations: how many.
+        limit: GiB that the work is planned for; None for the cut that is fastest in the competition.
     """
+    bound_memory(limit)
+    cut = {"memory_limit": limit}
+    if limit is None:
+        rows = work.prompts * work.answers
+        cut |= {"token_budget": TOKENS[work.device], "gradient_checkpointing": False, "rollout_rows": rows}
     resident = load_base(Path(work.model), choose("dense", "auto" if work.device == "cuda" else "float32"))
     texts = make_prompts(work.prompts, work.words)
     prompts = [Prompt(encode_prompt(resident.tokenizer, text), number) for number, text in enumerate(texts)]
@@ -49,9 +63,7 @@ def run(work: Work, begin: Callable[[TrainState], None], end: Callable[[Record],
         K=work.answers,
         minibatches=1,
         max_response_length=work.new_tokens,
-        token_budget=TOKENS[work.device],
-        gradient_checkpointing=False,
-        rollout_rows=work.prompts * work.answers,
+        **cut,
         lora_rank=work.rank,
         lora_alpha=2.0 * work.rank,
         lora_layers=len(resident.model.layers),
@@ -59,14 +71,17 @@ def run(work: Work, begin: Callable[[TrainState], None], end: Callable[[Record],
     spec = LoraSpec(work.rank, 2.0 * work.rank, len(resident.model.layers))
     head = {"weight": mx.random.normal((1, resident.hidden_size), key=mx.random.key(1)), "bias": mx.zeros((1,))}
     scorer = Scorer(resident, fresh(resident.maps, spec, mx.random.key(2)), head)
+    state = TrainState.start(make_method(config, resident, scorer).params(mx.random.key(3)))
+    config = plan(config, resident, scorer, prompts, state)
+    scorer = replace(scorer, token_budget=config.token_budget)
     method = make_method(config, resident, scorer)
-    state = TrainState.start(method.params(mx.random.key(3)))
 
     def evaluate(state: TrainState, target: float) -> Record:
         if state.iteration == 0:
             begin(state)
         return {}
 
+    mx.reset_peak_memory()
     train(method, resident, scorer, prompts, config, state, evaluate=evaluate, log=end)
 
 
