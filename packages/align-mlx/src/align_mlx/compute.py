@@ -19,6 +19,8 @@ Form = Literal["auto", "quantized", "dense"]
 GIB = 2**30
 SMALL_BUFFERS = {"MLX_MAX_OPS_PER_BUFFER": "5", "MLX_MAX_MB_PER_BUFFER": "50"}
 """Command buffers where memory is short."""
+SLACK = 0.85
+"""MLX's own limit, as a share of the user's: it waits above it, and a few buffers later."""
 CACHE_GIB = {"metal": 2.0, "cuda": 2.0, "cpu": 0.0}
 """Most GiB of freed memory that MLX keeps for reuse, unless the environment variable `ALIGN_CACHE_GIB` says another.
 
@@ -74,7 +76,8 @@ def bound_memory(gib: float | None) -> None:
 
     MLX holds every temporary of a command buffer until the whole buffer is done, so a limit that the user sets also
     makes the buffers small (read once, when MLX first uses a GPU): at Gemma-2B's size a third of the memory at the same
-    speed. `MLX_MAX_OPS_PER_BUFFER` and `MLX_MAX_MB_PER_BUFFER` in the environment go before.
+    speed. A GPU is sent work ahead of what it has done, and MLX waits when that holds more than its own limit, which is
+    set below ours. `MLX_MAX_OPS_PER_BUFFER` and `MLX_MAX_MB_PER_BUFFER` in the environment go before.
 
     Args:
         gib: GiB; None for most of what the machine has.
@@ -83,7 +86,7 @@ def bound_memory(gib: float | None) -> None:
     if gib is not None:
         for name, value in SMALL_BUFFERS.items():
             os.environ.setdefault(name, value)
-        mx.set_memory_limit(memory_bytes(gib))
+        mx.set_memory_limit(int(SLACK * memory_bytes(gib)))
 
 
 def memory_bytes(gib: float | None = None) -> int:
