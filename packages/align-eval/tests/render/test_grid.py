@@ -1,7 +1,7 @@
 import pytest
 
 from align_eval.render.document import Cell, Column, Row, Table
-from align_eval.render.grid import folded, widths, with_sources
+from align_eval.render.grid import SIZES, _fit, folded, widths, with_sources
 from align_eval.render.paper import text_width, wrap
 
 
@@ -58,3 +58,15 @@ def test_sources_of_a_row_are_its_last_cell():
     assert [cell.text for cell in with_sources(table).rows[0].cells] == ["a", "1", "2", "J1–J3, P1"]
     plain = _table([("a", "b")])
     assert with_sources(plain) is plain
+
+
+def test_letters_shrink_only_where_that_saves_lines():
+    assert _fit(_table([("short", "words")] * 5))[0] == SIZES[0]
+    # Four columns of 118 points with 30 words each: four to a line in large letters, five in small ones.
+    wide = _table([("word " * 30,) * 4] * 3, names="abcd")
+    assert _fit(wide)[0] < SIZES[0]
+    # Where no size fits, the smallest is taken and words are cut.
+    none = _table([("x" * 400,) * 8] * 2, names="abcdefgh")
+    size, columns = _fit(none)
+    assert size == SIZES[-1]
+    assert sum(columns) <= 512

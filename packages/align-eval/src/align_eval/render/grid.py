@@ -12,8 +12,8 @@ from align_eval.render.sources import short
 from align_eval.render.text import glued
 
 PAD, GAP = 2.8, 5.0
-SIZES = (8.0, 7.5, 7.0, 6.5)
-"""Letter sizes, the largest that fits is taken."""
+SIZES = (8.0, 7.5, 7.0, 6.6)
+"""Letter sizes that a table may have."""
 
 
 def with_sources(table: Table) -> Table:
@@ -67,10 +67,12 @@ def widths(table: Table, room: float, size: float) -> list[float] | None:
 
 
 def _fit(table: Table) -> tuple[float, list[float]]:
-    for size in SIZES:
-        if (found := widths(table, ROOM, size)) is not None:
-            return size, found
-    return SIZES[-1], [ROOM / len(table.columns)] * len(table.columns)
+    """Letter size and widths; a smaller size only where it saves a sixth of the lines, or where nothing else fits."""
+    fitting = [(size, found) for size in SIZES if (found := widths(table, ROOM, size)) is not None]
+    if not fitting:
+        return SIZES[-1], [ROOM / len(table.columns)] * len(table.columns)
+    counts = [sum(max(map(len, _lines(row, found, size))) for row in table.rows) for size, found in fitting]
+    return next(one for one, count in zip(fitting, counts, strict=True) if count <= min(counts) / (1 - 1 / 6))
 
 
 def start(table: Table) -> float:
