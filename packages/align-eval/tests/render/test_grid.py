@@ -62,8 +62,9 @@ def test_sources_of_a_row_are_its_last_cell():
 
 def test_letters_shrink_only_where_that_saves_lines():
     assert _fit(_table([("short", "words")] * 5))[0] == SIZES[0]
-    # Four columns of 118 points with 30 words each: four to a line in large letters, five in small ones.
-    wide = _table([("word " * 30,) * 4] * 3, names="abcd")
+    # Seven columns with 63 points for text: "word " takes 22.3 points at size 8 and 20.9 at 7.5, so two or three of
+    # them stand on a line, and 30 words take 15 lines or 10.
+    wide = _table([("word " * 30,) * 7] * 3, names="abcdefg")
     assert _fit(wide)[0] < SIZES[0]
     # Where no size fits, the smallest is taken and words are cut.
     none = _table([("x" * 400,) * 8] * 2, names="abcdefgh")

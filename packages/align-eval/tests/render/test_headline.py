@@ -85,3 +85,16 @@ def test_tiles_and_effect_speak_of_the_same_pairs(report, place):
     gap = report["methods"]["ppo"]["win_rate"]["value"] - report["methods"]["grpo"]["win_rate"]["value"]
     assert found[2].value == f"{fixed(100 * gap, 1)} points"
     assert report["effect"]["metric"] == "win_rate"
+
+
+def test_a_method_beats_sft_only_by_its_own_interval(report):
+    rows = {"ppo": {"value": 0.7, "interval": [0.6, 0.8]}, "grpo": {"value": 0.6, "interval": [0.4, 0.8]}}
+    estimates = {**report["estimates"], "preference": {"methods": rows}}
+    said = [one.text for one in findings({**report, "estimates": estimates}, Sources(report))]
+    assert (
+        "For other seeds and other prompts PPO beats SFT, preferred in 70.0 % [60.0, 80.0] of pairs and GRPO is not "
+        "separated from SFT, preferred in 60.0 % [40.0, 80.0] of pairs (ties counted half)."
+    ) in said
+    rows["grpo"] = {"value": 0.3, "interval": [0.2, 0.4]}
+    said = " ".join(one.text for one in findings({**report, "estimates": estimates}, Sources(report)))
+    assert "GRPO loses to SFT" in said

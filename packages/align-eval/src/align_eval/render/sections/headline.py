@@ -146,7 +146,7 @@ def findings(report: Json, sources: Sources) -> list[Paragraph]:
         Two to five sentences, the most important first.
     """
     keys = sources.all("judgments")
-    texts = [_against_sft(report), _means(report), *_gap(report), _effect(report["effect"])]
+    texts = [_against_sft(report), _means(report), *_methods(report), *_gap(report), _effect(report["effect"])]
     found = [Paragraph(text, keys, "finding") for text in texts]
     if report["aa"]:
         found.append(Paragraph(_aa(report["aa"]), sources.aa("judgments"), "finding"))
@@ -185,6 +185,21 @@ def _means(report: Json) -> str:
     each = " each" if len(counts) > 1 and len(set(counts)) == 1 else ""
     spread = " (mean ± sd)" if max(counts) > 1 else ""
     return f"Over {seeds}{each}, {' and '.join(parts)}{spread}."
+
+
+def _methods(report: Json) -> list[str]:
+    """Whether each method, not only these runs of it, beats SFT: by the primary interval of its preference."""
+    found = report["estimates"].get("preference")
+    if not found:
+        return []
+    parts = []
+    for name, row in found["methods"].items():
+        if row["interval"] is None:
+            continue
+        low, high = row["interval"]
+        verb = "beats SFT" if low > 0.5 else "loses to SFT" if high < 0.5 else "is not separated from SFT"
+        parts.append(f"{method(name)} {verb}, preferred in {share(row['value'], row['interval'])} of pairs")
+    return [f"For other seeds and other prompts {' and '.join(parts)} (ties counted half)."] if parts else []
 
 
 def _gap(report: Json) -> list[str]:
