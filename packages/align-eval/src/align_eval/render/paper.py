@@ -58,6 +58,7 @@ def _advance(character: str, bold: bool) -> float:
     return float(_font(bold).load_char(ord(character), flags=LoadFlags.NO_HINTING).linearHoriAdvance) / 65536
 
 
+@lru_cache(maxsize=32768)
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Width of a text in points, as the page's font draws it, kerning aside."""
     return size * sum(_advance(character, bold) for character in drawable(text, bold))
@@ -71,6 +72,8 @@ def wrap(text: str, width: float, size: float, bold: bool = False) -> list[str]:
     return [line for part in text.splitlines() or [""] for line in _wrap(part, width, size, bold)]
 
 
+# A table is measured before it is drawn, at several sizes: what was wrapped once is remembered.
+@lru_cache(maxsize=32768)
 def _wrap(text: str, width: float, size: float, bold: bool) -> list[str]:
     lines: list[str] = []
     line = ""
