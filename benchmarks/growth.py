@@ -69,7 +69,7 @@ def main() -> None:
     """Measure every axis and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="every axis to its end (many minutes on a CPU)")
-    parser.add_argument("--memory-limit", type=float, default=0.5, help="GiB that each cell is planned for")
+    parser.add_argument("--memory-limit", type=float, default=1.0, help="GiB that each cell is planned for (default 1)")
     asked = parser.parse_args()
     axes = FULL if asked.full else SMALL
     threads = os.environ.get("OPENBLAS_NUM_THREADS", "all")

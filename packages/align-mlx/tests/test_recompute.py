@@ -55,7 +55,7 @@ def test_shared_adapters_are_worn_in_both_passes(new_resident, make_adapter, ada
 def test_memory_falls():
     sizes = {"hidden_size": 32, "num_hidden_layers": 6, "intermediate_size": 64, "num_attention_heads": 2}
     more = {"num_key_value_heads": 1, "head_dim": 16, "rms_norm_eps": 1e-6, "vocab_size": 64}
-    tokens, peaks = mx.zeros((4, 512), mx.int32), []  # attends as MLX does, see `align_mlx.fastmath`
+    tokens, peaks = mx.zeros((4, 512), mx.int32), []
     for recompute in (False, True):
         model = Model(ModelArgs(model_type="gemma", **sizes, **more))
         maps = lora.wrap(model)
@@ -71,8 +71,8 @@ def test_memory_falls():
         mx.reset_peak_memory()
         mx.eval(mx.grad(loss)(adapter.params))
         peaks.append(mx.get_peak_memory())
-    # Six blocks: with checkpointing the inside of one of them exists at a time.
-    assert peaks[1] < 0.5 * peaks[0]
+    # Six blocks: with checkpointing the inside of one of them exists at a time, beside what its gradient needs.
+    assert peaks[1] < 0.6 * peaks[0]
 
 
 def test_what_earlier_blocks_hand_on_gets_its_gradient():

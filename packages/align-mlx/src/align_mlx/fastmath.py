@@ -36,7 +36,7 @@ _CDF_Q = (1.0, 2.52834174e-1, 2.89401086e-2, 1.91296947e-3, 7.50994218e-5, 1.180
 _SLOPE_P = (7.97885345e-1, -3.09754253e-2, 1.42260786e-2, 1.97497774e-5, 3.58994203e-5, 1.92168959e-7)
 _SLOPE_Q = (1.0, 2.94519494e-1, 4.09837259e-2, 3.52263699e-3, 1.92051717e-4, 8.9282261e-6)
 _EDGE = 5.6
-_MOST_SCORES = 2**20  # above, MLX's own attention: about ten arrays of this size live at a time here, four there
+_QUERIES = 128  # read at a time: later ones see more keys, so fewer at a time save more, and cost more operations
 _UNSEEN = float(np.finfo(np.float32).min)  # not −∞: a row of padding that sees nothing must not become NaN
 _ATTENTION = "scaled_dot_product_attention"
 _MLX_LM_ATTENTION = mlx_lm_base.scaled_dot_product_attention
@@ -199,13 +199,29 @@ def _model_attention(
     sinks: mx.array | None = None,
 ) -> mx.array:
     """Stand in for mlx-lm's function of the same arguments."""
-    if sinks is not None or hasattr(cache, "bits") or not (_fits(queries, keys) or _lacks_a_kernel(queries)):
+    if sinks is not None or hasattr(cache, "bits") or not (_applies(queries) or _lacks_a_kernel(queries)):
         return _MLX_LM_ATTENTION(queries, keys, values, cache=cache, scale=scale, mask=mask, sinks=sinks)
-    return attention(queries, keys, values, scale, mask)
+    rows_of_mask = mask.shape[-2] if isinstance(mask, mx.array) else queries.shape[2]
+    if queries.shape[2] <= _QUERIES or mask is None or rows_of_mask != queries.shape[2]:
+        return attention(queries, keys, values, scale, mask)
+    return _causal_attention(queries, keys, values, scale, mask)
 
 
-def _fits(queries: mx.array, keys: mx.array) -> bool:
-    return _applies(queries) and queries.size // queries.shape[-1] * keys.shape[-2] <= _MOST_SCORES
+def _causal_attention(
+    queries: mx.array, keys: mx.array, values: mx.array, scale: float, mask: mx.array | str
+) -> mx.array:
+    """Give `attention` under the mask of a language model: no query sees a key behind its place, so half are not read.
+
+    The last query's place is that of the last key.
+    """
+    length, places = queries.shape[2], keys.shape[2]
+    parts = []
+    for start in range(0, length, _QUERIES):
+        stop = min(start + _QUERIES, length)
+        seen = places - length + stop
+        part = mask[..., start:stop, :seen] if isinstance(mask, mx.array) else mask
+        parts.append(attention(queries[:, :, start:stop], keys[:, :, :seen], values[:, :, :seen], scale, part))
+    return mx.concatenate(parts, axis=2)
 
 
 def _lacks_a_kernel(queries: mx.array) -> bool:
