@@ -9,7 +9,7 @@ RUN = {
 }  # fmt: skip
 NO_INTERVAL = {"first": "ppo", "second": "grpo", "interval": None}
 POOLED = {"by_prompt": [0.45, 0.55]}
-FAIR = {"wilson": [0.45, 0.6]}
+FAIR = {"interval": [0.45, 0.6]}
 """An A/A row whose interval holds 50 %."""
 
 
@@ -52,8 +52,8 @@ def test_a_method_twice_as_long_at_equal_win_rate():
 
 
 def test_the_judges_own_null():
-    assert codes(RUN, aa={"wilson": [0.51, 0.6]}) == ["judge_bias"]
+    assert codes(RUN, aa={"interval": [0.51, 0.6]}) == ["judge_bias"]
     assert codes(RUN, aa=None) == ["no_aa"]
-    assert codes(RUN, aa={"wilson": None}) == []
+    assert codes(RUN, aa={"interval": None}) == []
     (warning,) = alarms([{**RUN, "control": "null"}], NO_INTERVAL, FAIR, {"by_prompt": [0.55, 0.6]})
     assert "does not contain 50 %" in warning["text"]

@@ -189,3 +189,24 @@ def test_answers_scored_by_a_stranger_are_no_proxy(tmp_path):
         if one["code"] == "other_reward_model"
     ]  # fmt: skip
     assert warning["runs"] == ["ppo-42", "grpo-42"]
+
+
+def test_several_aa_rows_share_their_baseline(tmp_path):
+    """Given the baseline, the rows go together: their interval has the prompt as its unit, not the pair."""
+    study = FakeStudy(tmp_path, prompts=30, validation=6)
+    base = study.make_responses(study.sft, skill=0.5)
+    for method in ("ppo", "grpo"):
+        study.make_responses(study.make_policy(method, 42), skill=0.6)
+    # The same answers under two names of the sampler's seed: two rows that know no more than one.
+    drawn = study.make_responses(study.sft, skill=0.5, seed=1, name="responses-aa-1")
+    texts = [row["response"] for row in drawn.read_jsonl("responses")]
+    for seed in (2, 3):
+        study.make_responses(study.sft, skill=0.5, seed=seed, name=f"responses-aa-{seed}", texts=texts)
+    paths = _judge_all(study, ["ppo-42", "grpo-42", "aa-2", "aa-3"], base)
+    for name, given in (("one", paths[:3]), ("two", paths)):
+        compare.run(CompareConfig(judgments=given, out=tmp_path / name, quiet=True))
+    one, two = (open_artifact(tmp_path / name).read_json("report")["aa"] for name in ("one", "two"))
+    assert one["interval"] == one["wilson"]
+    assert two["rows"] == 2
+    assert two["interval"] == pytest.approx(one["by_prompt"])
+    assert two["wilson"][1] - two["wilson"][0] < one["wilson"][1] - one["wilson"][0]

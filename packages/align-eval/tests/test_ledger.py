@@ -302,6 +302,29 @@ def test_versions_are_told_not_refused(study, monkeypatch):
     assert "version of the policy's program" in {row["name"] for row in found.as_json()["warned"]}
 
 
+def test_answers_drawn_with_other_seeds_are_told(study):
+    """Whoever tries several sampling seeds and keeps the best must not do so unseen."""
+    study.make_responses(study.make_policy("grpo", 42, name="g-drawn"), skill=0.6, seed=7)
+    found = book(study, judged(study, "g-drawn"))
+    found.require()
+    assert {e.name: e.text() for e in found.varied}["answering: sampling_seed"] == "0 (ppo); 7 (grpo)"
+    assert found.varies().endswith("; answering: sampling_seed 0 (ppo); 7 (grpo).")
+
+
+def test_other_prompts_are_refused_even_where_a_mismatch_is_allowed(study):
+    from align_eval import compare
+
+    few = study.prompts("test", study.count)[:4]
+    study.make_responses(study.sft, skill=0.4, name="responses-sft-few", rows=few)
+    study.make_responses(study.make_policy("grpo", 42, name="g-few"), skill=0.6, rows=few)
+    short = judged(study, "g-few", baseline="responses-sft-few")
+    config = CompareConfig(
+        judgments=(study.root / "judgments-ppo-42", short), out=study.root / "r-few", quiet=True, allow_mismatch=True
+    )
+    with pytest.raises(VerificationError, match=r"grpo-42 answers other prompts .*0 prompts more and 2 fewer"):
+        compare.run(config)
+
+
 def test_nested_settings_are_compared_by_their_full_name():
     runs = {"ppo-1": ("ppo", {"a": {"b": 1}}), "grpo-1": ("grpo", {"a": {"b": 2}})}
     held, _ = controlled.compare_settings(runs)

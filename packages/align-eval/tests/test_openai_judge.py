@@ -326,11 +326,22 @@ def test_a_server_says_how_long_to_wait(said, seconds):
         ("https://user:pw@host/v1", "secret"),
         ("https://host/v1?key=1", "secret"),
         ("http://host.example/v1", "clear text"),
+        ("http://[::1/v1", "Invalid IPv6"),
+        ("http://localhost:99999/v1", "out of range"),
+        ("http://localhost:abc/v1", "abc"),
     ],
 )
 def test_unsafe_urls_are_refused(url, words):
     with pytest.raises(ConfigError, match=words) as caught:
         endpoint(url)
+    assert "pw" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["ключ-pw", "pw\nX-Header: 1", "two pw"])
+def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY holds") as caught:
+        endpoint("http://localhost:8080/v1")
     assert "pw" not in str(caught.value)
 
 

@@ -10,7 +10,7 @@ from align_eval import judge
 from align_eval.cli import COMMANDS
 from align_eval.config import JudgeConfig
 from align_eval.judges.base import JudgeFacts, Opinion
-from align_eval.preferences import answer_lengths, grade, preferences
+from align_eval.preferences import answer_lengths, comparable, grade, preferences
 
 
 def main(*argv):
@@ -169,6 +169,23 @@ def test_a_judge_that_always_says_a_gives_ties_and_alarms(judged, capsys):
     # Wilson's lower bound at 200 of 200: n/(n + z²) = 200/203.8415.
     assert found["order"]["first_place_interval"] == pytest.approx([200 / 203.841459, 1.0])
     assert [one["code"] for one in found["alarms"]] == ["ties", "position"]
+
+
+def test_two_reward_models_of_one_name_are_two_judges(tmp_path, monkeypatch):
+    """Both are called reward-model:gold, yet each has its own taste: their verdicts are not fitted together."""
+    study = FakeStudy(tmp_path, prompts=6, validation=3)
+    theirs, ours = (study.make_responses(study.sft, skill=0.5, seed=i, name=f"answers-{i}").path for i in (0, 1))
+    models = [study.make_rm(name, value) for name, value in (("rm-a", 5.0), ("rm-b", 6.0))]
+    keys = []
+    for number, model in enumerate((*models, models[1])):
+        judging = ByLength()
+        judging.facts = JudgeFacts("reward-model:gold", inputs={"reward_model": model})
+        monkeypatch.setattr(judge, "make_judge", lambda _, judging=judging: judging)
+        out = tmp_path / f"j-{number}"
+        assert judge.run(JudgeConfig(candidate=ours, baseline=theirs, out=out, quiet=True)) == 0
+        keys.append(comparable(open_artifact(out)))
+    assert keys[0] != keys[1]
+    assert keys[1] == keys[2]
 
 
 def test_older_rows_take_lengths_from_the_answers(judged, capsys, tmp_path):

@@ -154,7 +154,7 @@ def _biased(aa: Json | None) -> Json | None:
             "with the SFT policy (respond --sampling-seed 1), judge that against the baseline, and give it too."
         )
         return {"code": "no_aa", "runs": [], "text": text}
-    if aa["wilson"] is None or aa["wilson"][0] <= 0.5 <= aa["wilson"][1]:
+    if not off_centre(aa["interval"]):
         return None
     text = (
         "The interval of the A/A row (SFT against SFT) leaves 50 % out. Luck does that once in twenty; if it stays "

@@ -8,7 +8,7 @@ from typing import Any
 from align_contracts import Artifact, Draft, publish
 from align_eval import controlled, results
 from align_eval.config import CompareConfig
-from align_eval.study import Study, open_study
+from align_eval.study import Study, open_study, require_same_prompts
 from align_eval.sweeps import Sweep, open_sweeps
 
 
@@ -22,13 +22,15 @@ def run(config: CompareConfig) -> int:
         0.
 
     Raises:
-        VerificationError: A controlled variable differs between the runs and `allow_mismatch` is off.
+        VerificationError: A controlled variable differs between the runs and `allow_mismatch` is off, or they answer
+            different prompts.
         AlignError: As opening the artifacts raises it.
     """
     study = open_study(config.judgments)
     book = controlled.build(study)
     if not config.allow_mismatch:
         book.require()
+    require_same_prompts(study)
     sweeps = open_sweeps(config.sweeps, study)
     report = results.build(
         study,

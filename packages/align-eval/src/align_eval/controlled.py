@@ -49,8 +49,11 @@ def build(study: Study) -> Ledger:
     controlled.append(Entry("seeds of each method", seeds))
     settings, varied = compare_settings({run.label: (run.method, run.policy.manifest.config) for run in study.runs})
     warned = [Entry(name, {run.label: of(run) for run in everyone}) for name, of in _VERSIONS.items()]
+    # Any seed is fair as long as nobody tried several and kept the best: so it is free, but shown.
+    seeds_drawn = {run.label: str(run.responses.details.sampling_seed) for run in study.runs}
+    drawn = Entry("answering: sampling_seed", seeds_drawn)
     clean = Entry("checkout without changes", {run.label: _clean(run) for run in everyone}, "yes")
-    return Ledger((*controlled, *settings), varied, (*warned, clean))
+    return Ledger((*controlled, *settings), (drawn, *varied), (*warned, clean))
 
 
 def compare_settings(

@@ -92,15 +92,21 @@ def prior_of(judgments: Artifact) -> LengthPrior:
     return ALPACA_EVAL_2 if (details.source, details.baseline) == ("alpaca-eval", "gpt4_1106_preview") else WEAK
 
 
-def comparable(judgments: Artifact) -> tuple[str, str]:
-    """Judge and baseline: judgments that agree in both share the judge's taste and the instructions' difficulty."""
+def comparable(judgments: Artifact) -> tuple[str, ...]:
+    """Judge and baseline: judgments that agree in both share the judge's taste and the instructions' difficulty.
+
+    A judge is more than its name: two reward models may be of splits of one name, and a model's verdicts hang on the
+    prompt that asked for them.
+    """
     details = judgments.details
     if details.source != "judged":
         return details.judge, f"{details.source} {details.baseline}"
-    found = [record.content_digest for record in judgments.manifest.inputs if record.role == "baseline"]
+    inputs = judgments.manifest.inputs
+    found = [record.content_digest for record in inputs if record.role == "baseline"]
     if len(found) != 1:
         raise VerificationError(f"{judgments.name}: {len(found)} inputs of role 'baseline'", expected="one")
-    return details.judge, found[0]
+    scorers = [record.content_digest for record in inputs if record.role == "reward_model"]
+    return details.judge, found[0], details.judge_prompt_digest or "", *scorers
 
 
 def control_lengths(runs: Sequence[Preferences], prior: LengthPrior = WEAK) -> list[LengthControlled]:

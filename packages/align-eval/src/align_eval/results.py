@@ -164,8 +164,15 @@ def _judge(details: Any) -> Json:
 
 
 def _aa(study: Study) -> Json | None:
-    """The judge's own null: SFT against SFT with other sampling keys."""
-    return {**pooled(study.aa), "rows": len(study.aa)} if study.aa else None
+    """The judge's own null: SFT against SFT with other sampling keys.
+
+    `interval` is Wilson's for one row. Several rows share the baseline's answers, so a lucky baseline moves them all
+    alike: then it is the one with the prompt as the unit.
+    """
+    if not study.aa:
+        return None
+    found = pooled(study.aa)
+    return {**found, "interval": found["wilson" if len(study.aa) == 1 else "by_prompt"], "rows": len(study.aa)}
 
 
 def _reward_model(artifact: Artifact) -> Json:

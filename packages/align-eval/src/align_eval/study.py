@@ -108,6 +108,26 @@ def open_run(path: Path) -> Run:
     )
 
 
+def require_same_prompts(study: Study) -> None:
+    """Refuse runs that answer other prompts: numbers that join answers by prompt would be of different things.
+
+    Args:
+        study: The runs and the A/A rows; the order of the prompts is free.
+
+    Raises:
+        VerificationError: A run lacks a prompt of the baseline, or has one more.
+    """
+    wanted = {row["prompt_id"] for row in study.baseline_answers}
+    for run in (*study.runs, *study.aa):
+        found = {row["prompt_id"] for row in run.answers}
+        if found != wanted:
+            raise VerificationError(
+                f"{run.label} answers other prompts than {study.baseline.name}: no report can compare them",
+                got=f"{len(found - wanted)} prompts more and {len(wanted - found)} fewer",
+                do="Answer the same prompts with each policy (align-eval respond), and judge again",
+            )
+
+
 def open_study(paths: Sequence[Path]) -> Study:
     """Open all runs of a comparison.
 

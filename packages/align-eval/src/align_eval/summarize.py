@@ -72,7 +72,7 @@ def summaries(opened: Sequence[Judging]) -> list[Json]:
         One summary each, rates in percent: `win_rate` is AlpacaEval's, 100·mean preference with a tie as one half,
         over valid pairs, and `standard_error` 100·sd/√n with n − 1.
     """
-    groups: dict[tuple[str, str], list[int]] = {}
+    groups: dict[tuple[str, ...], list[int]] = {}
     for i, one in enumerate(opened):
         groups.setdefault(comparable(one.judgments), []).append(i)
     controlled: dict[int, LengthControlled] = {}

@@ -40,9 +40,14 @@ def endpoint(url: str) -> Endpoint:
         The endpoint.
 
     Raises:
-        ConfigError: The URL is unusable or holds a secret, the key is missing, or it would travel in clear text.
+        ConfigError: The URL is unusable or holds a secret; the key is missing, cannot be sent, or would travel in clear
+            text.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 -- reading it checks it
+    except ValueError as error:
+        raise ConfigError("--base-url", expected="http://HOST:PORT/…", got=error) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError("--base-url", expected="http://… or https://…", got=repr(parts.scheme + "://…"))
     if parts.username or parts.password or parts.query or parts.fragment:
@@ -53,6 +58,8 @@ def endpoint(url: str) -> Endpoint:
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key and url == OPENAI_URL:
         raise ConfigError(f"{KEY_VARIABLE} is not set", do="Export it, or name another endpoint with --base-url")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(f"{KEY_VARIABLE} holds what no key holds", expected="ASCII letters, digits and signs")
     if key and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         raise ConfigError(
             f"--base-url: http to {parts.hostname} would send the key in clear text",

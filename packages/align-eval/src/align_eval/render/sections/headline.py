@@ -130,7 +130,7 @@ def tiles(report: Json, sources: Sources) -> list[Tile]:
     below = "their interval of decided pairs lies above 50 %"
     found.append(Tile("Runs that beat SFT", f"{better} of {len(report['runs'])}", below, "", keys))
     if aa := report["aa"]:
-        below = f"{span(aa['wilson'], 100, 1)} of decided pairs, SFT against SFT".strip()
+        below = f"{span(aa['interval'], 100, 1)} of decided pairs, SFT against SFT".strip()
         found.append(Tile("A/A row", percent(aa["win_rate_decided"]), below, "sft", sources.aa("judgments")))
     return found
 
@@ -238,6 +238,6 @@ def _effect(effect: Json) -> str:
 
 def _aa(aa: Json) -> str:
     return (
-        f"A/A row: SFT against SFT with other sampling keys wins {share(aa['win_rate_decided'], aa['wilson'])} of "
+        f"A/A row: SFT against SFT with other sampling keys wins {share(aa['win_rate_decided'], aa['interval'])} of "
         f"decided pairs, with {percent(aa['tie_rate'])} ties."
     )
