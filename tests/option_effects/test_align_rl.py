@@ -132,7 +132,9 @@ LOOP: dict[str, Effects] = {
     "kl_estimator": Effect("exact", column("kl"), given=TWO, same=k3),
     "eval_every": Effect(1, column("iteration", "curve"), given=TWO, want=[0, 1, 2]),
     "eval_prompts": Effect(3, lambda o: len(responses(o)), want=3),
-    "selection": Effect("reward", detail("selection", "step"), given={"eval_every": 1, "target_kl": (9.0,), **THREE}),
+    "selection": Effect(
+        "reward", detail("selection", "step"), given={"eval_every": 1, "target_kl": (9.0,), "seed": 3, **THREE}
+    ),
     "compute_form": Effect("quantized", quantized, given={"compute_form": "dense"}, want={True}),
     "compute_dtype": Effect("bfloat16", number_format, given={"compute_dtype": "float32"}),
     "rollout_rows": Effect(1, widest, moves=operator.lt, same=measured),

@@ -207,13 +207,14 @@ def across_seeds(runs: Sequence[Json]) -> dict[str, Json]:
 
 
 def pooled(runs: Sequence[Run]) -> Json:
-    """All runs taken together: the Wilson interval over pairs, and the wider one with the prompt as unit.
+    """All runs taken together: the Wilson interval over pairs, and one with the prompt as the unit.
 
     Args:
         runs: At least one run.
 
     Returns:
-        As `rates`, and `by_prompt`: the interval that allows for runs sharing prompts and baseline answers.
+        As `rates`; `by_prompt`, the interval that allows for runs sharing prompts and baseline answers; and `interval`,
+        the one to quote: by prompt for several runs, Wilson's for one.
     """
     total = count(row for run in runs for row in run.verdicts)
     found = rates(total)
@@ -228,6 +229,7 @@ def pooled(runs: Sequence[Run]) -> Json:
                 decided[key] = decided.get(key, 0) + (row["outcome"] in ("win", "loss"))
         _, interval = clustered_share(list(wins.values()), list(decided.values()))
         found["by_prompt"] = _list(interval)
+    found["interval"] = found["by_prompt"] if len(runs) > 1 else found["wilson"]
     return found
 
 

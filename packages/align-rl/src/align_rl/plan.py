@@ -40,7 +40,9 @@ def plan(config: Config, resident: Resident, scorer: Scorer, prompts: list[Promp
     def learn(rows: int) -> None:
         now = config.model_copy(update={"token_budget": rows * tokens})
         method = make_method(now, resident, scorer)
-        grads, _ = accumulate(state.params, full_rows(longest, 2 * rows, now), range(2 * rows), method, now)
+        grads, _ = accumulate(
+            state.params, full_rows(longest, resident.vocab_size, 2 * rows, now), range(2 * rows), method, now
+        )
         state.fork().update(grads, 0.0, config.max_grad_norm)
 
     answers = getattr(config, "K", 1)
@@ -64,9 +66,10 @@ def plan(config: Config, resident: Resident, scorer: Scorer, prompts: list[Promp
     return settle(config, resident, state, learn, row_tokens=tokens, limit=limit, decode=decode, answers=answers)
 
 
-def full_rows(prompt: tuple[int, ...], count: int, config: RLConfig) -> Experience:
-    """Make an experience of so many answers of full length, each to a prompt of its own."""
-    rows = [Tokens((i, *prompt[1:]), (0,) * config.max_response_length) for i in range(count)]
+def full_rows(prompt: tuple[int, ...], vocab_size: int, count: int, config: RLConfig) -> Experience:
+    """Make an experience of so many answers of full length, each to a prompt of its own as long as `prompt`."""
+    own = [(i % vocab_size, i // vocab_size % vocab_size, *prompt[2:]) for i in range(count)]
+    rows = [Tokens(ids[: len(prompt)], (0,) * config.max_response_length) for ids in own]
     batch = pad(rows)
     zeros_BT = mx.zeros_like(batch.mask_BT)
     return Experience(rows, batch, zeros_BT, zeros_BT, zeros_BT, zeros_BT, batch.mask_BT, {})

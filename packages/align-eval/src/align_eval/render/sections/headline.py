@@ -22,8 +22,8 @@ def answer(report: Json, sources: Sources) -> Paragraph:
     if all(run["control"] == "null" for run in report["runs"]):
         row = report["pooled"]["all"]
         return Paragraph(
-            f"A null control: nothing was trained, and the runs won {share(row['win_rate_decided'], row['wilson'])} of "
-            "decided pairs against SFT.",
+            "A null control: nothing was trained, and the runs won "
+            f"{share(row['win_rate_decided'], row['interval'])} of decided pairs against SFT.",
             keys,
         )
     names = compared(list(report["methods"]))
@@ -168,10 +168,8 @@ def _against_sft(report: Json) -> str:
     pooled = report["pooled"]["all"]
     text = f"{len(better)} of {plural(len(runs), 'run')} beat SFT (95 % interval of decided pairs above 50 %)"
     text += f", {len(worse)} lose to it" if worse else ""
-    together = f"together they win {share(pooled['win_rate_decided'], pooled['wilson'])} of decided pairs"
-    by_prompt = pooled["by_prompt"]
-    wider = f" ({span(by_prompt, 100, 1)} with prompts as the unit)" if by_prompt else ""
-    return f"{text}; {together}{wider}."
+    together = share(pooled["win_rate_decided"], pooled["interval"])
+    return f"{text}; together they win {together} of decided pairs."
 
 
 def _means(report: Json) -> str:

@@ -75,8 +75,9 @@ def _table(report: Json, sources: Sources) -> Table:
         "won of decided",
     )
     note = (
-        "The longer answer won: among decided pairs of different length; 50 % if length does not matter. r: Pearson's "
-        "correlation of the outcome with the logarithm of the length ratio."
+        "The longer answer won: among decided pairs of different length. Below 50 % says nothing by itself: answers "
+        "that are mostly shorter, and mostly win, give that without any effect of length. r, Pearson's correlation of "
+        "the outcome with the logarithm of the length ratio, is near 0 if length does not matter."
     )
     return Table("Length", cells.columns(("run",), *numbers), rows, note)
 

@@ -51,7 +51,7 @@ def _forest(name: str, title: str, rows: list[Estimate]) -> Figure:
 
 
 def _estimate(name: str, tone: str, row: Json, strong: bool = False) -> Estimate:
-    value, interval = row["win_rate_decided"], row["wilson"]
+    value, interval = row["win_rate_decided"], row.get("interval", row["wilson"])
     return Estimate(name, value, interval, tone, share(value, interval), strong)
 
 
@@ -66,14 +66,18 @@ def _verdicts(report: Json, sources: Sources) -> Table:
         "Verdicts against SFT",
         cells.columns(("run",), *COUNTS),
         rows,
-        "win, loss, tie and invalid are shares of all pairs; the interval is Wilson's. The rows over all seeds treat "
-        "pairs as independent.",
+        "win, loss, tie and invalid are shares of all pairs; the interval is Wilson's. Over all seeds the prompt is "
+        "the unit: runs share prompts and SFT's answers.",
     )
 
 
 def _counts(row: Json, keys: Keys) -> tuple[Cell, ...]:
     rates = (cells.percent(row[name], keys) for name in ("win_rate", "loss_rate", "tie_rate", "invalid_rate"))
-    return cells.count(row["n"], keys), *rates, cells.share(row["win_rate_decided"], row["wilson"], keys)
+    return (
+        cells.count(row["n"], keys),
+        *rates,
+        cells.share(row["win_rate_decided"], row.get("interval", row["wilson"]), keys),
+    )
 
 
 def _outcomes(report: Json) -> Figure:
