@@ -60,3 +60,8 @@ def test_the_seeds_own_flags_train_a_policy(align_rl, store, tmp_path, monkeypat
     code, _, err = align_rl("grpo", *inputs, *seeds_flags.split(), *small.split(), "--output", tmp_path / "grpo")
     assert (code or 0) == 0, err
     assert open_artifact(tmp_path / "grpo").manifest.config["K"] == 2
+
+
+def test_help_begins_with_what_is_required_and_ends_with_how_it_is_computed(align_rl):
+    _, text, _ = align_rl("ppo", "--help")
+    assert text.index("artifacts:") < text.index("sampling:") < text.index("compute:") < text.index("Running:")

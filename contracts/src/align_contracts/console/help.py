@@ -17,6 +17,8 @@ __all__ = ["command_help", "program_help", "styled"]
 
 _STYLES = {"heading": "1", "flag": "36", "dim": "2", "error": "1;31"}
 _WIDEST = 110
+LAST = ("compute", "Running")
+"""Headings at the end, wherever their settings are inherited from: how a run computes, and what it shows meanwhile."""
 _COLUMN = 30
 
 
@@ -88,8 +90,9 @@ def _grouped(flags: Sequence[Flag]) -> dict[str, list[Flag]]:
             continue
         title = flag.group or ("Required" if flag.required else "Running" if flag.runtime else "Settings")
         groups.setdefault(title, []).append(flag)
-    if "Running" in groups:
-        groups["Running"] = groups.pop("Running")
+    for title in LAST:
+        if title in groups:
+            groups[title] = groups.pop(title)
     return groups
 
 

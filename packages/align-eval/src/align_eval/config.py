@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from align_contracts.console import runtime
+from align_mlx.settings import ComputeSettings
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -25,10 +26,8 @@ def _runtime(group: str, default: Any, description: str, **rules: Any) -> Any:
     return runtime(default, description, json_schema_extra={"group": group}, **rules)
 
 
-class RespondConfig(BaseModel):
+class RespondConfig(ComputeSettings):
     """Answers of one policy to one prompt split."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: Path = _path("policy artifact that answers: sft, ppo or grpo")
     data: Path = _path("dataset artifact with the prompts", "--prompts")
@@ -41,8 +40,6 @@ class RespondConfig(BaseModel):
     max_prompt_length: int = _field("sampling", 256, "longest prompt in tokens; longer ones are refused", ge=1)
     max_new_tokens: int = _field("sampling", 256, "longest answer in tokens", ge=1)
     sampling_seed: int = _field("sampling", 0, "seed of the sampler; another one gives the A/A responses", ge=0)
-    compute_form: Literal["auto", "quantized", "dense"] = _field("compute", "auto", "form of the base's weights")
-    compute_dtype: Literal["auto", "float32", "bfloat16"] = _field("compute", "auto", "number format")
     rollout_rows: int = _field("compute", 128, "answers decoded at the same time", ge=1)
     quiet: bool = runtime(False, "show no progress")
     overwrite: bool = runtime(False, "replace an existing artifact at --out")
@@ -129,10 +126,8 @@ class SummarizeConfig(BaseModel):
     as_json: bool = Field(False, description="print JSON, rates in percent", json_schema_extra={"aliases": ["--json"]})
 
 
-class SweepConfig(BaseModel):
+class SweepConfig(ComputeSettings):
     """One trained policy at several strengths of its adapter."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: Path = _path("policy artifact to sweep: ppo or grpo")
     data: Path = _path("dataset artifact with the prompts", "--prompts")
@@ -150,8 +145,6 @@ class SweepConfig(BaseModel):
     max_prompt_length: int = _field("sampling", 256, "longer prompts are left out and counted", ge=1)
     max_new_tokens: int = _field("sampling", 256, "longest answer in tokens", ge=1)
     sampling_seed: int = _field("sampling", 0, "seed of the sampler, the same for all strengths and policies", ge=0)
-    compute_form: Literal["auto", "quantized", "dense"] = _field("compute", "auto", "form of the base's weights")
-    compute_dtype: Literal["auto", "float32", "bfloat16"] = _field("compute", "auto", "number format")
     rollout_rows: int = _field("compute", 128, "answers decoded at the same time", ge=1)
     token_budget: int = _field("compute", 8192, "padded tokens of one forward pass", ge=64)
     quiet: bool = runtime(False, "show no progress")

@@ -166,13 +166,9 @@ def _judge(details: Any) -> Json:
 def _aa(study: Study) -> Json | None:
     """The judge's own null: SFT against SFT with other sampling keys.
 
-    `interval` is Wilson's for one row. Several rows share the baseline's answers, so a lucky baseline moves them all
-    alike: then it is the one with the prompt as the unit.
+    Several rows share the baseline's answers, so a lucky baseline moves them all alike, as it moves runs.
     """
-    if not study.aa:
-        return None
-    found = pooled(study.aa)
-    return {**found, "interval": found["wilson" if len(study.aa) == 1 else "by_prompt"], "rows": len(study.aa)}
+    return {**pooled(study.aa), "rows": len(study.aa)} if study.aa else None
 
 
 def _reward_model(artifact: Artifact) -> Json:

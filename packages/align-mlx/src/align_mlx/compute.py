@@ -81,7 +81,6 @@ def bound_memory(gib: float | None) -> None:
 
     Args:
         gib: GiB; None for most of what the machine has.
-
     """
     if gib is not None:
         for name, value in SMALL_BUFFERS.items():

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import mlx.core as mx
 
@@ -18,7 +18,6 @@ from align_mlx.unfinished import Run
 
 STEPS = 5
 """Optimizer steps of a supervised dry run; the first, which compiles, is not counted."""
-Config = TypeVar("Config", bound=PassSettings)
 
 
 @dataclass(frozen=True)
