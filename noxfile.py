@@ -99,6 +99,13 @@ def simulate(session):
 
 
 @nox.session
+def faults(session):
+    """Kills, full disks, corrupt or hostile files, and what survived: nox -s faults -- [NAME …] [--large] [--seed N]."""
+    # Interrupted, it kills what its rows have started and removes their files before it ends.
+    python(session, "-m", "faults", *session.posargs, env={"PYTHONPATH": str(HERE / "tests")}, interrupt_timeout=30)
+
+
+@nox.session
 def pipeline(session):
     """The whole chain: nox -s pipeline -- [--recipe FILE] [--out DIR] [--set section.key=value] [--dry-run]."""
     # A step that is interrupted gets time to save its state, so nox must not kill the pipeline at once.

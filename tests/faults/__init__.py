@@ -1,0 +1,1 @@
+"""Faults, injected into the real code, and what became of the work: ``nox -s faults``."""

@@ -1,0 +1,1 @@
+"""One module a topic; each has ``ROWS: tuple[Row, ...]`` and is found by being here."""
