@@ -100,7 +100,7 @@ def simulate(session):
 
 @nox.session
 def faults(session):
-    """Kills, full disks, corrupt or hostile files, and what survived: nox -s faults -- [NAME …] [--large] [--seed N]."""
+    """Kills, full disks, corrupt and hostile files: nox -s faults -- [NAME …] [--large] [--seed N]."""
     # Interrupted, it kills what its rows have started and removes their files before it ends.
     python(session, "-m", "faults", *session.posargs, env={"PYTHONPATH": str(HERE / "tests")}, interrupt_timeout=30)
 
