@@ -5,6 +5,7 @@ Run them with ``uv run nox``: uv makes the environment from the lock, and every 
 """
 
 import importlib.util
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -108,8 +109,12 @@ def faults(session):
 @nox.session
 def pipeline(session):
     """The whole chain: nox -s pipeline -- [--recipe FILE] [--out DIR] [--set section.key=value] [--dry-run]."""
-    # A step that is interrupted gets time to save its state, so nox must not kill the pipeline at once.
-    python(session, "-m", "pipeline", *session.posargs, interrupt_timeout=60, terminate_timeout=10)
+    # nox becomes the pipeline: signals reach it directly and once, and its exit code is the caller's, where nox has
+    # only 0 and 1. So it is the last session of a call.
+    session.log(" ".join(["python -m pipeline", *session.posargs]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execvp(PYTHON[0], [*PYTHON, "-m", "pipeline", *session.posargs])
 
 
 @nox.session

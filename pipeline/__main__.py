@@ -17,6 +17,8 @@ from rich.console import Console
 
 from align_contracts import AlignError, ConfigError, InterruptedRun
 from align_contracts.console.help import styled
+from pipeline.lock import only_one
+from pipeline.logs import last_attempt
 from pipeline.plan import Planned, finished, plan
 from pipeline.processes import Pool
 
@@ -24,7 +26,7 @@ LOGS = ".logs"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the chain and return its exit code: 0, that of the step that failed, or 130/143 when interrupted."""
+    """Run the chain and return its exit code: 0, that of the first step that failed, or 130/143 when interrupted."""
     arguments = _parser().parse_args(argv)
     out = arguments.out or Path("artifacts") / arguments.recipe.stem
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -39,22 +41,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(recipe: Path, out: Path, sets: Sequence[str], dry: bool) -> int:
     begun = time.monotonic()
     settings, steps = plan(recipe, out, sets)
-    for planned in steps:
-        there = finished(planned)  # what cannot be kept is said now, not after an hour
-        if dry:
-            command = shlex.join([planned.step.script, *planned.argv])
-            print(f"# {planned.step.name} is there" if there else command)
+    there = [finished(planned) for planned in steps]  # what cannot be kept is said now, not after an hour
     if dry:
+        for planned, made in zip(steps, there, strict=True):
+            command = shlex.join([planned.step.script, *planned.argv])
+            print(f"# {planned.step.name} is there" if made else command)
         return 0
     require_judge(steps, os.environ)
-    pool = Pool(out / LOGS, settings.jobs, Console())
-    pool.run(steps)
+    with only_one(out) as lock:
+        pool = Pool(out / LOGS, settings.jobs, Console(), inherited=(lock,))
+        outcome = pool.run(steps)
+    outcome.require_all()
     minutes, seconds = divmod(time.monotonic() - begun, 60)
-    kept = f", {pool.kept} of them kept" if pool.kept else ""
+    kept = f", {len(outcome.kept)} of them kept" if outcome.kept else ""
     print(f"\n{len(steps)} steps in {minutes:.0f} min {seconds:02.0f} s{kept}\n")
-    said = pool.logs / f"{steps[-1].step.name}.log"
-    if said.exists():
-        print("".join(said.read_text().splitlines(keepends=True)[1:]), end="")  # the report's summary
+    print("\n".join(last_attempt(pool.logs / f"{steps[-1].step.name}.log")))  # the report's summary
     return 0
 
 
@@ -98,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
-    raise InterruptedRun("interrupted", do="The same command keeps every finished step", signum=number)
+    raise InterruptedRun("interrupted", do="The same command keeps every finished step and goes on", signum=number)
 
 
 if __name__ == "__main__":

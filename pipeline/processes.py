@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from align_contracts import AlignError, PreflightError
+from align_contracts import PreflightError
+from align_contracts.console.lifeline import LIFELINE
+from pipeline.leftovers import clear
+from pipeline.logs import Log, now
+from pipeline.outcome import Failure, Outcome
 from pipeline.plan import Planned, finished
 
 HEARTBEAT = 30.0
 """Seconds between lines about running steps where the output is no terminal."""
-PATIENCE = 40.0
-"""Seconds that an interrupted step has to save its state."""
+PATIENCE = ((signal.SIGINT, 27.0), (signal.SIGTERM, 2.0))
+"""Seconds that an interrupted step has to save its state, and after a second signal, which ends it at once."""
 SCRIPTS = Path(sys.executable).parent
 """Console scripts are installed beside the interpreter."""
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-class StepError(AlignError):
-    """A step ended with an exit code other than 0; it becomes the pipeline's."""
-
-    def __init__(self, what: str, code: int) -> None:
-        super().__init__(what)
-        self.exit_code = code if code > 0 else 1
 
 
 @dataclass
@@ -46,135 +38,149 @@ class Running:
 
     planned: Planned
     process: subprocess.Popen[bytes]
-    log: Path
-    file: IO[bytes]
-    started: float
+    log: Log
 
     @property
-    def seconds(self) -> float:
-        """Seconds since it began."""
-        return time.monotonic() - self.started
-
-    def last_lines(self, count: int) -> list[str]:
-        """Return the last lines it has written, without control characters."""
-        with self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - 8192))
-            text = _ANSI.sub("", file.read().decode(errors="replace"))
-        return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()][-count:]
+    def name(self) -> str:
+        """The step's name."""
+        return self.planned.step.name
 
     def said(self) -> str:
-        """Return the last thing it said; the log's first line is the command itself."""
-        line = "".join(self.last_lines(1))
-        return "starting" if line.startswith("$ ") else line
+        """Return the last thing it said."""
+        return "".join(self.log.last_lines(1)) or "starting"
 
 
+@dataclass
 class Pool:
     """Runs steps in order of their needs.
 
-    Args:
-        logs: Directory for what the steps write, one ``NAME.log`` each.
+    Steps are sessions of their own: Ctrl-C in a terminal reaches them once, through the pipeline, and what kills the
+    pipeline cuts their lifeline (`align_contracts.console.lifeline`).
+
+    Attributes:
+        logs: Directory for what the steps write, see `pipeline.logs`.
         jobs: Steps that may run at the same time.
         console: Where the lines go.
         scripts: Where the console scripts are.
+        inherited: File descriptors that stay open as long as a step runs: the lock of the artifacts' directory.
+        outcome: What has come of the steps.
     """
 
-    def __init__(self, logs: Path, jobs: int, console: Console, scripts: Path = SCRIPTS) -> None:
-        self.logs, self.jobs, self.console, self.scripts = logs, jobs, console, scripts
-        self.running: list[Running] = []
-        self.kept = 0
-        self._spoke = time.monotonic()
+    logs: Path
+    jobs: int
+    console: Console
+    scripts: Path = SCRIPTS
+    inherited: tuple[int, ...] = ()
+    running: list[Running] = field(default_factory=list)
+    outcome: Outcome = field(default_factory=Outcome)
+    _spoke: float = field(default_factory=time.monotonic)
+    _lifeline: tuple[int, int] = field(default_factory=os.pipe)
 
-    def run(self, steps: Sequence[Planned]) -> None:
-        """Run every step that has no artifact yet; stop all when one fails or the user interrupts.
+    def run(self, steps: Sequence[Planned]) -> Outcome:
+        """Run every step that has no artifact yet; where one fails, those that do not need it go on.
 
         Raises:
-            StepError: A step ended with an error.
-            AlignError: An artifact that is there cannot be kept.
+            AlignError: An artifact that is there cannot be kept, or the user interrupts.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
-        waiting, there = list(steps), set[str]()
+        waiting = list(steps)
         live = Live(get_renderable=self._status, console=self.console, transient=True, refresh_per_second=5)
         with live if self.console.is_terminal else nullcontext():
             try:
                 while waiting or self.running:
-                    for planned in [one for one in waiting if one.step.needs <= there]:
-                        if len(self.running) < self.jobs:
+                    for planned in list(waiting):
+                        if self.outcome.block(planned.step):
                             waiting.remove(planned)
-                            there |= self._begin(planned)
-                    there |= self._reap()
+                        elif planned.step.needs <= self.outcome.there and len(self.running) < self.jobs:
+                            waiting.remove(planned)
+                            self._begin(planned)
+                    self._reap()
                     self._heartbeat()
             finally:
                 self._stop()
+        return self.outcome
 
-    def _begin(self, planned: Planned) -> set[str]:
+    def _begin(self, planned: Planned) -> None:
         name = planned.step.name
         if finished(planned):
-            self.kept += 1
+            clear(planned.target)
+            self.outcome.kept.append(name)
             self._line(name, "kept", "")
-            return {name}
+            return
         script = self.scripts / planned.step.script
         if not script.exists():
             raise PreflightError(f"there is no console script {script}", do="Run uv sync")
-        command = [str(script), *planned.argv]
-        log = self.logs / f"{name}.log"
-        file = log.open("wb")
-        file.write(f"$ {shlex.join([planned.step.script, *planned.argv])}\n".encode())
-        file.flush()
+        log = Log(self.logs / f"{name}.log", [planned.step.script, *planned.argv])
+        self._note(f"{name} begins")
+        lifeline = self._lifeline[0]
         process = subprocess.Popen(
-            command,
+            [str(script), *planned.argv],
             stdin=subprocess.DEVNULL,
-            stdout=file,
+            stdout=log.file,
             stderr=subprocess.STDOUT,
-            env=environment(self.jobs, os.environ),
-            start_new_session=True,  # Ctrl-C reaches it once, through _stop
+            env={**environment(self.jobs, os.environ), LIFELINE: str(lifeline)},
+            start_new_session=True,
+            pass_fds=(lifeline, *self.inherited),
         )
-        self.running.append(Running(planned, process, log, file, time.monotonic()))
-        return set()
+        self.running.append(Running(planned, process, log))
 
-    def _reap(self) -> set[str]:
-        """Wait a moment, then return the names of the steps that have ended well."""
+    def _reap(self) -> None:
+        """Wait a moment, then tell of the steps that have ended."""
         time.sleep(0.05 if self.running else 0)
+        for one in self._ended():
+            code, seconds = one.process.returncode, f"{one.log.seconds:.1f} s"
+            if code == 0:
+                self.outcome.made.append(one.name)
+                self._line(one.name, "done", seconds, "green")
+                continue
+            failure = Failure(one.name, code, one.log.path)
+            self.outcome.failed.append(failure)
+            self._line(one.name, failure.how, seconds, "red")
+            for line in one.log.last_lines(15):
+                self.console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+
+    def _ended(self) -> list[Running]:
+        """Return the steps that have ended, which run no more."""
         ended = [one for one in self.running if one.process.poll() is not None]
         for one in ended:
             self.running.remove(one)
-            one.file.close()
-            name, code = one.planned.step.name, one.process.returncode
-            if code != 0:
-                self._line(name, f"failed with exit code {code}", f"{one.seconds:.1f} s", "red")
-                for line in one.last_lines(15):
-                    self.console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
-                raise StepError(f"{name} failed; all it wrote is in {one.log}", code)
-            self._line(name, "done", f"{one.seconds:.1f} s", "green")
-        return {one.planned.step.name for one in ended}
+            code = one.process.returncode
+            one.log.close(Failure(one.name, code, one.log.path).how if code else "done")
+        return ended
 
     def _stop(self) -> None:
         """Ask the running steps to save and stop; insist after `PATIENCE`, or at once at a second Ctrl-C."""
         try:
-            for number, patience in ((signal.SIGINT, PATIENCE), (signal.SIGTERM, 5.0)):
+            for number, patience in PATIENCE:
                 _signal(self.running, number)
                 end = time.monotonic() + patience
                 while self.running and time.monotonic() < end:
                     time.sleep(0.05)
-                    self.running = [one for one in self.running if one.process.poll() is None]
+                    for one in self._ended():
+                        self._note(f"{one.name} interrupted")
         finally:
             _signal(self.running, signal.SIGKILL)
 
     def _line(self, name: str, word: str, seconds: str, style: str = "dim") -> None:
         self._spoke = time.monotonic()
         self.console.print(f"{name:<22} {seconds:>10}  [{style}]{word}[/]", highlight=False)
+        if not word.startswith("…"):
+            self._note(f"{name} {word}")
+
+    def _note(self, text: str) -> None:
+        with (self.logs / "pipeline.log").open("a") as file:
+            file.write(f"{now()}  {text}\n")
 
     def _heartbeat(self) -> None:
         if self.console.is_terminal or time.monotonic() - self._spoke < HEARTBEAT:
             return
         for one in self.running:
-            self._line(one.planned.step.name, f"… {escape(one.said())}", f"{one.seconds:.0f} s")
+            self._line(one.name, f"… {escape(one.said())}", f"{one.log.seconds:.0f} s")
 
     def _status(self) -> Group:
         lines = []
         for one in self.running:
-            line = Text(
-                f"{one.planned.step.name:<22} {f'{one.seconds:.0f} s':>10}  ", no_wrap=True, overflow="ellipsis"
-            )
+            line = Text(f"{one.name:<22} {f'{one.log.seconds:.0f} s':>10}  ", no_wrap=True, overflow="ellipsis")
             lines.append(line.append(one.said(), style="dim"))
         return Group(*lines)
 

@@ -13,15 +13,17 @@ from rich.console import Console
 from align_contracts import AlignError, PreflightError
 from pipeline import processes
 from pipeline.chain import PipelineConfig, Step
+from pipeline.logs import last_attempt
+from pipeline.outcome import StepError
 from pipeline.plan import Planned
-from pipeline.processes import Pool, StepError, environment
+from pipeline.processes import Pool, environment
 
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
     """A pool whose console scripts are shell scripts; returns what it printed and in which order steps ended."""
     monkeypatch.setattr(processes, "finished", lambda planned: planned.target.exists())
-    monkeypatch.setattr(processes, "PATIENCE", 2.0)  # started in the background, a shell may be deaf to SIGINT
+    monkeypatch.setattr(processes, "PATIENCE", ((signal.SIGINT, 2.0), (signal.SIGTERM, 2.0)))
     scripts, out = tmp_path / "bin", tmp_path / "out"
     scripts.mkdir()
     out.mkdir()
@@ -36,7 +38,7 @@ def bench(tmp_path, monkeypatch):
             planned.append(Planned(step, out, ("go", str(out / name)), PipelineConfig()))
         stream = io.StringIO()
         try:
-            Pool(tmp_path / ".logs", jobs, Console(file=stream, width=width), scripts).run(planned)
+            Pool(tmp_path / ".logs", jobs, Console(file=stream, width=width), scripts).run(planned).require_all()
         finally:
             run.printed = stream.getvalue()
         return stream.getvalue()
@@ -54,7 +56,11 @@ def test_steps_run_after_what_they_need_and_leave_a_log(bench):
     )
     assert [line.split()[0] for line in printed.splitlines()] == ["a", "b", "c"]
     assert all(line.endswith("done") for line in printed.splitlines())
-    assert (bench.logs / "c.log").read_text() == f"$ c go {bench.out}/c\na\nb\n"
+    begun, *said, ended = (bench.logs / "c.log").read_text().splitlines()
+    assert begun.startswith("=== ")
+    assert begun.endswith(f"UTC  $ c go {bench.out}/c")
+    assert said == ["a", "b"]
+    assert "  done after " in ended
 
 
 def test_independent_steps_run_at_the_same_time(bench):
@@ -68,14 +74,49 @@ def test_what_is_there_is_kept(bench):
     assert bench(1, ("a", "exit 1", ())).split() == ["a", "kept"]
 
 
-def test_a_failure_shows_the_log_s_end_and_stops_the_others(bench):
-    ended = bench.out / "b.ended"
-    waiting = f"trap 'kill $!; exit 130' INT TERM; sleep 300 & wait; touch {ended}"
-    with pytest.raises(StepError, match="a failed") as caught:
-        bench(2, ("a", "sleep 0.3; echo 'error: [bad] news'; exit 4", ()), ("b", waiting, ()))
+def test_a_failure_shows_the_log_s_end_and_lets_go_on_what_does_not_need_it(bench):
+    with pytest.raises(StepError) as caught:
+        bench(
+            2,
+            ("a", "echo 'error: [bad] news'; exit 4", ()),
+            ("b", "sleep 0.5; echo made > $2", ()),
+            ("c", "echo made > $2", ("b",)),
+            ("d", "echo made > $2", ("a", "b")),
+            ("e", "echo made > $2", ("d",)),
+        )
     assert caught.value.exit_code == 4
     assert "  error: [bad] news\n" in bench.printed
-    assert not ended.exists()  # b was interrupted
+    assert {path.name for path in bench.out.iterdir()} == {"b", "c"}
+    assert str(caught.value).splitlines() == [
+        "3 of 5 steps were not made:",
+        f"  a  failed with exit code 4; all it wrote is in {bench.logs}/a.log",
+        "  d  not started: it needs a",
+        "  e  not started: it needs a",
+        "The same command keeps what is there and tries the others.",
+    ]
+
+
+def test_the_first_failure_decides_the_exit_code_and_a_signal_s_is_a_shell_s(bench):
+    with pytest.raises(StepError) as caught:
+        bench(1, ("a", "kill -9 $$", ()), ("b", "exit 5", ()))
+    assert caught.value.exit_code == 137
+    assert "a  was ended by SIGKILL: was the memory enough?" in str(caught.value)
+    assert "b  failed with exit code 5" in str(caught.value)
+
+
+def test_logs_keep_every_attempt_and_the_pipeline_s_own_tells_the_story(bench):
+    with pytest.raises(StepError):
+        bench(1, ("a", "echo first; exit 5", ()))
+    bench(1, ("a", "echo second; echo made > $2", ()))
+    lines = (bench.logs / "a.log").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("=== ")] == ["first", "second"]
+    assert "failed with exit code 5 after" in lines[2]
+    assert last_attempt(bench.logs / "a.log") == ["second"]
+    story = (bench.logs / "pipeline.log").read_text().splitlines()
+    assert [line.partition(" UTC  ")[2] for line in story] == [
+        *("a begins", "a failed with exit code 5"),
+        *("a begins", "a done"),
+    ]
 
 
 def test_a_missing_script_is_told(bench, tmp_path):
@@ -115,7 +156,8 @@ def test_an_interrupt_stops_the_children_and_tells_how_to_go_on(tmp_path, number
     error = process.communicate()[1]
     killer.cancel()
     assert process.returncode == code
-    assert error.strip() == "error: interrupted. The same command keeps every finished step"
+    assert error.strip() == "error: interrupted. The same command keeps every finished step and goes on"
+    assert "data interrupted\n" in (tmp_path / "out" / ".logs" / "pipeline.log").read_text()
     assert not (tmp_path / "out" / "data").exists()
     left = subprocess.run(["pgrep", "-f", str(recipe)], capture_output=True, text=True, check=False).stdout.split()
     assert [pid for pid in left if pid != str(os.getpid())] == []

@@ -1,6 +1,7 @@
 import errno
 import multiprocessing
 import os
+import re
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ from align_contracts.durable import (
     clean_stale,
     disk_errors,
     exchange,
+    lock_holder,
     locked,
     make_directory,
     put_in_place,
@@ -65,6 +67,19 @@ def test_the_lock_excludes_and_leaves_nothing(tmp_path):
     with locked(target):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_writer_is_told_who_holds_the_lock(tmp_path):
+    target = tmp_path / "x"
+    assert lock_holder(target) is None
+    with locked(target):
+        pid, text = lock_holder(target)
+        assert pid == os.getpid()
+        assert re.fullmatch(r"pid \d+ on \S+ since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", text)
+        with pytest.raises(LockedError, match=re.escape(f"({text})")), locked(target):
+            pass
+    (tmp_path / ".x.lock").write_text("not ours\n")
+    assert lock_holder(target) is None
 
 
 def test_a_lock_file_of_a_dead_process_does_not_block(tmp_path):

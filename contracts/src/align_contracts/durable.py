@@ -7,11 +7,13 @@ import ctypes
 import errno
 import fcntl
 import os
+import platform
 import re
 import secrets
 import shutil
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from align_contracts.errors import LockedError, PreflightError
@@ -48,23 +50,44 @@ def temp_path(target: Path) -> Path:
 
 
 @contextlib.contextmanager
-def locked(target: Path) -> Iterator[None]:
+def locked(target: Path) -> Iterator[int]:
     """Hold the exclusive lock of a target; the system frees it when the process ends, however it ends.
 
     Args:
         target: the directory to be published; its parent exists.
 
+    Yields:
+        The lock's file descriptor; a child process that inherits it holds the lock too.
+
     Raises:
-        LockedError: when another writer holds it.
+        LockedError: when another writer holds it, saying who.
         PreflightError: when the parent is not writable or knows no locks.
     """
-    path = target.parent / f".{target.name}.lock"
+    path = lock_path(target)
     fd = _take(path)
     try:
-        yield
+        yield fd
     finally:
         path.unlink(missing_ok=True)
         os.close(fd)
+
+
+def lock_path(target: Path) -> Path:
+    """Return the lock file of a target."""
+    return target.parent / f".{target.name}.lock"
+
+
+def lock_holder(target: Path) -> tuple[int, str] | None:
+    """Return who took a target's lock last, or None when nothing says so.
+
+    Returns:
+        The process's id, and process, host and time in words.
+    """
+    with contextlib.suppress(OSError):
+        text = lock_path(target).read_text(errors="replace")
+        if match := re.fullmatch(r"pid (\d+) on \S+ since [\d: UTC-]+\n", text):
+            return int(match[1]), text.strip()
+    return None
 
 
 def clean_stale(target: Path) -> None:
@@ -169,13 +192,22 @@ def _take(path: Path) -> int:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(fd)
-            raise LockedError(
-                f"{path}: another process is publishing this artifact", do="Wait for it to end"
-            ) from error
+            holder = lock_holder(path.with_name(path.name.removeprefix(".").removesuffix(".lock")))
+            who = f" ({holder[1]})" if holder else ""
+            raise LockedError(f"{path}: another process holds this lock{who}", do="Wait for it to end") from error
         except OSError as error:
             os.close(fd)
             raise PreflightError(f"{path}: this file system gives no locks ({error.strerror})") from error
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(fd), os.stat(path)):
+                _sign(fd)
                 return fd
         os.close(fd)  # its previous holder removed the file between our open and our lock: try again
+
+
+def _sign(fd: int) -> None:
+    """Write into a lock who holds it; a courtesy to whoever waits, so a full disk is no reason to fail."""
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    with contextlib.suppress(OSError):
+        os.ftruncate(fd, 0)
+        os.write(fd, f"pid {os.getpid()} on {platform.node() or 'localhost'} since {since}\n".encode())
