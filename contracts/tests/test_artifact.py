@@ -3,6 +3,7 @@ import os
 import pytest
 
 from align_contracts import KindError, VerificationError, open_artifact
+from align_contracts.artifact import resolve_input
 
 
 def test_attributes(finished_run):
@@ -101,6 +102,22 @@ def test_other_content_under_the_name_is_told(run, make):
     make(run / "data", "dataset", overwrite=True, split_seed=7)
     with pytest.raises(VerificationError, match=r"input 'dataset' .* got other content in .*/data"):
         open_artifact(run / "sft").input("dataset")
+
+
+def test_an_input_whose_name_no_file_system_can_have_is_just_absent(run):
+    """255 letters pass the manifest's schema, but these are 510 bytes."""
+    art = open_artifact(run / "sft")
+    record = art.manifest.inputs[0].model_copy(update={"name": "é" * 255, "content_digest": "0" * 64})
+    with pytest.raises(VerificationError, match="is not there"):
+        resolve_input(art, record)
+
+
+def test_a_neighbour_that_cannot_be_read_is_passed_over(run):
+    for name, text in (("broken", b"{"), ("list", b"[]"), ("huge", b" " * (4 * 2**20 + 1))):
+        (run / name).mkdir()
+        (run / name / "manifest.json").write_bytes(text)
+    (run / "data").rename(run / "zz")
+    assert open_artifact(run / "sft").input("dataset").name == "zz"
 
 
 def test_a_rerun_with_equal_content_is_as_good(run, make):

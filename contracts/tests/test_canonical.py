@@ -1,5 +1,7 @@
 import enum
 import hashlib
+import resource
+import sys
 from pathlib import PurePosixPath
 
 import pytest
@@ -104,6 +106,18 @@ def test_to_json_names_the_place(value, message):
 def test_strict_loads_refuses(data, message):
     with pytest.raises(VerificationError, match=message):
         strict_loads(data, "f")
+
+
+def test_what_is_refused_is_refused_at_once_and_in_little_memory():
+    """Sizes at which a quadratic search took minutes and the scanner's backtracking 2 GB."""
+    many = b"{" + b",".join(b'"%d":0' % i for i in range(200_000)) + b',"199999":0}'
+    with pytest.raises(VerificationError, match="the key '199999' appears twice"):
+        strict_loads(many, "f")
+    text = b"[" * 40 + b'"' + b'a\\"' * 2**19 + b'"'
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert json_depth(text) == 40
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.platform == "darwin" else 1024)
+    assert grown < 16 * len(text)  # backtracking: above 100 bytes a byte
 
 
 def test_depth_counts_brackets_outside_strings_only():

@@ -100,6 +100,30 @@ def test_show_config_prints_json_and_runs_nothing(capsys):
     assert example.SEEN == []
 
 
+def test_what_is_not_finite_is_not_shown(capsys):
+    assert start("train", "--sft", "x", "--set", "weights={a = nan}", "--show-config") == 2
+    assert capsys.readouterr().err == "error: value.weights.a: expected a finite number, got nan\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(13, "Permission denied", "/x"), "error: /x: Permission denied\n"),
+        (OSError("the drive said \x1b[31mno"), "error: the drive said \\x1b[31mno\n"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(monkeypatch, capsys, error, message):
+    def run(config):
+        raise error
+
+    monkeypatch.setattr(example, "run", run)
+    assert start("train", "--sft", "x") == 6
+    assert capsys.readouterr().err == message
+    monkeypatch.setenv("ALIGN_TRACEBACK", "1")
+    with pytest.raises(OSError):  # noqa: PT011
+        start("train", "--sft", "x")
+
+
 def test_resolve_needs_a_known_command():
     with pytest.raises(ConfigError, match="needs a command"):
         console.resolve("p", example.COMMANDS, [])

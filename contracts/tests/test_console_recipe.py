@@ -46,6 +46,36 @@ def test_mistakes_in_a_recipe(tmp_path, text, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = " + "[" * 5000, "is not TOML"),  # the parser gives up with a RecursionError
+        ("[rl]\nK = " + "9" * 5000, "is not TOML"),  # … and with a bare ValueError
+        (
+            "[rl]\nK = {" + ".".join("a" * 3000) + " = 1}",
+            "--K (FILE [rl]): nested too deep: expected at most 32 levels",
+        ),
+        ('[rl]\nlabel = "a\\u0000b"', "--label (FILE [rl]): a text with a NUL character"),
+        ('[rl]\nkl_targets = [1, "\\u0000"]', "--kl-targets (FILE [rl]): a text with a NUL character"),
+        ('[rl.weights]\n"a\\u0000" = 1.0', "--weights (FILE [rl]): a text with a NUL character"),
+        ("#" * (2**20 + 1), "too large for a recipe: expected at most 1048576 bytes"),
+    ],
+    ids=["lists", "digits", "dotted", "NUL", "NUL in a list", "NUL in a key", "1 MiB"],
+)
+def test_hostile_recipes(tmp_path, text, message):
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        settings().add_recipe(path)
+    assert message.replace("FILE", str(path)) in str(caught.value)
+
+
+def test_a_recipe_that_is_not_text(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_bytes(b"[rl]\nlabel = '\xff'\n")
+    with pytest.raises(ConfigError, match="cannot read the recipe"):
+        read_recipe(path)
+
+
 def test_a_missing_recipe_suggests_one_beside_it(tmp_path):
     path = write(tmp_path, "")
     with pytest.raises(MissingError, match=r"Did you mean .*embedded\.toml"):

@@ -162,6 +162,38 @@ def test_list_tree(tmp_path, monkeypatch):
         list_tree(tmp_path)
 
 
+def test_list_tree_never_follows_a_folder_that_becomes_a_link(tmp_path, monkeypatch):
+    """Between the look at a folder and the opening of it, somebody puts a link to elsewhere in its place."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "sub").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "secret").write_text("x")
+    real_open, real_scandir, listed = os.open, os.scandir, []
+
+    def swapping(name, *arguments, **named):
+        if name == "sub":
+            (root / "sub").rmdir()
+            (root / "sub").symlink_to(outside)
+        return real_open(name, *arguments, **named)
+
+    def spying(folder):
+        listed.append(os.fstat(folder).st_ino)
+        return real_scandir(folder)
+
+    monkeypatch.setattr(paths.os, "open", swapping)
+    monkeypatch.setattr(paths.os, "scandir", spying)
+    with pytest.raises(VerificationError, match="root/sub/: cannot be opened"):
+        list_tree(root)
+    assert listed == [root.stat().st_ino]
+
+
+def test_a_path_too_long_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "MAX_PATH_BYTES", 10)
+    (tmp_path / "abcde" / "fghij").mkdir(parents=True)  # 11 bytes with the slash
+    with pytest.raises(VerificationError, match=r"abcde/fghij…: its path is too long"):
+        list_tree(tmp_path)
+
+
 def test_a_name_that_is_not_utf8_is_refused_and_can_be_printed(tmp_path):
     try:
         (tmp_path / os.fsdecode(b"a\xff")).write_bytes(b"")

@@ -84,6 +84,9 @@ ATTACKS = {
     "entry is a number": raw({"a": 1}),
     "metadata is a list": raw({"__metadata__": [1]}),
     "metadata value is a number": raw({"__metadata__": {"a": 1}}),
+    "a million lists": raw(b'{"a":[' + b"[]," * 10**6 + b"1]}"),
+    "a million texts": raw(b'{"a":[' + b'"ab",' * (10**6 + 1) + b"1]}"),
+    "three million numbers": raw(b'{"a":[' + b"300," * (3 * 10**6) + b"1]}"),
     "nested metadata": raw(b'{"__metadata__":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
 }
 

@@ -142,7 +142,7 @@ def _nan(write_safetensors):
         (lambda draft, _: os.mkfifo(draft.file("a.txt", role="a")), "got a FIFO"),
         (lambda draft, _: draft.write_text("a.json", '{"a":1,"a":1}', role="a"), "x/a.json: the key 'a'"),
         (lambda draft, _: draft.write_text("a.jsonl", '{"a":NaN}\n', role="a"), "x/a.jsonl line 1"),
-        (lambda draft, _: draft.write_text("a.txt", "PK\x03\x04", role="a"), "begins like a pickle or a zip"),
+        (lambda draft, _: draft.write_text("a.txt", "PK\x03\x04", role="a"), "begins like a zip archive"),
         (lambda draft, _: draft.write_text("config.json", '{"auto_map":{"a":"b"}}', role="a"), "remote code"),
         (lambda draft, _: draft.write_text("a.safetensors", "{}", role="a"), "bad safetensors header"),
         (lambda draft, _: draft.write_text("a.SafeTensors", "{}", role="a"), "bad safetensors header"),

@@ -133,6 +133,7 @@ def _copy_file(**changes):
         (_first_file(path="Manifest.json"), "reserved"),
         (_first_file(path="a.py"), "code"),
         (_first_file(path="zz.txt"), "not sorted|missing"),
+        (lambda raw: raw["tensors"].extend([_TENSOR, {**_TENSOR, "name": "a"}]), "tensors are not sorted"),
         (_copy_file(role="other"), "collide"),
         (_copy_file(role="other", path="TIME.jsonl"), "collide"),
         (_copy_file(path="zz.jsonl"), "role 'time' appears twice"),
@@ -183,6 +184,89 @@ def test_the_sidecar(run, sidecar, message):
     (run / "data" / "manifest.sha256").write_bytes(sidecar)
     with pytest.raises(VerificationError, match=message):
         open_artifact(run / "data")
+
+
+@pytest.mark.usefixtures("deep")
+def test_the_rust_parser_sees_the_file_that_was_checked(run, tmp_path, monkeypatch):
+    """A path that leads elsewhere after the file was opened: the parser gets the open file, not the path."""
+    path = run / "sft" / "adapter.safetensors"
+    checked, seen = path.stat().st_ino, []
+    parser = verify._rust_parser()
+
+    class Spy:
+        @staticmethod
+        def safe_open(name, framework):
+            shutil.move(path, tmp_path / "kept")
+            path.symlink_to("/etc/hosts")
+            seen.append(os.stat(name).st_ino)
+            return parser.safe_open(name, framework=framework)
+
+    monkeypatch.setattr(verify, "_rust_parser", lambda: Spy)
+    verify.verify_deep(run / "sft", open_artifact(run / "sft").manifest)
+    assert seen == [checked]
+
+
+@pytest.mark.usefixtures("deep")
+def test_what_the_rust_parser_refuses_is_refused(run, monkeypatch):
+    class Refusing:
+        @staticmethod
+        def safe_open(name, framework):
+            raise ValueError("not this one")
+
+    monkeypatch.setattr(verify, "_rust_parser", lambda: Refusing)
+    with pytest.raises(
+        VerificationError, match=r"sft/adapter.safetensors: the safetensors parser refuses it \(not this"
+    ):
+        open_artifact(run / "sft", deep=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("config.json", '{"auto_map": {"AutoModel": "m.M"}}', r"config.json: it asks for remote code"),
+        ("chat_template.jinja", "{{ x.__class__ }}", r"chat_template.jinja: the chat template reaches"),
+    ],
+)
+def test_code_is_found_quickly_even_when_a_forger_hashed_it(run, file, text, message):
+    root = run / "sft"
+    (root / file).write_text(text)
+
+    def change(raw):
+        record = {"path": file, "role": "forged", "size": len(text), "sha256": "0" * 64, "volatile": False}
+        raw["files"] = sorted([*(f for f in raw["files"] if f["path"] != file), record], key=lambda f: f["path"])
+
+    reseal(root, change)
+    with pytest.raises(VerificationError, match=message):
+        open_artifact(root)
+
+
+def test_too_many_files_and_tensors(run, monkeypatch):
+    monkeypatch.setattr(verify, "MAX_TENSORS", 1)
+    with pytest.raises(VerificationError, match="sft: too many tensors: expected at most 1"):
+        open_artifact(run / "sft")
+    monkeypatch.setattr(verify, "MAX_FILES", 2)
+    with pytest.raises(VerificationError, match="data: too many files: expected at most 2, got 3"):
+        open_artifact(run / "data")
+
+
+def test_a_manifest_beyond_the_limit_is_not_read(run, monkeypatch):
+    monkeypatch.setattr(verify, "MAX_MANIFEST_BYTES", 10)
+    with pytest.raises(VerificationError, match=r"data/manifest\.json: too large: expected at most 10 bytes"):
+        open_artifact(run / "data")
+
+
+def test_what_the_system_refuses_is_told(run, monkeypatch):
+    def failing(root):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(verify, "list_tree", failing)
+    with pytest.raises(VerificationError, match=r"data: cannot be read .*Input/output error"):
+        open_artifact(run / "data")
+
+
+def test_a_name_that_no_file_system_can_have(run):
+    with pytest.raises(MissingError, match="no such artifact"):
+        open_artifact(run / ("x" * 300))
 
 
 def test_a_manifest_in_other_bytes_is_refused_even_with_a_fitting_sidecar(run):

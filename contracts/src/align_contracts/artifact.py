@@ -221,7 +221,7 @@ def _places(path: Path) -> list[Path]:
 def _candidates(places: list[Path], name: str) -> Iterator[Path]:
     """By name first, in every place; then all other directories."""
     if "/" not in name and name not in {"", ".", ".."}:
-        yield from (place / name for place in places if (place / name / MANIFEST).is_file())
+        yield from (place / name for place in places if os.path.isfile(place / name / MANIFEST))
     for place in places:
         try:
             inside = sorted(place.iterdir())
@@ -230,7 +230,7 @@ def _candidates(places: list[Path], name: str) -> Iterator[Path]:
         yield from (
             entry
             for entry in inside
-            if entry.name != name and not entry.name.startswith(".") and (entry / MANIFEST).is_file()
+            if entry.name != name and not entry.name.startswith(".") and os.path.isfile(entry / MANIFEST)
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ class Lineage:
 
 def is_artifact(path: Path) -> bool:
     """Say whether a directory claims to be an artifact: it has a manifest or its sidecar."""
-    return (path / MANIFEST).exists() or (path / SIDECAR).exists()
+    return os.path.exists(path / MANIFEST) or os.path.exists(path / SIDECAR)
 
 
 def find_artifacts(path: Path) -> list[Path]:
@@ -43,7 +44,7 @@ def find_artifacts(path: Path) -> list[Path]:
     Raises:
         MissingError: when the path does not exist, or holds no artifact.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # False too for a name that no file system can have
         raise MissingError(f"{path}: no such path")
     found = _search(path, MAX_SEARCH_DEPTH)
     if not found:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +19,7 @@ MAX_FILES = 10_000
 MAX_PATH_BYTES = 1024
 MAX_NAME_BYTES = 255
 
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _CODE = "py pyc pyd pyo pyw pyx ipynb so dylib dll exe sh bat ps1 js jar class wasm"
 _PICKLE = "pkl pickle pck pt pth ckpt bin joblib dill npy npz mat h5 hdf5 keras msgpack"
 _ARCHIVE = "zip tar gz tgz bz2 xz zst 7z whl egg"
@@ -118,21 +120,21 @@ def check_collisions(paths: Iterable[str]) -> None:
 
 
 def list_tree(root: Path) -> Tree:
-    """List everything below a directory without following links.
+    """List everything below a directory without following links, even one that is put there meanwhile.
 
     Args:
         root: an existing directory.
 
     Raises:
         VerificationError: for a link, FIFO, socket or device, a file with a second name outside the tree, a
-            name that is not UTF-8, or too many entries.
+            name that is not UTF-8, too long a path, or too many entries.
     """
     files: dict[str, os.stat_result] = {}
     folders: set[str] = set()
     pending = [""]
     while pending:
         prefix = pending.pop()
-        with os.scandir(root / prefix) as entries:
+        with _folder(root, prefix.split("/")[:-1], f"{root.name}/{prefix}") as folder, os.scandir(folder) as entries:
             for entry in entries:
                 path = prefix + entry.name
                 info = entry.stat(follow_symlinks=False)
@@ -144,6 +146,8 @@ def list_tree(root: Path) -> Tree:
                 else:
                     what = f"{root.name}/{printable(path)}"
                     raise VerificationError(what, expected="a regular file", got=_type_name(info.st_mode))
+                if _bytes(path) > MAX_PATH_BYTES:
+                    raise VerificationError(f"{root.name}/{printable(path[:80])}…: its path is too long")
                 if len(files) + len(folders) > 2 * MAX_FILES:
                     raise VerificationError(f"{root.name}: too many files", expected=f"at most {MAX_FILES}")
     _check_names(root.name, files)
@@ -164,23 +168,33 @@ def open_inside(root: Path, path: str) -> BinaryIO:
         VerificationError: when the file is missing, not regular or reached through a link.
     """
     where = f"{root.name}/{path}"
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     *folders, name = path.split("/")
-    here = os.open(root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-    try:
-        for folder in folders:
-            below = os.open(folder, flags | os.O_DIRECTORY, dir_fd=here)
-            os.close(here)
-            here = below
-        file = os.open(name, flags, dir_fd=here)
-    except OSError as error:
-        raise VerificationError(f"{where}: cannot be opened ({error.strerror})") from error
-    finally:
-        os.close(here)
+    with _folder(root, folders, where) as folder:
+        try:
+            file = os.open(name, _FLAGS, dir_fd=folder)
+        except OSError as error:
+            raise VerificationError(f"{where}: cannot be opened ({error.strerror})") from error
     if not stat.S_ISREG(mode := os.fstat(file).st_mode):
         os.close(file)
         raise VerificationError(where, expected="a regular file", got=_type_name(mode))
     return os.fdopen(file, "rb")
+
+
+@contextlib.contextmanager
+def _folder(root: Path, folders: Sequence[str], where: str) -> Iterator[int]:
+    """Open a directory below a root, step by step, so that no step can be a link; yield its descriptor."""
+    here = os.open(root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    try:
+        for folder in folders:
+            try:
+                below = os.open(folder, _FLAGS | os.O_DIRECTORY, dir_fd=here)
+            except OSError as error:
+                raise VerificationError(f"{where}: cannot be opened ({error.strerror})") from error
+            os.close(here)
+            here = below
+        yield here
+    finally:
+        os.close(here)
 
 
 def _check_names(name: str, files: dict[str, os.stat_result]) -> None:

@@ -16,6 +16,8 @@ from align_contracts.errors import VerificationError
 MAX_HEADER_BYTES = 16 * 2**20
 MAX_TENSORS = 100_000
 MAX_RANK = 16
+_MAX_MARKS = {b"[": 4 * MAX_TENSORS, b'"': 20 * MAX_TENSORS, b",": 25 * MAX_TENSORS}
+"""No header of `MAX_TENSORS` tensors has more of these; parsing one that does would cost 30 bytes a byte."""
 
 ITEM_BYTES = {
     "BOOL": 1,
@@ -80,6 +82,11 @@ def read_header(file: BinaryIO, size: int, where: str) -> list[Tensor]:
     data = file.read(length)
     if len(data) != length or data[:1] != b"{":
         raise VerificationError(f"{where}: the safetensors header is not a JSON object")
+    for mark, most in _MAX_MARKS.items():
+        if (found := data.count(mark)) > most:
+            raise VerificationError(
+                f"{where}: too many {mark.decode()} in its header", expected=f"at most {most}", got=found
+            )
     header = strict_loads(data, f"{where} (header)")
     _check_metadata(header.pop("__metadata__", {}), where)
     if len(header) > MAX_TENSORS:

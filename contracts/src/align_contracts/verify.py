@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module as _import
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from align_contracts.canonical import sha256_bytes
-from align_contracts.content import (
-    check_finite,
-    check_json,
-    check_magic,
-    check_model_config,
-    sha256_file,
-)
+from align_contracts.content import check_finite, check_json, sha256_file
 from align_contracts.details import INPUT_KINDS
 from align_contracts.errors import ConfigError, MissingError, VerificationError
+from align_contracts.hostile import check_model_config, check_signature, check_template_file
 from align_contracts.manifest import MAX_MANIFEST_BYTES, Manifest, read_manifest
 from align_contracts.paths import (
     MANIFEST,
@@ -53,7 +49,7 @@ def verify_quick(root: Path) -> tuple[Manifest, dict[str, Any], str]:
         MissingError: when there is no such directory.
         VerificationError: naming the artifact and the file.
     """
-    if not root.exists():
+    if not os.path.exists(root):  # False too for a name that no file system can have
         raise MissingError(f"{root}: no such artifact")
     if not root.is_dir():
         raise VerificationError(f"{root}: an artifact is a directory")
@@ -98,11 +94,11 @@ def verify_deep(root: Path, manifest: Manifest) -> None:
             if (found := sha256_file(file)) != record.sha256:
                 raise VerificationError(f"{where}: sha256", expected=record.sha256, got=found)
             check_content(file, record.path, record.size, where)
-        if parser is not None and _is_safetensors(record.path):
-            _rust_parse(parser, root / record.path, where)
+            if parser is not None and _is_safetensors(record.path):
+                _rust_parse(parser, file, where)
 
 
-def check_content(file: Any, path: str, size: int, where: str) -> list[Tensor]:
+def check_content(file: BinaryIO, path: str, size: int, where: str) -> list[Tensor]:
     """Check what one open file holds by its kind; used before publication and by deep verification.
 
     Args:
@@ -122,10 +118,9 @@ def check_content(file: Any, path: str, size: int, where: str) -> list[Tensor]:
     elif path.casefold().endswith((".json", ".jsonl")):
         check_json(file, where)
     else:
-        check_magic(file.read(8), where)
-    if _is_config(path):
-        file.seek(0)
-        check_model_config(file, where)
+        check_signature(file, where)
+    file.seek(0)
+    _check_no_code(file, path, where)
     return tensors
 
 
@@ -146,6 +141,9 @@ def check_records(manifest: Manifest, name: str) -> None:
     check_collisions(paths)
     if paths != sorted(paths):
         raise VerificationError(f"{name}/{MANIFEST}: files are not sorted by path")
+    names = [(tensor.file, tensor.name) for tensor in manifest.tensors]
+    if names != sorted(names):
+        raise VerificationError(f"{name}/{MANIFEST}: tensors are not sorted by file and name")
     _unique([record.role for record in manifest.files], "file role", name)
     _unique([(metric.name, metric.step) for metric in manifest.metrics], "metric", name)
     for path in manifest.details.named_files():
@@ -193,9 +191,9 @@ def check_tensors(root: Path, manifest: Manifest) -> None:
                 found = tensor_records(record.path, read_header(file, record.size, where))
             if found != index.pop(record.path, []):
                 raise VerificationError(f"{where}: its header differs from the manifest's tensor index")
-        elif _is_config(record.path):
+        elif _is_config(record.path) or _is_template(record.path):
             with open_inside(root, record.path) as file:
-                check_model_config(file, where)
+                _check_no_code(file, record.path, where)
     for path in index:
         raise VerificationError(f"{root.name}/{path}: the tensor index names a file that has no tensors")
 
@@ -230,6 +228,17 @@ def _is_config(path: str) -> bool:
     return path.casefold().endswith("config.json")
 
 
+def _is_template(path: str) -> bool:
+    return path.casefold().endswith(".jinja")
+
+
+def _check_no_code(file: BinaryIO, path: str, where: str) -> None:
+    if _is_config(path):
+        check_model_config(file, where)
+    elif _is_template(path):
+        check_template_file(file, where)
+
+
 def _rust_parser() -> Any:
     try:
         _import("numpy")  # the parser's Python side hands out NumPy arrays and does not start without it
@@ -240,10 +249,12 @@ def _rust_parser() -> Any:
         ) from error
 
 
-def _rust_parse(parser: Any, path: Path, where: str) -> None:
+def _rust_parse(parser: Any, file: BinaryIO, where: str) -> None:
+    """Parse the file that is open: under its path another one might stand by now."""
+    file.seek(0)  # on macOS the descriptor's position is shared
     try:
-        with parser.safe_open(path, framework="numpy") as file:
-            file.keys()
+        with parser.safe_open(f"/dev/fd/{file.fileno()}", framework="numpy") as opened:
+            opened.keys()
     except Exception as error:
         raise VerificationError(f"{where}: the safetensors parser refuses it ({error})") from error
 

@@ -13,13 +13,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from align_contracts.canonical import to_json
 from align_contracts.console import lifeline
 from align_contracts.console.arguments import Arguments, split
 from align_contracts.console.fields import flags_of
 from align_contracts.console.help import command_help, program_help, styled
 from align_contracts.console.recipe import Settings
 from align_contracts.console.suggest import did_you_mean
-from align_contracts.errors import AlignError, ConfigError
+from align_contracts.errors import AlignError, ConfigError, PreflightError
+from align_contracts.paths import printable
 
 __all__ = ["Command", "main", "resolve"]
 
@@ -71,18 +73,24 @@ def main(prog: str, description: str, commands: Sequence[Command], argv: Sequenc
     try:
         return _main(prog, description, commands, arguments)
     except AlignError as error:
-        if _wants_traceback():
-            raise
-        print(f"{styled('error:', 'error', sys.stderr)} {error}", file=sys.stderr)
-        return error.exit_code
+        return _end(str(error), error.exit_code)
     except KeyboardInterrupt:
-        if _wants_traceback():
-            raise
-        print(f"{styled('error:', 'error', sys.stderr)} interrupted", file=sys.stderr)
-        return 130
+        return _end("interrupted", 130)
     except BrokenPipeError:  # the reader of our output has gone, as in `align-x cmd --help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # no permission, a disk that fails, a name that is too long
+        what = f"{error.filename}: " if error.filename else ""
+        return _end(f"{what}{error.strerror or error}", PreflightError.exit_code)
+
+
+def _end(message: str, code: int) -> int:
+    """Print the message of the exception being handled and return the exit code, or raise it again when asked to."""
+    if _wants_traceback():
+        raise  # noqa: PLE0704
+    lines = (printable(line) for line in message.split("\n"))
+    print(styled("error:", "error", sys.stderr), "\n".join(lines), file=sys.stderr)
+    return code
 
 
 def _main(prog: str, description: str, commands: Sequence[Command], argv: list[str]) -> int:
@@ -104,7 +112,7 @@ def _main(prog: str, description: str, commands: Sequence[Command], argv: list[s
         return 0
     config = _config(title, command, said)
     if said.show:
-        print(json.dumps(config.model_dump(mode="json"), indent=2))
+        print(json.dumps(to_json(config), indent=2))
         return 0
     module, _, function = command.run.partition(":")
     code = getattr(importlib.import_module(module), function)(config)

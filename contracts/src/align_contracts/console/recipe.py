@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from align_contracts.canonical import MAX_DEPTH
 from align_contracts.console.fields import Flag
 from align_contracts.console.suggest import did_you_mean
-from align_contracts.errors import ConfigError, MissingError
+from align_contracts.errors import AlignError, ConfigError, MissingError
 
 __all__ = ["SECTIONS", "Settings", "parse_set", "read_recipe"]
 
 SECTIONS = ("data", "base", "sft", "rm", "rl", "ppo", "grpo", "respond", "judge", "sweep", "compare", "pipeline")
 """The tables a recipe may have."""
+MAX_RECIPE_BYTES = 2**20
 
 
 def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
@@ -28,14 +30,20 @@ def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
         ConfigError: The file is not TOML, or has a section that does not exist.
     """
     try:
-        loaded = tomllib.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            data = file.read(MAX_RECIPE_BYTES + 1)
+        if len(data) > MAX_RECIPE_BYTES:
+            raise ConfigError(f"{path}: too large for a recipe", expected=f"at most {MAX_RECIPE_BYTES} bytes")
+        loaded = tomllib.loads(data.decode("utf-8"))
     except FileNotFoundError:
         beside = path.parent.glob("*.toml") if path.parent.is_dir() else ()
         hint = did_you_mean(str(path), [str(one) for one in beside])
         raise MissingError(f"there is no recipe {path}", do=hint) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the recipe {path}", got=error) from None
-    except tomllib.TOMLDecodeError as error:
+    except AlignError:
+        raise
+    except (ValueError, RecursionError) as error:  # not TOML, a number of thousands of digits, or nested without end
         raise ConfigError(f"{path} is not TOML", got=error) from None
     for name, value in loaded.items():
         if not isinstance(value, dict):
@@ -64,8 +72,20 @@ def toml_value(text: str) -> Any:
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # as in `read_recipe`
         return text
+
+
+def _check_plain(value: Any, where: str, level: int = 0) -> None:
+    if level > MAX_DEPTH:
+        raise ConfigError(f"{where}: nested too deep", expected=f"at most {MAX_DEPTH} levels")
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"{where}: a text with a NUL character")
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        for inner in value:
+            _check_plain(inner, where, level + 1)
 
 
 class Settings:
@@ -85,7 +105,12 @@ class Settings:
         self.origins: dict[tuple[str, ...], str] = {}
 
     def put(self, flag: Flag, value: Any, origin: str) -> None:
-        """Give a setting its value; ``origin`` is shown when the value turns out to be wrong."""
+        """Give a setting its value; ``origin`` is shown when the value turns out to be wrong.
+
+        Raises:
+            ConfigError: The value is nested without end, or a text in it has a NUL, which no path can hold.
+        """
+        _check_plain(value, f"{flag.names[0]} ({origin or 'argument'})")
         self.values[flag.path] = flag.value(value)
         self.origins[flag.path] = origin
 
