@@ -12,8 +12,9 @@ from align_data.config import BuildConfig
 from align_rm import train as rm_stage
 from align_rm.config import TrainConfig as RMConfig
 from align_sft import base as base_stage
+from align_sft import export
 from align_sft import train as sft_stage
-from align_sft.config import BaseConfig
+from align_sft.config import BaseConfig, ExportConfig
 from align_sft.config import TrainConfig as SFTConfig
 
 DATA = {"embedded_prompts": 110, "target_size": 64, "validation": 8, "calibration": 8, "gold": 8, "test": 6}
@@ -62,6 +63,8 @@ def make_store(store: Path) -> None:
         ("sft-wide", "base-wide", {"max_steps": 1}),
     ):
         sft_stage.run(SFTConfig(base=store / base, data=store / "data", out=store / name, **{**SFT, **more}))
+    for name in ("sft", "sft-other"):
+        export.run(ExportConfig(policy=store / name, out=store / f"{name}-exported", quiet=True))
     for name, sft, seed in (("rm", "sft", 42), ("rm-again", "sft", 7), ("rm-other", "sft-other", 42)):
         rm_stage.run(RMConfig(sft=store / sft, data=store / "data", out=store / name, seed=seed, **RM))
 

@@ -35,8 +35,8 @@ from option_effects.effects import (
     silent,
 )
 
-from align_sft import base, evaluate, merge, train
-from align_sft.config import BaseConfig, EvalConfig, MergeConfig, TrainConfig
+from align_sft import base, evaluate, export, import_adapter, merge, train
+from align_sft.config import BaseConfig, EvalConfig, ExportConfig, ImportConfig, MergeConfig, TrainConfig
 
 IMPORT = {"embedded": False, "data": None}
 """What must go when a model is given."""
@@ -244,7 +244,45 @@ EVAL = Table(
     },
 )
 
-TABLES = [BASE, TRAIN, MERGE, EVAL]
+
+def for_peft(o: Outcome) -> bool:
+    return (o.folder / "out" / "adapter_model.safetensors").exists()
+
+
+def source(o: Outcome) -> str:
+    return str(json.loads((o.folder / "out" / "align-export.json").read_text())["source"]["name"])
+
+
+EXPORT = Table(
+    ExportConfig,
+    export.run,
+    {"policy": at("sft"), "quiet": True},
+    {
+        "policy": Effect(at("sft-other"), source, want="sft-other"),
+        "out": Effect(inside("elsewhere"), lambda o: {p.name for p in o.folder.iterdir()}, want={"elsewhere"}),
+        "overwrite": Effect(True, refusal, want=None, first=finished),
+        "format": Effect("peft", for_peft, want=True),
+        "quiet": Effect(False, silent, want=False),
+    },
+)
+
+
+IMPORT_ADAPTER = Table(
+    ImportConfig,
+    import_adapter.run,
+    {"adapter": at("sft-exported"), "base": at("base"), "quiet": True},
+    {
+        "adapter": Effect(at("sft-other-exported"), content("adapter")),
+        "base": Effect(at("base-other"), inputs("base"), given={"force": True}),
+        "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
+        "overwrite": Effect(True, refusal, want=None, first=finished),
+        "format": Effect("genrm", detail("format"), want="genrm"),
+        "force": Effect(True, refusal, given={"base": at("base-other")}, want=None),
+        "quiet": Effect(False, silent, want=False),
+    },
+)
+
+TABLES = [BASE, TRAIN, MERGE, EVAL, EXPORT, IMPORT_ADAPTER]
 
 
 @pytest.mark.parametrize(("table", "name", "effect"), [case for table in TABLES for case in table.cases()])

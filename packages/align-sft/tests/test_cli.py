@@ -9,10 +9,10 @@ def test_help_lists_the_commands(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["align-sft", "--help"])
     assert cli.main() == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in ("base", "train", "eval", "merge"))
+    assert all(name in shown for name in ("base", "train", "eval", "merge", "export", "import"))
 
 
-@pytest.mark.parametrize("name", ["base", "train", "eval", "merge"])
+@pytest.mark.parametrize("name", ["base", "train", "eval", "merge", "export", "import"])
 def test_every_command_has_help(capsys, monkeypatch, name):
     monkeypatch.setattr("sys.argv", ["align-sft", name, "--help"])
     assert cli.main() == 0

@@ -14,7 +14,7 @@ from align_contracts import Artifact
 from align_contracts.errors import ConfigError
 from align_mlx import adapters as lora
 from align_mlx import fastmath
-from align_mlx.adapters import Adapter
+from align_mlx.adapters import AdaptedLinear, Adapter
 from align_mlx.chat import turn_end
 from align_mlx.compute import Compute, bound_cache, choose
 from align_mlx.prefix import shares_prompts
@@ -83,6 +83,12 @@ def require_chat_template(tokenizer: Any, path: Path) -> None:
             expected="chat_template in tokenizer_config.json or chat_template.jinja",
             do="use the instruction-tuned model, or add its template file to the directory",
         )
+
+
+def base_maps(path: Path) -> dict[str, AdaptedLinear]:
+    """Give the adaptable linear maps of a model directory by name; no weight is read: names and shapes only."""
+    model, _ = load_model(path, lazy=True)
+    return lora.wrap(model)
 
 
 def policy_adapters(policy: Artifact) -> list[Adapter]:

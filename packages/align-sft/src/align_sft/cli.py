@@ -1,8 +1,8 @@
-"""Console script `align-sft`: base, train, eval, merge."""
+"""Console script `align-sft`: base, train, eval, merge, export, import."""
 
 from align_contracts import console
 from align_contracts.console import Command
-from align_sft.config import BaseConfig, EvalConfig, MergeConfig, TrainConfig
+from align_sft.config import BaseConfig, EvalConfig, ExportConfig, ImportConfig, MergeConfig, TrainConfig
 
 COMMANDS = (
     Command(
@@ -39,6 +39,25 @@ COMMANDS = (
         run="align_sft.merge:run",
         sections=(),
         examples=("align-sft merge --policy artifacts/sft --bits 8 --out artifacts/sft-merged",),
+    ),
+    Command(
+        name="export",
+        help="Write a policy's adapters as one adapter that mlx-lm or PEFT loads.",
+        config=ExportConfig,
+        run="align_sft.export:run",
+        sections=(),
+        examples=(
+            "align-sft export --policy artifacts/ppo-42 --out exports/ppo-42",
+            "align-sft export --policy artifacts/ppo-42 --format peft --out exports/ppo-42-peft",
+        ),
+    ),
+    Command(
+        name="import",
+        help="Take an adapter that mlx-lm or PEFT has saved as a policy.",
+        config=ImportConfig,
+        run="align_sft.import_adapter:run",
+        sections=(),
+        examples=("align-sft import --adapter exports/ppo-42 --base artifacts/base --out artifacts/imported",),
     ),
 )
 

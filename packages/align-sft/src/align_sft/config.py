@@ -1,4 +1,4 @@
-"""Settings of the four commands, frozen and checked; the defaults are the study's."""
+"""Settings of the commands, frozen and checked; the defaults are the study's."""
 
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -130,3 +130,23 @@ class MergeConfig(ComputeSettings, Settings):
     force: bool = runtime(False, "Publish a merge above --max-kl all the same.")
     max_rows: int = setting(64, "Validation rows of the check.", "check", ge=1)
     max_seq_length: int = setting(512, "Longer rows are dropped, in tokens.", "check", ge=8)
+
+
+class ExportConfig(Settings):
+    """`align-sft export`: a policy's adapters for other programs."""
+
+    policy: Path = runtime(..., "Residual policy artifact.")
+    out: Path = runtime(..., "Directory to write.")
+    overwrite: bool = runtime(False, "Replace an earlier export.")
+    format: Literal["mlx-lm", "peft"] = setting("mlx-lm", "Program that shall load it.", "layout")
+
+
+class ImportConfig(Settings):
+    """`align-sft import`: an adapter of mlx-lm or PEFT as a policy."""
+
+    adapter: Path = runtime(..., "Directory that mlx-lm or PEFT has saved an adapter in.")
+    base: Path = runtime(..., "Base model artifact that it belongs to.")
+    out: Path = runtime(..., "Directory of the new policy artifact.")
+    overwrite: bool = runtime(False, "Replace an existing artifact.")
+    format: Literal["chosen", "genrm"] = setting("chosen", "What it was trained to write: answers, or scores.", "data")
+    force: bool = runtime(False, "Take an adapter that says it belongs to another base.")

@@ -43,7 +43,7 @@ def gemma_config(config: BaseConfig, tokenizer: PreTrainedTokenizerFast) -> dict
         "rope_theta": 10000.0,
         "vocab_size": bucket(len(tokenizer), 64),
         "max_position_embeddings": 512,
-        "hidden_act": "gelu_pytorch_tanh",
+        "hidden_act": "gelu_python",  # transformers' name of the exact GELU, which mlx-lm's Gemma computes
         "tie_word_embeddings": True,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": ends,
