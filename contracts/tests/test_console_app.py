@@ -40,10 +40,12 @@ def test_an_align_error_is_one_line_and_its_exit_code(capsys):
     )
 
 
-def test_traceback_on_request(monkeypatch):
+def test_traceback_on_request(monkeypatch, capsys):
     monkeypatch.setenv("ALIGN_TRACEBACK", "1")
-    with pytest.raises(ArithmeticError):
-        start("diverge")
+    assert start("diverge") == 4
+    said = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in said
+    assert "DivergedError: the loss is not finite" in said
 
 
 def test_ctrl_c_is_130(capsys):

@@ -17,8 +17,9 @@ def test_list_price_only_at_openai_and_flags_win():
 
 
 def test_the_bound_counts_bytes():
-    # "é" is two bytes, so never more than two byte-level tokens.
-    assert most_tokens("é" * 100) - most_tokens("") == 200
+    # "é" is two bytes, so never more than two byte-level tokens; the schema is read too.
+    assert most_tokens({"text": "é" * 100}) - most_tokens({"text": ""}) == 200
+    assert most_tokens({"text": "", "schema": "x" * 50}) - most_tokens({"text": ""}) > 50
     assert likely_tokens("abcd" * 10) - likely_tokens("") == 10
 
 

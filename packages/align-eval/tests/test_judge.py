@@ -113,21 +113,32 @@ def test_prompts_must_be_the_same_and_in_order(study):
         judge.run(config(study, two, one))
 
 
+def test_answers_are_not_judged_against_themselves(study):
+    base = study.make_responses(study.sft, skill=0.5)
+    copy = study.make_responses(study.sft, skill=0.5, name="copy")
+    for same in (base, copy):
+        with pytest.raises(VerificationError, match=r"--sampling-seed 1"):
+            judge.run(config(study, same, base))
+    assert not (study.root / "j").exists()
+
+
 def test_another_dataset_is_refused(study, tmp_path):
     elsewhere = FakeStudy(tmp_path / "elsewhere", prompts=13, validation=3)
     base = study.make_responses(study.sft, skill=0.5)
     other = elsewhere.make_responses(elsewhere.sft, skill=0.5)
     with pytest.raises(VerificationError, match="different datasets"):
         judge.run(config(study, other, base))
+    again = study.make_responses(study.sft, skill=0.5, seed=1, name="responses-aa")
     with pytest.raises(VerificationError, match="is not the dataset"):
-        judge.run(config(study, base, base, data=elsewhere.data.path))
+        judge.run(config(study, again, base, data=elsewhere.data.path))
 
 
 def test_reference_judge_needs_checks(tmp_path):
     study = FakeStudy(tmp_path, prompts=6, validation=3, checks=False)
     base = study.make_responses(study.sft, skill=0.5)
+    again = study.make_responses(study.sft, skill=0.5, seed=1, name="responses-aa")
     with pytest.raises(VerificationError, match="no reference checks"):
-        judge.run(config(study, base, base))
+        judge.run(config(study, again, base))
     assert not (tmp_path / "j").exists()
 
 

@@ -9,6 +9,7 @@ from chat_server import ChatServer, completion, verdict
 
 from align_contracts.errors import BudgetError, ConfigError, IncompleteError
 from align_eval.config import JudgeConfig
+from align_eval.judges.address import checked_url
 from align_eval.judges.base import Opinion, Question
 from align_eval.judges.endpoint import endpoint
 from align_eval.judges.faults import seconds_to_wait
@@ -324,8 +325,10 @@ def test_a_server_says_how_long_to_wait(said, seconds):
     [
         ("ftp://x", "http://"),
         ("https://user:pw@host/v1", "secret"),
-        ("https://host/v1?key=1", "secret"),
-        ("http://host.example/v1", "clear text"),
+        ("https://pw@host/v1", "secret"),
+        ("https://:@host/v1", "secret"),
+        ("https://host/v1?key=pw", "secret"),
+        ("https://host/v1#pw", "secret"),
         ("http://[::1/v1", "Invalid IPv6"),
         ("http://localhost:99999/v1", "out of range"),
         ("http://localhost:abc/v1", "abc"),
@@ -333,8 +336,13 @@ def test_a_server_says_how_long_to_wait(said, seconds):
 )
 def test_unsafe_urls_are_refused(url, words):
     with pytest.raises(ConfigError, match=words) as caught:
-        endpoint(url)
+        checked_url(url)
     assert "pw" not in str(caught.value)
+
+
+def test_a_key_is_not_sent_in_clear_text_to_another_machine():
+    with pytest.raises(ConfigError, match="clear text"):
+        endpoint("http://host.example/v1")
 
 
 @pytest.mark.parametrize("key", ["ключ-pw", "pw\nX-Header: 1", "two pw"])

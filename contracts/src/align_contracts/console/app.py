@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from align_contracts.console.recipe import Settings
 from align_contracts.console.suggest import did_you_mean
 from align_contracts.errors import AlignError, ConfigError, PreflightError
 from align_contracts.paths import printable
+from align_contracts.secrets import VARIABLES, holds_key, masked
 
 __all__ = ["Command", "main", "resolve"]
 
@@ -66,7 +68,7 @@ def main(prog: str, description: str, commands: Sequence[Command], argv: Sequenc
 
     Returns:
         0, what the command returned, the error's exit code, or 130 after Ctrl-C. A user's mistake is one
-        message on stderr; ``ALIGN_TRACEBACK=1`` shows the traceback too.
+        message on stderr; ``ALIGN_TRACEBACK=1`` shows the traceback too. Keys are masked in both.
     """
     lifeline.hold()
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -82,13 +84,16 @@ def main(prog: str, description: str, commands: Sequence[Command], argv: Sequenc
     except OSError as error:  # no permission, a disk that fails, a name that is too long
         what = f"{error.filename}: " if error.filename else ""
         return _end(f"{what}{error.strerror or error}", PreflightError.exit_code)
+    except Exception:  # a mistake of ours: the traceback is for a report, which others will read
+        print(masked(traceback.format_exc()), file=sys.stderr, end="")
+        return 1
 
 
 def _end(message: str, code: int) -> int:
-    """Print the message of the exception being handled and return the exit code, or raise it again when asked to."""
+    """Print the message of the exception being handled, its traceback too when asked to, and return the exit code."""
     if _wants_traceback():
-        raise  # noqa: PLE0704
-    lines = (printable(line) for line in message.split("\n"))
+        print(masked(traceback.format_exc()), file=sys.stderr, end="")
+    lines = (printable(line) for line in masked(message).split("\n"))
     print(styled("error:", "error", sys.stderr), "\n".join(lines), file=sys.stderr)
     return code
 
@@ -151,6 +156,7 @@ def _config(title: str, command: Command, said: Arguments) -> BaseModel:
         settings.add_set(text)
     for flag, (value, written) in said.values.items():
         settings.put(flag, value, "" if flag.positional else written)
+    _refuse_keys(title, settings)
     try:
         return command.config.model_validate(settings.nested())
     except ValidationError as error:
@@ -158,6 +164,17 @@ def _config(title: str, command: Command, said: Arguments) -> BaseModel:
     if len(problems) == 1:
         raise ConfigError(f"{title}: {problems[0]}")
     raise ConfigError("\n  ".join([f"{title}: {len(problems)} settings are wrong", *problems]))
+
+
+def _refuse_keys(title: str, settings: Settings) -> None:
+    """Refuse a key that was given as a setting: it would be recorded, and other users see arguments of a process."""
+    for path, value in settings.values.items():
+        if holds_key(str(value)):
+            raise ConfigError(
+                f"{title}: {settings.flags[path].names[0]} holds a key, which would be recorded",
+                do=f"Keys are read from the environment alone ({', '.join(VARIABLES[:2])}). Make a new one if others "
+                "could see this command",
+            )
 
 
 def _problem(settings: Settings, error: Any) -> str:

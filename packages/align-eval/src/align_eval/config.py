@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from align_contracts.console import runtime
+from align_eval.judges.address import checked_url
 from align_mlx.settings import ComputeSettings
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -74,8 +75,14 @@ class JudgeConfig(BaseModel):
     price_output_usd: float | None = _runtime("openai", None, "USD per million tokens written by the judge", ge=0)
     cache: Path | None = _path("SQLite file of replies; left out: one in the user's cache folder", required=False)
     retry_invalid: bool = _runtime("openai", False, "ask again where the stored reply was unusable")
+    dry_run: bool = runtime(False, "print what would be asked and what it can cost, and stop")
     quiet: bool = runtime(False, "show no progress")
     overwrite: bool = runtime(False, "replace an existing artifact at --out")
+
+    @field_validator("base_url")
+    @classmethod
+    def _bare(cls, value: str) -> str:
+        return checked_url(value)
 
     @model_validator(mode="before")
     @classmethod

@@ -85,9 +85,13 @@ def run(config: JudgeConfig) -> int:
     """
     candidate = open_artifact(config.candidate, "responses")
     baseline = open_artifact(config.baseline, "responses")
+    require_two(candidate, baseline)
     dataset = find_dataset(config, candidate, baseline)
     pairs = pair_up(candidate, baseline, dataset)
     judge = make_judge(config)
+    if config.dry_run:
+        print(judge.forecast(questions(pairs)))
+        return 0
     inputs = {"candidate": candidate, "baseline": baseline, "dataset": dataset, **judge.facts.inputs}
     with publish(
         config.out, "judgments", producer="align-eval", config=config, inputs=inputs, overwrite=config.overwrite
@@ -121,6 +125,19 @@ def run(config: JudgeConfig) -> int:
         for alarm in judge_alarms(counts, order):
             print(f"Care: {alarm['text']}")
     return 0
+
+
+def require_two(candidate: Artifact, baseline: Artifact) -> None:
+    """Refuse an artifact against itself: every pair would be a tie, whatever the judge.
+
+    Raises:
+        VerificationError: Both are the same artifact, or copies of it.
+    """
+    if candidate.content_digest == baseline.content_digest:
+        raise VerificationError(
+            f"{candidate.name} and {baseline.name} hold the same answers, so every pair would be a tie",
+            do="For the A/A row answer once more with the same policy: align-eval respond --sampling-seed 1",
+        )
 
 
 def find_dataset(config: JudgeConfig, candidate: Artifact, baseline: Artifact) -> Artifact:
@@ -194,14 +211,18 @@ def ask_both_orders(judge: Judge, pairs: Sequence[Pair]) -> list[Judged]:
     Returns:
         One result a pair, in order.
     """
-    forward = [Question(p.prompt_id, p.prompt, p.candidate, p.baseline, p.checks) for p in pairs]
-    backward = [Question(p.prompt_id, p.prompt, p.baseline, p.candidate, p.checks) for p in pairs]
-    opinions = judge.ask([*forward, *backward])
+    opinions = judge.ask(questions(pairs))
     judged = []
     for pair, one, two in zip(pairs, opinions[: len(pairs)], opinions[len(pairs) :], strict=True):
         first, second = _FORWARD[one.choice], _BACKWARD[two.choice]
         judged.append(Judged(pair, first, second, combine(first, second), _scores(one)))
     return judged
+
+
+def questions(pairs: Sequence[Pair]) -> list[Question]:
+    """What the judge is asked: all pairs with the candidate first, then all with the baseline first."""
+    forward = [Question(p.prompt_id, p.prompt, p.candidate, p.baseline, p.checks) for p in pairs]
+    return [*forward, *(Question(q.prompt_id, q.prompt, q.second, q.first, q.checks) for q in forward)]
 
 
 def _scores(opinion: Opinion) -> tuple[float, float] | None:

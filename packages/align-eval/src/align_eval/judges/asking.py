@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import openai
-from openai.types.chat import ChatCompletion
 
-from align_contracts.errors import AlignError, BudgetError, IncompleteError
-from align_eval.judges.cache import CUT, Reply, ReplyCache
+from align_contracts.errors import AlignError, BudgetError, IncompleteError, InterruptedRun
+from align_eval.judges.cache import ReplyCache
 from align_eval.judges.cost import Price, most_tokens
-from align_eval.judges.faults import MalformedReplyError, classify
+from align_eval.judges.faults import classify
+from align_eval.judges.reply import Reply, read_completion
 
 GIVE_UP_AFTER = 5
 """Questions that may run out of tries before the endpoint counts as down."""
+
+GRACE_S = 10.0
+"""How long a run that was asked to stop waits for the calls in flight: they are paid for."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Request:
 
     Attributes:
         key: Identity of everything that decides the reply.
-        text: The message, to reckon its size.
+        text: The message, to reckon its likely size.
         body: Arguments of the chat completion.
         may_be_refused: Whether a refusal of the request is an answer to it, and no reason to stop.
     """
@@ -43,7 +49,6 @@ class Asker:
 
     Attributes:
         client: The SDK's client, without retries of its own.
-        secret: The API key, to keep it out of messages.
         cache: Where replies and charges go.
         job: Identity of the whole judging; the cost cap holds for it, over all its runs.
         reply_tokens: Longest reply.
@@ -53,11 +58,11 @@ class Asker:
         attempts: Tries of one call.
         timeout_s: Longest try in seconds.
         backoff_s: First pause; doubled each time, at most 30 s, times a random factor in [0.5, 1].
+        again: Whether to ask even what has a reply, because that is unusable.
         progress: Called after each reply.
     """
 
     client: openai.AsyncOpenAI
-    secret: str
     cache: ReplyCache
     job: str
     reply_tokens: int
@@ -67,11 +72,13 @@ class Asker:
     attempts: int
     timeout_s: float
     backoff_s: float = 0.5
+    again: bool = False
     progress: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self._stop: AlignError | None = None
-        self._exhausted = 0
+        self._stopping = asyncio.Event()
+        self._exhausted = self._answered = 0
         self._last_reason = ""
 
     async def ask_all(self, requests: Sequence[Request]) -> None:
@@ -81,11 +88,20 @@ class Asker:
             BudgetError: The next call could exceed the cap.
             IncompleteError: Some questions stayed without a reply, or the server asked for a long pause.
             ConfigError: The endpoint refuses the key, the model or the request.
+            InterruptedRun: SIGINT or SIGTERM came.
         """
         left = iter(requests)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self.concurrency, len(requests))):
-                group.create_task(self._work(left))
+        workers = [asyncio.ensure_future(self._work(left)) for _ in range(min(self.concurrency, len(requests)))]
+        with self._signals(workers, len(requests)):
+            try:
+                await asyncio.gather(*workers)
+            except asyncio.CancelledError:
+                if self._stop is None:
+                    raise
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
         if self._stop is not None:
             raise self._stop
         if self._exhausted:
@@ -95,7 +111,12 @@ class Asker:
         for request in left:
             if self._stop is not None:
                 return
-            await self._ask(request)
+            try:
+                # Another judging may share the question, and may have paid for it since.
+                if self.again or self.cache.get(request.key) is None:
+                    await self._ask(request)
+            except AlignError as error:  # of the cache
+                self._end(error)
 
     async def _ask(self, request: Request) -> None:
         for attempt in range(self.attempts):
@@ -105,69 +126,108 @@ class Asker:
             try:
                 reply = await self._call(request)
             except Exception as error:
-                fault = classify(error, self.secret)
+                fault = classify(error)
                 if charge is not None and not fault.billed:
                     self.cache.settle(charge, 0.0)
-                if fault.action == "stop" or (fault.action == "refused" and not request.may_be_refused):
-                    self._stop = self._stop or fault.error
+                if fault.error is not None and not (fault.action == "refused" and request.may_be_refused):
+                    self._end(fault.error)
                     return
                 if fault.action != "retry":
                     self._keep(request, Reply(None, fault.reason), None)
                     return
                 self._last_reason = fault.reason
                 if attempt + 1 < self.attempts:
-                    await asyncio.sleep(self._pause(attempt, fault.wait_s))
+                    await self._pause(attempt, fault.wait_s)
                 if self._stop is not None:
                     return
             else:
                 self._keep(request, reply, charge)
                 return
         self._exhausted += 1
-        if self._exhausted >= GIVE_UP_AFTER and self._stop is None:
-            self._stop = self._incomplete("ran out of tries, the endpoint seems to be down")
+        if self._exhausted >= GIVE_UP_AFTER:
+            self._end(self._incomplete("ran out of tries, the endpoint seems to be down"))
 
     async def _call(self, request: Request) -> Reply:
         async with asyncio.timeout(self.timeout_s):
-            completion = await self.client.chat.completions.create(**request.body)
-        if not isinstance(completion, ChatCompletion) or not completion.choices:
-            raise MalformedReplyError
-        choice, usage = completion.choices[0], completion.usage
-        if choice.message is None:
-            raise MalformedReplyError
-        read = usage.prompt_tokens if usage else None
-        written = usage.completion_tokens if usage else None
-        if choice.message.refusal or choice.message.content is None:
-            return Reply(None, choice.message.refusal or str(choice.finish_reason), read, written)
-        return Reply(choice.message.content, CUT if choice.finish_reason == "length" else None, read, written)
+            raw = await self.client.chat.completions.with_raw_response.create(**request.body)
+        return read_completion(raw.content)
+
+    def _end(self, error: AlignError) -> None:
+        """Let no new call begin; those in flight are paid for and may end. The first reason is the one to tell."""
+        self._stop = self._stop or error
+        self._stopping.set()
 
     def _most(self, request: Request) -> float:
-        return self.price.of(most_tokens(request.text), self.reply_tokens) if self.price else 0.0
+        return self.price.of(most_tokens(request.body), self.reply_tokens) if self.price else 0.0
 
     def _book(self, request: Request) -> int | None:
         """Book the most this call can cost; stop the run where that would break the cap."""
         if self.price is None or self._stop is not None:
             return None
-        most = self._most(request)
-        spent = self.cache.spent(self.job)
-        if self.cap_usd is not None and spent + most > self.cap_usd:
-            self._stop = BudgetError(
-                f"the next question could exceed the cap of {self.cap_usd:.4f} USD",
-                got=f"{spent:.4f} USD spent or in flight",
-                do="Raise --max-cost-usd and run again: the replies so far are kept",
+        charge = self.cache.book(self.job, request.key, self._most(request), self.cap_usd)
+        if charge is None:
+            self._end(
+                BudgetError(
+                    f"the next question could exceed the cap of {self.cap_usd:.4f} USD",
+                    got=f"{self.cache.spent(self.job):.4f} USD spent or in flight",
+                    do="Raise --max-cost-usd and run again: the replies so far are kept",
+                )
             )
-            return None
-        return self.cache.charge(self.job, request.key, most)
+        return charge
 
     def _keep(self, request: Request, reply: Reply, charge: int | None) -> None:
-        usd = self._most(request)
+        usd = most = self._most(request)
         if self.price and reply.tokens_read is not None and reply.tokens_written is not None:
             usd = self.price.of(reply.tokens_read, reply.tokens_written)
         self.cache.put(request.key, reply, charge, usd)
+        self._answered += 1
         self.progress()
+        if charge is not None and self.cap_usd is not None and usd > most:
+            billed = f"{reply.tokens_read} tokens read and {reply.tokens_written} written"
+            self._end(
+                BudgetError(
+                    "the endpoint bills more than the call's size and --max-reply-tokens allow, so no cap can hold",
+                    got=billed,
+                    do="Raise --max-reply-tokens to what it writes, or leave out --max-cost-usd",
+                )
+            )
 
-    def _pause(self, attempt: int, wanted_s: float | None) -> float:
+    async def _pause(self, attempt: int, wanted_s: float | None) -> None:
+        """Wait before the next try, no shorter than the server asks; a stop ends the pause."""
         own = min(30.0, self.backoff_s * 2.0**attempt) * random.uniform(0.5, 1.0)
-        return max(own, wanted_s or 0.0)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), own + (wanted_s or 0.0))
+
+    @contextlib.contextmanager
+    def _signals(self, workers: Sequence[asyncio.Future[None]], asked: int) -> Iterator[None]:
+        """Let SIGINT and SIGTERM stop the run: calls in flight get `GRACE_S`, a second signal ends them at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+
+        def cancel() -> None:
+            for worker in workers:
+                worker.cancel()
+
+        def stop(number: signal.Signals) -> None:
+            if isinstance(self._stop, InterruptedRun):
+                cancel()
+                return
+            what = f"judging was interrupted ({number.name}) after {self._answered} of {asked} questions"
+            self._stop = InterruptedRun(what, signum=number, do="Run the same command again: only the rest is asked")
+            self._stopping.set()
+            loop.call_later(GRACE_S, cancel)
+
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            loop.add_signal_handler(number, stop, number)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
 
     def _incomplete(self, what: str) -> IncompleteError:
         return IncompleteError(

@@ -81,6 +81,9 @@ class Judge(Protocol):
             AlignError: The judge cannot judge these questions, or could not finish.
         """
 
+    def forecast(self, questions: Sequence[Question]) -> str:
+        """Say what asking these questions would cost, without asking."""
+
 
 def by_score(first: float, second: float) -> Opinion:
     """Opinion of a judge that scores each answer by itself: the higher score wins, near equality is a tie."""

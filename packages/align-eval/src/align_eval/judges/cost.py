@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 CHARACTERS_A_TOKEN = 4
 """Usual for English; good for an estimate, not for a bound."""
@@ -51,9 +53,9 @@ def likely_tokens(text: str) -> int:
     return len(text) // CHARACTERS_A_TOKEN + MESSAGE_TOKENS
 
 
-def most_tokens(text: str) -> int:
-    """Bound on the tokens of a text: a byte-level tokenizer never makes more tokens than bytes."""
-    return len(text.encode("utf-8")) + MESSAGE_TOKENS
+def most_tokens(body: Mapping[str, Any]) -> int:
+    """Bound on the tokens read in one call, message and schema: no more than bytes, as byte-level tokenizers make."""
+    return len(json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")) + MESSAGE_TOKENS
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,10 @@ class Estimate:
     tokens_read: int
     tokens_written: int
     usd: float | None
+
+    def __str__(self) -> str:
+        cost = "price unknown" if self.usd is None else f"about {self.usd:.4f} USD"
+        return f"about {self.tokens_read} tokens to read and {self.tokens_written} to write, {cost}"
 
 
 def estimate(texts: Sequence[str], reply_tokens: int, price: Price | None) -> Estimate:

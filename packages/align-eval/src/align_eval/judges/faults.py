@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,15 +11,15 @@ from typing import Literal
 import openai
 
 from align_contracts.errors import AlignError, ConfigError, IncompleteError
+from align_contracts.paths import printable
+from align_contracts.secrets import masked
+from align_eval.judges.reply import MalformedReplyError
 
 LONGEST_WAIT_S = 120.0
 """A server that asks for a longer pause ends the run instead; the kept replies make the next one short."""
 
-_CONTENT_CODES = {"content_filter", "content_policy_violation", "context_length_exceeded"}
-
-
-class MalformedReplyError(Exception):
-    """The endpoint answered 200 with something that is no chat completion."""
+_CONTENT_CODES = {"content_filter", "content_policy_violation", "context_length_exceeded", "string_above_max_length"}
+_NO_CREDIT_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 
 
 @dataclass(frozen=True)
@@ -43,51 +42,65 @@ class Fault:
     error: AlignError | None = None
 
 
-def classify(error: Exception, secret: str) -> Fault:
+def classify(error: Exception) -> Fault:
     """Sort a failure.
 
     Args:
         error: What the call raised.
-        secret: The API key; it is cut out of everything that is passed on.
 
     Returns:
-        What to do.
+        What to do; nothing in it holds a key, and nothing of the server's text could steer a terminal.
     """
     if isinstance(error, openai.APIStatusError):
-        return _status(error, secret)
+        return _status(error)
     if isinstance(error, (openai.APITimeoutError, TimeoutError)):
         return Fault("retry", "timed out", billed=True)
-    if isinstance(error, (json.JSONDecodeError, openai.APIResponseValidationError, MalformedReplyError)):
+    if isinstance(error, (ValueError, openai.APIResponseValidationError, MalformedReplyError)):
         return Fault("retry", "a reply that is no chat completion", billed=True)
     if isinstance(error, openai.APIConnectionError):
         return Fault("retry", "connection lost or refused", billed=True)
     raise error
 
 
-def _status(error: openai.APIStatusError, secret: str) -> Fault:
-    status, code = error.status_code, error.code or error.type or ""
-    said = error.message.replace(secret, "***")[:300] if secret else error.message[:300]
+def _status(error: openai.APIStatusError) -> Fault:
+    status = error.status_code
+    codes = {code for code in (error.code, error.type) if isinstance(code, str)}  # faulty ones are of any shape
+    passing = status in (408, 409, 429) or (status >= 500 and status != 501)
+    if passing and not codes & _NO_CREDIT_CODES:
+        return _try_again(error)
+    if status == 413 or codes & _CONTENT_CODES:
+        return Fault("invalid", min(codes & _CONTENT_CODES, default="status 413"))
+    refusal = _refusal(error, codes)
+    takes_none = status < 400 or status in (401, 402, 403, 404) or codes & _NO_CREDIT_CODES
+    return Fault("stop" if takes_none else "refused", refusal.what, error=refusal)
+
+
+def _try_again(error: openai.APIStatusError) -> Fault:
+    status = error.status_code
+    wait = seconds_to_wait(error.response.headers.get("retry-after", ""), datetime.now(UTC))
+    if wait is not None and wait > LONGEST_WAIT_S:
+        what = f"the judge endpoint asks for a pause of {wait:.0f} s ({status})"
+        stop = IncompleteError(what, do="Run again after it: the replies so far are kept")
+        return Fault("stop", what, error=stop)
+    # A gateway's 502 or 504 says nothing of the model behind it, which may have answered and billed.
+    return Fault("retry", f"status {status}", billed=status == 408 or status >= 500, wait_s=wait)
+
+
+def _refusal(error: openai.APIStatusError, codes: set[str]) -> AlignError:
+    status = error.status_code
     if status in (401, 403):
-        # Nothing of the server's text: it may quote the key.
-        return _stop(ConfigError(f"the judge endpoint refused the key ({status})", do="Check OPENAI_API_KEY"))
-    if code == "insufficient_quota":
+        # Nothing of the server's text: it may quote a part of the key.
+        return ConfigError(f"the judge endpoint refused the key ({status})", do="Check OPENAI_API_KEY")
+    if status == 402 or codes & _NO_CREDIT_CODES:
         what = "the judge account has no credit left"
-        return _stop(IncompleteError(what, do="Run again later: the replies so far are kept"))
-    if status in (408, 409, 429) or (status >= 500 and status != 501):
-        wait = seconds_to_wait(error.response.headers.get("retry-after", ""), datetime.now(UTC))
-        if wait is not None and wait > LONGEST_WAIT_S:
-            what = f"the judge endpoint asks for a pause of {wait:.0f} s ({status})"
-            return _stop(IncompleteError(what, do="Run again after it: the replies so far are kept"))
-        return Fault("retry", f"status {status}", wait_s=wait)
-    if code in _CONTENT_CODES:
-        return Fault("invalid", code)
+        return IncompleteError(what, do="Run again later: the replies so far are kept")
+    if status < 400:
+        # Not followed: the key and the answers would go where the user did not send them.
+        do = "Give the address that it moved to, if you trust it"
+        return ConfigError(f"--base-url: the judge endpoint sends elsewhere ({status})", do=do)
     hint = "Check --base-url and the model's name; an endpoint without JSON schemas needs --reply-form label"
-    refusal = ConfigError(f"the judge endpoint refused the request ({status})", got=said or None, do=hint)
-    return Fault("stop" if status == 404 else "refused", refusal.what, error=refusal)
-
-
-def _stop(error: AlignError) -> Fault:
-    return Fault("stop", error.what, error=error)
+    said = printable(masked(error.message))[:300]
+    return ConfigError(f"the judge endpoint refused the request ({status})", got=said or None, do=hint)
 
 
 def seconds_to_wait(said: str, now: datetime) -> float | None:
@@ -105,6 +118,6 @@ def seconds_to_wait(said: str, now: datetime) -> float | None:
     except ValueError:
         try:
             seconds = max(0.0, (parsedate_to_datetime(said) - now).total_seconds())
-        except (ValueError, TypeError):  # no date, or one without a zone
+        except (ValueError, TypeError, OverflowError):  # no date, one without a zone, or one that no calendar has
             return None
     return seconds if math.isfinite(seconds) and seconds >= 0 else None

@@ -62,3 +62,7 @@ class RewardModelJudge:
                 raise DivergedError(f"{self.artifact.name}: a score is not finite", got=f"{score} on {prompt[:60]!r}")
         table = dict(zip(texts, scores, strict=True))
         return [by_score(table[q.prompt, q.first], table[q.prompt, q.second]) for q in questions]
+
+    def forecast(self, questions: Sequence[Question]) -> str:
+        """Nothing is paid for."""
+        return f"judge {self.facts.name}: {len(questions)} questions, answered on this machine, no cost"
