@@ -155,6 +155,7 @@ JUDGE = Table(
         "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
         "overwrite": Effect(True, refusal, want=None, first=finished),
         "quiet": Effect(False, silent, want=False),
+        "dry_run": Effect(True, lambda o: (published(o), server(o).calls), given=openai(), want=(set(), 0)),
         "judge": Effect("reward-model", detail("judge"), to={"reward_model": at("rm")}, want="reward-model:train"),
         "reward_model": Effect(
             at("rm-again"), inputs("reward_model"), given={"judge": "reward-model", "reward_model": at("rm")}
