@@ -122,8 +122,35 @@ def test_what_the_system_refuses_is_one_line(monkeypatch, capsys, error, message
     assert start("train", "--sft", "x") == 6
     assert capsys.readouterr().err == message
     monkeypatch.setenv("ALIGN_TRACEBACK", "1")
-    with pytest.raises(OSError):  # noqa: PT011
-        start("train", "--sft", "x")
+    assert start("train", "--sft", "x") == 6
+    assert capsys.readouterr().err.startswith("Traceback (most recent call last)")
+
+
+def test_keys_are_neither_taken_as_settings_nor_shown(monkeypatch, capsys, tmp_path):
+    """A key in a value, an unexpected argument, a recipe, an error message and a traceback of ours."""
+    canary = "canary-0123456789-7d41f0"
+    monkeypatch.setenv("OPENAI_API_KEY", canary)
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(f'[rl]\nlabel = "{canary}"\n')
+    for arguments in (
+        ["--sft", canary],
+        ["--set", f"label={canary}"],
+        ["--config", str(recipe)],
+        ["--sft", f"x/{canary}"],
+    ):
+        assert start("train", *arguments) == 2
+        assert "holds a key, which would be recorded" in capsys.readouterr().err
+    for arguments in ([canary], ["--sft", "x", "--K", canary], [f"--{canary}", "x"], ["--set", canary]):
+        assert start("train", *arguments) == 2
+        assert "error: " in (said := capsys.readouterr().err)
+        assert canary not in said
+
+    def run(config):
+        raise RuntimeError(f"Authorization: Bearer {canary}")
+
+    monkeypatch.setattr(example, "run", run)
+    assert start("train", "--sft", "x") == 1
+    assert capsys.readouterr().err.endswith("RuntimeError: Authorization: Bearer ***\n")
 
 
 def test_resolve_needs_a_known_command():

@@ -276,7 +276,8 @@ def test_the_difference_names_runs_expected_and_got():
 
 
 def test_an_aa_row_with_the_baselines_own_keys_shows_no_noise(study):
-    again = study.make_responses(study.sft, skill=0.4, name="responses-sft-same-keys")
+    # Not quite the baseline's answers: judging those would be refused before.
+    again = study.make_responses(study.sft, skill=0.41, name="responses-sft-same-keys")
     assert again.details.sampling_seed == 0  # as of the baseline
     found = controlled.build(open_study([study.root / "judgments-ppo-42", judged(study, "sft-same-keys")]))
     assert [entry.name for entry in found.mismatches] == ["A/A answers drawn with other keys"]
