@@ -19,6 +19,7 @@ __all__ = [
     "KindError",
     "LockedError",
     "MissingError",
+    "NonFiniteError",
     "PreflightError",
     "SchemaVersionError",
     "VerificationError",
@@ -88,6 +89,20 @@ class DivergedError(AlignError, ArithmeticError):
     """Training produced a number that is not finite, or failed a proof that it carries."""
 
     exit_code = 4
+
+
+class NonFiniteError(DivergedError):
+    """A quantity of training is NaN or infinite, and nothing was updated with it.
+
+    Args:
+        quantity: What it is: loss, gradient, reward, KL, weights.
+        got: The value, or which tensors.
+        do: What to do next.
+    """
+
+    def __init__(self, quantity: str, *, got: object = None, do: str = "Nothing was updated") -> None:
+        super().__init__(f"{quantity} is not finite", got=got, do=do)
+        self.quantity = quantity
 
 
 class IncompleteError(AlignError, RuntimeError):

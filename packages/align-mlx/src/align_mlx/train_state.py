@@ -1,6 +1,7 @@
 """The whole state of a training run in one object, so that saving it and restoring it is all a resume needs."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,8 +14,9 @@ import mlx.core as mx
 import mlx.optimizers as optim
 from mlx.utils import tree_map
 
-from align_contracts.errors import DivergedError, MissingError
+from align_contracts.errors import MissingError, NonFiniteError
 from align_mlx.adapters import Params
+from align_mlx.finite import all_finite, broken, listed
 
 
 @dataclass
@@ -54,7 +56,8 @@ class TrainState:
             The norm before clipping.
 
         Raises:
-            DivergedError: the norm is not finite; parameters and moments are as before.
+            NonFiniteError: the norm is not finite, or what the step would make is not; parameters and moments are as
+                before.
         """
         rates = learning_rate if isinstance(learning_rate, dict) else {"": learning_rate}
         if any(rates.values()):  # what waits has no part in the joint norm, nor in its own moments
@@ -65,12 +68,14 @@ class TrainState:
         self.optimizer.learning_rate = base
         # Adam's step is proportional to its rate, so a smaller rate is the same step scaled down.
         share = {k: mx.array(_rate(rates, k) / base) for k in self.params} if len(rates) > 1 and base > 0 else {}
-        after, state, norm = self._step(grads, self.params, kept, share, max_grad_norm)
+        after, state, norm, sound = self._step(grads, self.params, kept, share, max_grad_norm)
         self.optimizer.state = kept
-        if not mx.isfinite(norm).item():
-            raise DivergedError("the gradient is not finite", got=f"norm {norm.item()}", do="nothing was updated")
+        mx.eval(after, state, norm, sound)  # one wait for all
+        if not math.isfinite(norm.item()):
+            raise NonFiniteError("gradient", got=f"norm {norm.item()}")
+        if not sound.item():
+            raise NonFiniteError("weights", got=listed(broken({**after, **dict(_flat(state))})))
         self.params, self.optimizer.state = after, state
-        mx.eval(self.params, self.optimizer.state)
         return float(norm.item())
 
     def fork(self) -> "TrainState":
@@ -80,21 +85,29 @@ class TrainState:
         fork.iteration, fork.memory = self.iteration, dict(self.memory)
         return fork
 
+    @property
+    def moments(self) -> Params:
+        """The optimizer's arrays by name: ``step``, ``NAME/m``, ``NAME/v``."""
+        return dict(_flat(self.optimizer.state))
+
     @cached_property
-    def _step(self) -> Callable[..., tuple[Params, dict[str, Any], mx.array]]:
+    def _step(self) -> Callable[..., tuple[Params, dict[str, Any], mx.array, mx.array]]:
         """Clip and take AdamW's step in fused kernels: (grads, params, optimizer state, shares of the rate, largest
-        norm) → (params, optimizer state, norm before clipping).
+        norm) → (params, optimizer state, norm before clipping, whether all of them are finite).
         """
 
         def step(
             grads: Params, params: Params, state: dict[str, Any], share: Params, max_grad_norm: float
-        ) -> tuple[Params, dict[str, Any], mx.array]:
+        ) -> tuple[Params, dict[str, Any], mx.array, mx.array]:
             clipped, norm = optim.clip_grad_norm(grads, max_grad_norm)
             self.optimizer.state = state
             after = self.optimizer.apply_gradients(clipped, params)
             if share:
                 after = {k: params[k] + share[k] * (after[k] - params[k]) for k in params}
-            return after, self.optimizer.state, norm
+            # A first moment that is not finite shows in the weights; an infinite second one would just stop them. Both
+            # are read at once: a product is not finite if one factor is not (0 · ∞ is NaN).
+            products = [value * self.optimizer.state[name]["v"] for name, value in after.items()]
+            return after, self.optimizer.state, norm, all_finite(products)
 
         return mx.compile(step)
 
@@ -103,9 +116,8 @@ class TrainState:
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        moments = dict(_flat(self.optimizer.state))
         mx.save_safetensors(str(partial / "params.safetensors"), self.params)
-        mx.save_safetensors(str(partial / "optimizer.safetensors"), moments)
+        mx.save_safetensors(str(partial / "optimizer.safetensors"), self.moments)
         record = {"iteration": self.iteration, "memory": self.memory}
         (partial / "state.json").write_text(json.dumps(record, allow_nan=False))
         for file in partial.iterdir():
