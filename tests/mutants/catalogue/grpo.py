@@ -54,15 +54,15 @@ MUTANTS = (
         "test_grpo.py",
         (
             "groups-of-other-prompts",
-            "rewards_PK = scores.reshape(-1, self.answers)",
-            "rewards_PK = scores.reshape(self.answers, -1).T",
+            "answer_advantages(scores, rollout.prompts,",
+            "answer_advantages(scores.reshape(self.answers, -1).T.reshape(-1), rollout.prompts,",
             "a group is one answer of each of several prompts",
         ),
         (
             "normalised-before-the-update",
             "self.normalizer = self.normalizer.update(scores)\n"
-            "            rewards_PK = self.normalizer.normalize(rewards_PK)",
-            "rewards_PK = self.normalizer.normalize(rewards_PK)\n"
+            "            scores = self.normalizer.normalize(scores)",
+            "scores = self.normalizer.normalize(scores)\n"
             "            self.normalizer = self.normalizer.update(scores)",
             "the first batch is normalised by 3 and 1",
         ),

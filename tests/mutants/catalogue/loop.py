@@ -11,7 +11,7 @@ MUTANTS = (
         (
             "minibatches-split-groups",
             "np.isin(rollout.prompts, share)",
-            "np.isin(np.arange(len(rollout.prompts)) % count, share)",
+            "np.isin(np.arange(len(rollout.prompts)) % len(there), share)",
             "answers of a prompt are torn apart",
         ),
         (
@@ -23,8 +23,8 @@ MUTANTS = (
         ("controllers-rate-ignored", "rate(iteration) * decision.lr_scale", "rate(iteration)", "mode lr does nothing"),
         (
             "controllers-coefficient-ignored",
-            "state.params, decision.kl_coef)",
-            "state.params, 0.0)",
+            "kl_coef=decision.kl_coef)",
+            "kl_coef=0.0)",
             "mode reward_penalty does nothing",
         ),
         ("stop-ignored", "[] if decision.stop else update", "update", "mode stop does nothing"),
@@ -43,7 +43,7 @@ MUTANTS = (
         ("largest-ratio-error-added-up", "if name == LARGEST", 'if name == "none"', "more micro-batches, more error"),
         ("equal-rewards-are-live", "np.ptp(rollout.scores_B) > 0 and ", "", "tensors are declared dead for nothing"),
         ("zero-advantages-are-live", "] != 0).item())", "] < 1e9).item())", "the same, of silent groups"),
-        ("loss-not-a-number", 'loss=facts["loss"])', "loss=0.0)", "it is trained on"),
+        ("loss-not-a-number", "require(**facts)", "require(loss=0.0)", "it is trained on"),
         (
             "critic-without-warm-up",
             "warmup(critic, config.warmup_iterations)(iteration)",

@@ -56,9 +56,7 @@ def environment(resident: Resident) -> dict[str, str]:
     return {"dtype": dtype, "form": form, "backend": backend(), "mlx": mx.__version__}
 
 
-def remedies(
-    quantity: str, weights: bool, offending: int, rows: int, limit: int, resident: Resident
-) -> list[str]:
+def remedies(quantity: str, weights: bool, offending: int, rows: int, limit: int, resident: Resident) -> list[str]:
     """Say what to try, the likeliest first.
 
     Args:
@@ -69,19 +67,18 @@ def remedies(
         limit: rows that may be left out.
         resident: the base, for its number format.
     """
-    lower = "start over (--resume never) with a lower --learning-rate, or with more warm-up"
-    precise = ["start over with --compute-dtype float32"] if resident.compute.dtype != mx.float32 else []
+    slower = "start over (--resume never) with a lower --learning-rate, or with more warm-up"
     if weights:
-        return ["validate the inputs (align-contracts validate --deep) and make anew the one that holds the tensor", lower]
+        remake = "validate the inputs (align-contracts validate --deep), and make the one that holds the tensor anew"
+        return [remake, slower]
     found = []
     if 0 < offending < rows:
-        found.append(
-            f"look at the {offending} rows named; the same command with --skip-nonfinite-rows {max(limit, 0) + offending} "
-            "goes on without them from the last saved state"
-        )
-        found.append("or remove them from the data and start over")
-    if quantity in ("reward", "rollout facts"):
-        found.append("check the reward model on these rows (align-rm eval), and its calibration")
+        skip = f"--skip-nonfinite-rows {limit + offending}"
+        found.append(f"look at the rows named; the same command with {skip} goes on without them from the last state")
+        found.append("remove them from the data and start over")
+    if quantity.startswith("reward"):
+        found.append("check the reward model on these rows, and the mean and std of its calibration")
     if quantity == "KL":
         found.append("hold the policy nearer to its reference: a lower --target-kl, or --controller pullback")
-    return [*found, lower, *precise, "start over with a smaller --max-grad-norm"]
+    precise = ["start over with --compute-dtype float32"] if resident.compute.dtype != mx.float32 else []
+    return [*found, slower, *precise, "start over with a smaller --max-grad-norm"]

@@ -44,6 +44,7 @@ class Scene:
         weights: every array that took part besides the state's own, by group: ``base``, ``reward model``, …
         grads: the gradients, where it came to that.
         settings: numbers worth seeing in the diagnosis, such as the learning rate.
+        unit: what the run counts: ``step`` or ``iteration``.
     """
 
     step: int
@@ -54,6 +55,7 @@ class Scene:
     weights: Mapping[str, Mapping[str, mx.array]] = field(default_factory=dict)
     grads: Params | None = None
     settings: Mapping[str, float] = field(default_factory=dict)
+    unit: str = "step"
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Guard:
         bad = [i for i, row in enumerate(figures) if not all(map(math.isfinite, row.values()))]
         skipped = scene.state.memory.get(SKIPPED, [])
         if not spoilt and 0 < len(bad) < len(figures) and len(skipped) + len(bad) <= self.limit:
-            noted = [{"step": scene.step, **scene.names[i]} for i in bad]
+            noted = [{scene.unit: scene.step, **scene.names[i]} for i in bad]
             scene.state.memory[SKIPPED] = [*skipped, *noted]
             if self.folder is not None:
                 diagnosis.write(self.folder, self._record(error, scene, spoilt, figures, bad))
@@ -117,7 +119,7 @@ class Guard:
             norms["gradients"] = diagnosis.norms(scene.grads)
         return {
             "stage": self.stage,
-            "step": scene.step,
+            scene.unit: scene.step,
             "phase": scene.phase,
             "not_finite": error.quantity,
             "value": error.got,
@@ -131,7 +133,7 @@ class Guard:
             "norms": norms,
             "settings": dict(scene.settings),
             "skipped_rows": scene.state.memory.get(SKIPPED, []),
-            "last_good": {"step": scene.state.iteration, "saved_at": self.last_good()},
+            "last_good": {scene.unit: scene.step - 1, "saved_at": self.last_good()},
             "environment": diagnosis.environment(self.resident),
             "what_to_try": diagnosis.remedies(
                 error.quantity, bool(spoilt), len(bad), len(figures), self.limit, self.resident
@@ -158,10 +160,10 @@ class Guard:
         over = f"; {skipped} rows had been left out before, of at most {self.limit}" if self.limit else ""
         told = f"Read {diagnosis.write(self.folder, record)}; " if self.folder is not None else ""
         return DivergedError(
-            f"{error.what} in the {scene.phase} of step {scene.step}",
+            f"{error.what} at {scene.unit} {scene.step} ({scene.phase})",
             expected="finite numbers",
             got=f"{error.got}, from {culprit}{over}",
-            do=f"{told}the state before this step stands. First: {record['what_to_try'][0]}",
+            do=f"{told}the state before this {scene.unit} stands. First: {record['what_to_try'][0]}",
         )
 
 

@@ -70,16 +70,17 @@ def lesson_rows(
         Rows as of `answer_rows` with `advantages`, PPO's `values`, and where a prompt has several answers `group`:
         {place, rewards}, the answer's place and the raw rewards of all K.
     """
-    answers = len(rollout.answers) // len(prompts)
-    ids = [names[prompt.number] for prompt in prompts[:SHOWN] for _ in range(answers)]
+    shown = rollout.prompts[np.isin(rollout.prompts, np.unique(rollout.prompts)[:SHOWN])]
+    ids = [names[prompts[place].number] for place in shown]
+    alone = len(np.unique(rollout.prompts)) == len(rollout.prompts)
     arrays = {"advantages": experience.advantages_BT}
-    if answers == 1:
+    if alone:
         arrays["values"] = experience.old_values_BT
     rows = answer_rows(resident, rollout, ids, arrays)
     for i, row in enumerate(rows):
-        if answers > 1:
-            first = i - i % answers
-            row["group"] = {"place": i % answers, "rewards": [one["reward"] for one in rows[first : first + answers]]}
+        if not alone:
+            group = np.flatnonzero(shown == shown[i])
+            row["group"] = {"place": i - int(group[0]), "rewards": [rows[j]["reward"] for j in group]}
     return rows
 
 

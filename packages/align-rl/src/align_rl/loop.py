@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from align_contracts.errors import DivergedError
+from align_contracts.errors import NonFiniteError
 from align_mlx import liveness
 from align_mlx.adapters import Params
 from align_mlx.batching import by_length
+from align_mlx.guard import Guard, require
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt
@@ -18,18 +20,26 @@ from align_mlx.train_state import TrainState, warmup
 from align_rl.algorithms.controller import Control, control, phased_target
 from align_rl.algorithms.first_ratio import RATIO_TOLERANCE, first_ratio
 from align_rl.config import RLConfig
-from align_rl.measures import Clock, mean_of, rollout_facts
+from align_rl.measures import Clock, mean_of
 from align_rl.methods.actor import ACTOR, LARGEST, RATIO_ERROR, actor_adapter, as_means, pull_back
 from align_rl.methods.base import Experience, Method
 from align_rl.rollout import Rollout, collect
+from align_rl.watch import Watch
 
 Record = dict[str, Any]
 Keep = Callable[[int, Sequence[Prompt], Rollout, Experience], None]
 """Keeps something of the rollout that an iteration learned from."""
+Spare = Callable[[NonFiniteError, Experience, Sequence[int], Params], list[int]]
+"""Gives the rows of a minibatch to go on with when one of its numbers was not finite, or stops the run."""
 
 
 def nothing(iteration: int, prompts: Sequence[Prompt], rollout: Rollout, experience: Experience) -> None:
     """Keep nothing."""
+
+
+def stop(error: NonFiniteError, experience: Experience, index: Sequence[int], grads: Params) -> list[int]:
+    """Leave nothing out."""
+    raise error
 
 
 def train(
@@ -43,6 +53,7 @@ def train(
     evaluate: Callable[[TrainState, float], Record],
     log: Callable[[Record], None],
     keep: Keep = nothing,
+    watch: Watch | None = None,
 ) -> None:
     """Run the iterations that `state` has not done yet; `state` is whole after each of them.
 
@@ -56,11 +67,13 @@ def train(
         evaluate: called with the state and the KL target at the start and every `eval_every` iterations.
         log: called with one record an iteration.
         keep: called before every evaluation but the first.
+        watch: what happens when a number is not finite; none: the run stops, and no diagnosis is written.
 
     Raises:
-        DivergedError: a loss, gradient, reward or KL was not finite (nothing non-finite was kept), an iteration's
-            first ratio was not 1, or no gradient reached a trainable tensor.
+        DivergedError: a loss, gradient, reward, KL or weight was not finite (nothing non-finite was kept), an
+            iteration's first ratio was not 1, or no gradient reached a trainable tensor.
     """
+    watch = watch or Watch(Guard(method.name, None, 0, resident), method, scorer, config, {})
     rate = warmup(config.learning_rate, config.warmup_iterations)
     decision = Control(**state.memory.get("control", {"kl_coef": penalty_start(config)}))
     if state.iteration == 0:
@@ -72,15 +85,18 @@ def train(
         with clock.phase("rollout"):
             actor = actor_adapter(state.params, config)
             draw = Draw(config.seed, iteration)
-            rollout = collect(resident, actor, scorer, chosen, config, draw=draw, answers=method.answers)
-        facts = rollout_facts(rollout)
-        require_finite(iteration, kl=facts["kl"], reward=facts["reward_mean"])
+            watched = watch.iteration(state, chosen)
+            collected = collect(resident, actor, scorer, chosen, config, draw=draw, answers=method.answers)
+            rollout, facts = watched.rollout(collected)
         decision = control(config.controller, decision, facts["kl"], target)
-        with clock.phase("experience"):
-            experience = method.experience(rollout, state.params, decision.kl_coef)
         learning_rate = rate(iteration) * decision.lr_scale
+        watched.settings = {"learning_rate": learning_rate, "kl_coef": decision.kl_coef, "target_kl": target}
+        with clock.phase("experience"):
+            learned = partial(method.experience, params=state.params, kl_coef=decision.kl_coef)
+            rollout, experience = watched.experience(learned, rollout)
         with clock.phase("update"):
-            updates = [] if decision.stop else update(method, experience, rollout, config, state, learning_rate)
+            spare = watched.minibatch
+            updates = [] if decision.stop else update(method, experience, rollout, config, state, learning_rate, spare)
             pull_back(state, decision.shrink)
         state.iteration = iteration + 1
         state.memory |= {"control": asdict(decision), "method": method.memory()}
@@ -103,28 +119,46 @@ def update(
     config: RLConfig,
     state: TrainState,
     learning_rate: float,
+    spare: Spare = stop,
 ) -> list[dict[str, float]]:
-    """Take the iteration's optimizer steps; give each step's facts."""
+    """Take the iteration's optimizer steps; give each step's facts.
+
+    Rows that `spare` leaves out of a minibatch, because they are to blame for numbers that are not finite, take no part
+    in those that follow either.
+    """
     rate = rates(config, state.iteration, learning_rate)
     tolerance = RATIO_TOLERANCE[method.resident.compute.dtype]
     steps: list[dict[str, float]] = []
+    gone: set[int] = set()
     for epoch in range(config.ppo_epochs):
-        for index in minibatches(rollout, config, state.iteration, epoch):
-            grads, facts = accumulate(state.params, experience, index.tolist(), method, config)
-            require_finite(state.iteration, loss=facts["loss"])
-            if not steps:  # the policy is still the one that sampled
-                worst, errors = state.memory.get("first_ratio", {}), (facts[RATIO_ERROR], facts[LARGEST])
-                state.memory["first_ratio"] = first_ratio(worst, *errors, tolerance, state.iteration)
-            if liveness.seen(state).waiting and teaches(rollout, experience, index):
-                liveness.watch(state, grads, rate)
-            facts["grad_norm"] = state.update(grads, rate, config.max_grad_norm)
-            steps.append(facts)
+        for dealt in minibatches(rollout, config, state.iteration, epoch):
+            index = [i for i in dealt.tolist() if i not in gone]
+            while index:
+                grads, facts = accumulate(state.params, experience, index, method, config)
+                try:
+                    require(**facts)
+                    proof = state.memory.get("first_ratio", {})
+                    if not steps:  # the policy is still the one that sampled
+                        proof = first_ratio(proof, facts[RATIO_ERROR], facts[LARGEST], tolerance, state.iteration)
+                    facts["grad_norm"] = state.update(grads, rate, config.max_grad_norm)
+                except NonFiniteError as error:
+                    kept = spare(error, experience, index, grads)
+                    gone |= set(index) - set(kept)
+                    index = kept
+                    continue
+                state.memory["first_ratio"] = proof
+                if liveness.seen(state).waiting and teaches(rollout, experience, index):
+                    liveness.watch(state, grads, rate)
+                steps.append(facts)
+                break
     return steps
 
 
-def teaches(rollout: Rollout, experience: Experience, index: np.ndarray) -> bool:
+def teaches(rollout: Rollout, experience: Experience, index: Sequence[int]) -> bool:
     """Whether rewards differ, and some token of the minibatch is better or worse than expected."""
-    return bool(np.ptp(rollout.scores_B) > 0 and mx.any(experience.advantages_BT[mx.array(index)] != 0).item())
+    return bool(
+        np.ptp(rollout.scores_B) > 0 and mx.any(experience.advantages_BT[mx.array(np.asarray(index))] != 0).item()
+    )
 
 
 def accumulate(
@@ -145,15 +179,15 @@ def accumulate(
             mx.eval(grads, value, parts)  # before the next part of the loss begins, so that their peaks do not add up
             for name, fact in {"loss": value, **parts}.items():
                 seen = facts.get(name, 0.0)
-                facts[name] = max(seen, fact.item()) if name == LARGEST else seen + fact.item()
+                facts[name] = float(np.maximum(seen, fact.item())) if name == LARGEST else seen + fact.item()
     return grads, as_means(facts, weights_BT)
 
 
 def minibatches(rollout: Rollout, config: RLConfig, iteration: int, epoch: int) -> Iterator[np.ndarray]:
     """Yield row indices of each minibatch: prompts are shuffled and dealt out, all answers of one stay together."""
-    count = int(rollout.prompts.max()) + 1
-    order = np.random.default_rng([config.seed, iteration, epoch, 1]).permutation(count)
-    for share in np.array_split(order, min(config.minibatches, count)):
+    there = np.unique(rollout.prompts)
+    order = np.random.default_rng([config.seed, iteration, epoch, 1]).permutation(there)
+    for share in np.array_split(order, min(config.minibatches, len(there))):
         yield np.flatnonzero(np.isin(rollout.prompts, share))
 
 
@@ -187,14 +221,3 @@ def rates(config: RLConfig, iteration: int, learning_rate: float) -> dict[str, f
 def penalty_start(config: RLConfig) -> float:
     """Give the initial KL coefficient; 0 unless the controller penalises rewards."""
     return config.kl_coef if config.controller == "reward_penalty" else 0.0
-
-
-def require_finite(iteration: int, **values: float) -> None:
-    """Raise DivergedError where a value is NaN or infinite, naming it."""
-    for name, value in values.items():
-        if not np.isfinite(value):
-            raise DivergedError(
-                f"{name} is not finite at iteration {iteration + 1}",
-                got=str(value),
-                do="lower the learning rate; nothing is published",
-            )

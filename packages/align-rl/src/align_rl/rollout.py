@@ -23,7 +23,7 @@ class Rollout:
     """Answers in prompt order (B = P·K rows) with what was measured on them, before any update.
 
     Attributes:
-        prompts: positions in the training prompts, one a row.
+        prompts: positions among the iteration's prompts, one a row, ascending.
         answers: the sampled tokens.
         batch: the same, right-padded.
         logprobs_BT, ref_logprobs_BT: of the sampling policy, and of the reference; nats.
@@ -48,6 +48,21 @@ class Rollout:
     def truncated_B(self) -> np.ndarray:
         """1 where an answer was cut at the length limit."""
         return np.array([a.truncated for a in self.answers], np.float64)
+
+    def part(self, index: Sequence[int]) -> "Rollout":
+        """Give some of the answers only, in ascending order; the prompts keep their positions."""
+        answers = [self.answers[i] for i in index]
+        batch, place = pad([answer.tokens for answer in answers]), mx.array(list(index))
+        width = batch.mask_BT.shape[1]
+        return Rollout(
+            self.prompts[list(index)],
+            answers,
+            batch,
+            self.logprobs_BT[place, :width],
+            self.ref_logprobs_BT[place, :width],
+            self.kl_BT[place, :width],
+            self.scores_B[list(index)],
+        )
 
     def learn_BT(self, mask_truncated: bool) -> mx.array:
         """Give the mask of the tokens that learn: all real ones, or those of answers that ended by themselves."""

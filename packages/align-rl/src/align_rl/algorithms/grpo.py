@@ -3,6 +3,7 @@
 from typing import Literal
 
 import mlx.core as mx
+import numpy as np
 
 from align_rl.algorithms.checks import same_shape
 
@@ -37,6 +38,35 @@ def group_advantages(rewards_PK: mx.array, scale: Scale = "none", epsilon: float
     if scale != "none":
         raise ValueError(f"expected none, group or batch, got {scale!r}")
     return centred_PK
+
+
+def answer_advantages(
+    rewards_B: mx.array, prompts_B: np.ndarray, scale: Scale = "none", epsilon: float = 1e-4
+) -> mx.array:
+    """Give `group_advantages` of answers in prompt order, also where prompts have different numbers of them.
+
+    Args:
+        rewards_B: rewards of the answers.
+        prompts_B: the prompt of each answer, ascending; two or more answers each.
+        scale, epsilon: as in `group_advantages`.
+
+    Returns:
+        advantages_B.
+    """
+    within: Scale = "none" if scale == "batch" else scale
+    parts = [group_advantages(part_PK, within, epsilon).reshape(-1) for part_PK in by_prompt(rewards_B, prompts_B)]
+    advantages_B = mx.concatenate(parts)
+    return advantages_B / (mx.sqrt(rewards_B.var(ddof=1)) + epsilon) if scale == "batch" else advantages_B
+
+
+def by_prompt(rewards_B: mx.array, prompts_B: np.ndarray) -> list[mx.array]:
+    """Give rewards as one [P, K] where every prompt has K answers, else as one [1, k] a prompt."""
+    if rewards_B.shape != prompts_B.shape or (np.diff(prompts_B) < 0).any():
+        raise ValueError(f"expected prompts of {rewards_B.shape} in ascending order, got {prompts_B}")
+    counts = np.unique(prompts_B, return_counts=True)[1]
+    if (counts == counts[0]).all():
+        return [rewards_B.reshape(-1, int(counts[0]))]
+    return [part[None] for part in mx.split(rewards_B, np.cumsum(counts)[:-1].tolist())]
 
 
 def silent_groups(rewards_PK: mx.array) -> mx.array:

@@ -9,7 +9,7 @@ import numpy as np
 from align_mlx.adapters import LoraSpec, Params, fresh
 from align_mlx.resident import Resident
 from align_mlx.reward import Calibration
-from align_rl.algorithms.grpo import group_advantages, silent_groups
+from align_rl.algorithms.grpo import answer_advantages, by_prompt, silent_groups
 from align_rl.algorithms.kl import k1
 from align_rl.algorithms.normalizer import ScoreNormalizer
 from align_rl.algorithms.surrogate import token_weights
@@ -43,15 +43,14 @@ class GRPO:
         if kl_coef:
             scores = scores - kl_coef * (k1(rollout.logprobs_BT, rollout.ref_logprobs_BT) * mask_BT).sum(axis=1)
         facts = {"reward_calibrated": scores.mean().item()}
-        rewards_PK = scores.reshape(-1, self.answers)
-        before = int(silent_groups(rewards_PK).item())
+        before = silent(scores, rollout.prompts)
         if config.score_normalizer == "ema":
             self.normalizer = self.normalizer.update(scores)
-            rewards_PK = self.normalizer.normalize(rewards_PK)
-        silent = int(silent_groups(rewards_PK).item())
-        facts |= {"silent_groups": silent, "groups_silenced_by_clip": silent - before}
+            scores = self.normalizer.normalize(scores)
+        after = silent(scores, rollout.prompts)
+        facts |= {"silent_groups": after, "groups_silenced_by_clip": after - before}
         facts |= {"normalizer_mean": self.normalizer.mean, "normalizer_std": self.normalizer.std}
-        advantages_B = group_advantages(rewards_PK, config.scale_rewards).reshape(-1)
+        advantages_B = answer_advantages(scores, rollout.prompts, config.scale_rewards)
         learn_BT = rollout.learn_BT(config.mask_truncated)
         advantages_BT = advantages_B[:, None] * learn_BT
         zeros_BT = mx.zeros_like(mask_BT)
@@ -86,3 +85,8 @@ class GRPO:
         """Take the running mean and std back."""
         mean, std = memory["normalizer"]
         self.normalizer = ScoreNormalizer(mean, std, self.config.normalizer_alpha)
+
+
+def silent(rewards_B: mx.array, prompts_B: np.ndarray) -> int:
+    """Count the prompts all of whose answers have one reward."""
+    return sum(int(silent_groups(part_PK).item()) for part_PK in by_prompt(rewards_B, prompts_B))
