@@ -2,7 +2,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from align_contracts.errors import DivergedError, MissingError
+from align_contracts.errors import DivergedError, MissingError, NonFiniteError
 from align_mlx.train_state import TrainState, warmup
 
 SHAPES = {"actor.model.layers.0.q_proj.lora_a": (3, 2), "actor.model.layers.0.q_proj.lora_b": (2, 3), "head.bias": (1,)}
@@ -171,3 +171,35 @@ def test_warmup_rises_linearly_then_stays():
     rate = warmup(0.4, 4)
     assert [rate(s) for s in range(6)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
     assert warmup(0.4, 0)(0) == 0.4
+
+
+def snapshot(state):
+    """Every array of a state, and its memory, as bytes."""
+    arrays = {**state.params, **state.moments}
+    return {name: bytes(memoryview(array)) for name, array in arrays.items()}, state.iteration, dict(state.memory)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["params", "m", "v"])
+def test_a_step_that_would_make_something_not_finite_is_not_taken(where, bad):
+    """The gradient is fine; a weight or a moment is not, so the step's result would not be."""
+    state = TrainState.start(arrays(0))
+    state.update(arrays(1), 0.01, 0.5)
+    if where == "params":
+        state.params["head.bias"] = mx.array([bad])
+    else:
+        state.optimizer.state["head.bias"][where] = mx.array([bad])
+    before = snapshot(state)
+    with pytest.raises(NonFiniteError, match="weights is not finite|weights are not finite") as caught:
+        state.update(arrays(2), 0.01, 0.5)
+    assert "head.bias" in caught.value.got
+    assert snapshot(state) == before
+
+
+def test_a_gradient_whose_square_overflows_is_not_finite():
+    """1e20 squared is 1e40, beyond fp32's 3.4e38: no norm, so no direction to scale down to."""
+    state = TrainState.start(arrays(0))
+    before = snapshot(state)
+    with pytest.raises(NonFiniteError, match="gradient is not finite: got norm inf"):
+        state.update({**arrays(2), "head.bias": mx.array([1e20])}, 0.01, 0.5)
+    assert snapshot(state) == before

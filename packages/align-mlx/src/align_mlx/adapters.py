@@ -13,7 +13,8 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
-from align_contracts.errors import ConfigError, VerificationError
+from align_contracts.errors import ConfigError, DivergedError, VerificationError
+from align_mlx.finite import require_finite
 
 Params = dict[str, mx.array]
 
@@ -167,8 +168,13 @@ def adapted_names(maps: Mapping[str, AdaptedLinear], spec: LoraSpec) -> Iterator
 
 
 def save(adapter: Adapter, path: Path, extra: Params | None = None, dtype: mx.Dtype = mx.float32) -> None:
-    """Write an adapter (and `extra` arrays, such as a value head) as safetensors; the scale is in the metadata."""
+    """Write an adapter (and `extra` arrays, such as a value head) as safetensors; the scale is in the metadata.
+
+    Raises:
+        DivergedError: an array holds NaN or infinity, perhaps only in the number format asked for.
+    """
     arrays = {k: v.astype(dtype) for k, v in {**adapter.params, **(extra or {})}.items()}
+    require_finite(arrays, path.name, do="Nothing was published; see the log for where it began", error=DivergedError)
     mx.save_safetensors(str(path), arrays, metadata={"format": "mlx", "scale": repr(adapter.scale)})
 
 

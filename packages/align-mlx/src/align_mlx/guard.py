@@ -45,6 +45,7 @@ class Scene:
         grads: the gradients, where it came to that.
         settings: numbers worth seeing in the diagnosis, such as the learning rate.
         unit: what the run counts: ``step`` or ``iteration``.
+        learns: whether rows could be left out at all: not where a policy is measured on rows that are fixed.
     """
 
     step: int
@@ -56,6 +57,7 @@ class Scene:
     grads: Params | None = None
     settings: Mapping[str, float] = field(default_factory=dict)
     unit: str = "step"
+    learns: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Guard:
         figures = [scene.probe(i) for i in range(len(scene.names))]
         bad = [i for i, row in enumerate(figures) if not all(map(math.isfinite, row.values()))]
         skipped = scene.state.memory.get(SKIPPED, [])
-        if not spoilt and 0 < len(bad) < len(figures) and len(skipped) + len(bad) <= self.limit:
+        if scene.learns and not spoilt and 0 < len(bad) < len(figures) and len(skipped) + len(bad) <= self.limit:
             noted = [{scene.unit: scene.step, **scene.names[i]} for i in bad]
             scene.state.memory[SKIPPED] = [*skipped, *noted]
             if self.folder is not None:

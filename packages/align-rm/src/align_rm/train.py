@@ -16,6 +16,7 @@ from align_mlx import liveness, unfinished
 from align_mlx import steps as stepping
 from align_mlx.adapters import LoraSpec
 from align_mlx.compute import bound_memory, choose
+from align_mlx.finite import require_finite
 from align_mlx.forecast import Forecast, few_steps
 from align_mlx.loading import load_base, load_policy
 from align_mlx.progress import Meter
@@ -218,6 +219,7 @@ def write(
     found = calibrate(scorer, splits["calibration"].kept, splits["validation"].kept)
     scale = reward_scale(config, sft, scorer, data.read_jsonl("prompts_calibration"))
     lora.save(scorer.adapter, draft.file("adapter.safetensors", role="adapter"))
+    require_finite(scorer.head, "head.safetensors", do="Nothing was published", error=DivergedError)
     mx.save_safetensors(str(draft.file("head.safetensors", role="head")), scorer.head, metadata={"format": "mlx"})
     names = list(lora.adapted_names(scorer.resident.maps, spec))
     draft.metric("loss_calibration", found.nll_after, n=len(splits["calibration"].kept))

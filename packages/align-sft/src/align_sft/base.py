@@ -12,7 +12,14 @@ from align_mlx.compute import bound_cache
 from align_mlx.head import find_head
 from align_mlx.loading import require_chat_template
 from align_sft.config import BaseConfig, source_name
-from align_sft.model_files import count_parameters, quantization_record, store_form, write_model, write_tokenizer
+from align_sft.model_files import (
+    count_parameters,
+    quantization_record,
+    require_finite_files,
+    store_form,
+    write_model,
+    write_tokenizer,
+)
 
 
 def run(config: BaseConfig) -> int:
@@ -62,6 +69,7 @@ def _import(config: BaseConfig) -> int:
         model, model_config = load_model(path, lazy=True)
         tokenizer = load_tokenizer(path)
         require_chat_template(tokenizer, path)
+        require_finite_files(path)
         if model_config.get("torch_dtype") == "float16" or model_config.get("dtype") == "float16":
             print("note: float16 weights are stored as bfloat16: Gemma overflows in float16", file=sys.stderr)
         _write(draft, model, model_config, tokenizer, config, source=source, licence=card_licence(path))

@@ -15,6 +15,7 @@ from align_contracts.errors import ConfigError
 from align_mlx import fastmath
 from align_mlx.adapters import Params
 from align_mlx.batching import bucket
+from align_mlx.guard import require
 from align_mlx.progress import Meter
 from align_mlx.steps import learning_rate
 from align_mlx.train_state import TrainState
@@ -130,6 +131,7 @@ def pretrain(
 
     Raises:
         ConfigError: the corpus is empty.
+        DivergedError: a loss, a gradient or a weight is not finite.
     """
     if not texts:
         raise ConfigError("the corpus is empty", expected="lines of text to pre-train on")
@@ -151,6 +153,7 @@ def pretrain(
             rate = learning_rate(config.learning_rate, step, config.warmup_steps, config.steps, "cosine")
             state.update(grads, rate, config.max_grad_norm)
             recent.append(float(value.item()))
+            require(loss=recent[-1])
             meter.advance(loss=recent[-1])
             if (step + 1) % LOG_EVERY == 0 or step + 1 == config.steps:
                 mean = sum(recent) / len(recent)

@@ -18,6 +18,7 @@ from align_contracts.errors import ConfigError, KindError, VerificationError
 from align_mlx.adapters import AdaptedLinear
 from align_mlx.batching import Batch, by_length, pad
 from align_mlx.compute import Compute, choose
+from align_mlx.finite import require_finite
 from align_mlx.loading import load_base, load_policy, policy_adapters
 from align_mlx.logprobs import response_kl, response_stats
 from align_mlx.perplexity import perplexity_of
@@ -110,6 +111,9 @@ def merged_model(policy: Artifact, base: Artifact, bits: int, group_size: int) -
 
     One matrix at a time is made dense in fp32. Matrices without an adapter keep their codes where the base is already
     stored as asked.
+
+    Raises:
+        VerificationError: a merged weight is not finite.
     """
     resident = load_base(base.path, Compute(mx.bfloat16, dense=False))
     same = quantization_record(resident.config) == {"bits": bits, "group_size": group_size}
@@ -118,6 +122,7 @@ def merged_model(policy: Artifact, base: Artifact, bits: int, group_size: int) -
         worn = [(*pair, a.scale) for a in adapters if (pair := a.pair(name)) is not None]
         if worn:
             linear = fold(module.base, worn)
+            require_finite({name: linear.weight}, "the merged model", do="Keep the policy as base and adapters")
             fits = linear.weight.shape[-1] % group_size == 0
             module.base = linear.to_quantized(group_size, bits) if same and fits else linear
             mx.eval(module.base.parameters())

@@ -15,7 +15,8 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.utils import dequantize_model, quantize_model
 
 from align_contracts import Draft
-from align_contracts.errors import ConfigError
+from align_contracts.errors import ConfigError, VerificationError
+from align_mlx.finite import broken, listed, require_finite
 
 JsonDict = dict[str, Any]
 
@@ -66,12 +67,42 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def write_model(draft: Draft, model: nn.Module, config: Mapping[str, Any]) -> None:
-    """Write ``model.safetensors`` and ``config.json`` into a draft and record the quantization."""
+    """Write ``model.safetensors`` and ``config.json`` into a draft and record the quantization.
+
+    Raises:
+        VerificationError: a weight is not finite.
+    """
     weights = dict(tree_flatten(model.parameters()))
+    require_finite(weights, "the model", do=f"Nothing was published; make {draft.kind} of other weights")
     mx.save_safetensors(str(draft.file("model.safetensors", role="weights")), weights, metadata={"format": "mlx"})
     kept = {k: v for k, v in config.items() if k not in ("_name_or_path", "transformers_version")}
     draft.write_json("config.json", kept, role="config")
     draft.quantization = quantization_record(config)
+
+
+def require_finite_files(path: Path) -> None:
+    """Refuse a model directory whose weights hold NaN or infinity: quantizing would hide them in codes.
+
+    One tensor at a time is in memory.
+
+    Args:
+        path: a directory with ``model*.safetensors``.
+
+    Raises:
+        VerificationError: naming the tensors as the files do.
+    """
+    found = []
+    for file in sorted(path.glob("model*.safetensors")):
+        arrays = mx.load(str(file))
+        for name in sorted(arrays):
+            found += broken({name: arrays.pop(name)})
+    if found:
+        raise VerificationError(
+            f"the weights of {path} are not finite",
+            expected="finite numbers",
+            got=listed(found),
+            do="Get the model again, or repair it: nothing computed with it would be a number",
+        )
 
 
 def quantization_record(config: Mapping[str, Any]) -> dict[str, int] | None:
