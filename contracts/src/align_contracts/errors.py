@@ -95,13 +95,13 @@ class NonFiniteError(DivergedError):
     """A quantity of training is NaN or infinite, and nothing was updated with it.
 
     Args:
-        quantity: What it is: loss, gradient, reward, KL, weights.
+        quantity: What it is: loss, gradient, reward, KL, a weight.
         got: The value, or which tensors.
         do: What to do next.
     """
 
     def __init__(self, quantity: str, *, got: object = None, do: str = "Nothing was updated") -> None:
-        super().__init__(f"{quantity} is not finite", got=got, do=do)
+        super().__init__(f"the {quantity} is not finite", got=got, do=do)
         self.quantity = quantity
 
 

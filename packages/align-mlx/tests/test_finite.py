@@ -52,7 +52,7 @@ def test_a_refusal_names_the_first_few():
 def test_no_adapter_is_saved_with_numbers_that_are_none(tmp_path, value):
     params = {"model.layers.0.q_proj.lora_a": mx.zeros((4, 2)), "model.layers.0.q_proj.lora_b": mx.zeros((2, 4))}
     extra = {"head.bias": mx.array([value])}
-    with pytest.raises(DivergedError, match="adapter.safetensors"):
+    with pytest.raises(DivergedError, match=r"adapter\.safetensors"):
         lora.save(Adapter(params), tmp_path / "adapter.safetensors", extra=extra)
     assert not list(tmp_path.iterdir())
     large = {name: mx.full(array.shape, 3.4e38) for name, array in params.items()}  # rounds to infinity in bf16

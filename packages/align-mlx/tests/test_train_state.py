@@ -190,7 +190,7 @@ def test_a_step_that_would_make_something_not_finite_is_not_taken(where, bad):
     else:
         state.optimizer.state["head.bias"][where] = mx.array([bad])
     before = snapshot(state)
-    with pytest.raises(NonFiniteError, match="weights is not finite|weights are not finite") as caught:
+    with pytest.raises(NonFiniteError, match="weight after the step is not finite") as caught:
         state.update(arrays(2), 0.01, 0.5)
     assert "head.bias" in caught.value.got
     assert snapshot(state) == before

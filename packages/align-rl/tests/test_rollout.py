@@ -95,3 +95,18 @@ def test_k3_is_held_by_default(configure, start):
     _, _, rollout = start(configure("grpo"))
     d = np.array(rollout.ref_logprobs_BT, np.float64) - np.array(rollout.logprobs_BT)
     np.testing.assert_allclose(rollout.kl_BT, np.exp(d) - d - 1, atol=1e-5)
+
+
+def test_a_part_is_the_rollout_of_those_answers(configure, start):
+    """Answers 1, 4 and 5 of 12: their own numbers, padded no wider than they need; prompts keep their positions."""
+    _, _, rollout = start(configure("grpo"))
+    part = rollout.part([1, 4, 5])
+    assert part.prompts.tolist() == [0, 1, 1]
+    assert part.answers == [rollout.answers[i] for i in (1, 4, 5)]
+    for row, i in enumerate((1, 4, 5)):
+        tokens = len(rollout.answers[i].tokens.response)
+        assert part.scores_B[row] == rollout.scores_B[i]
+        assert part.batch.mask_BT[row].sum().item() == tokens
+        for name in ("logprobs_BT", "ref_logprobs_BT", "kl_BT"):
+            assert mx.array_equal(getattr(part, name)[row, :tokens], getattr(rollout, name)[i, :tokens])
+            assert getattr(part, name).shape == part.batch.mask_BT.shape

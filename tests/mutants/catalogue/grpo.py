@@ -60,10 +60,8 @@ MUTANTS = (
         ),
         (
             "normalised-before-the-update",
-            "self.normalizer = self.normalizer.update(scores)\n"
-            "            scores = self.normalizer.normalize(scores)",
-            "scores = self.normalizer.normalize(scores)\n"
-            "            self.normalizer = self.normalizer.update(scores)",
+            "self.normalizer = self.normalizer.update(scores)\n            scores = self.normalizer.normalize(scores)",
+            "scores = self.normalizer.normalize(scores)\n            self.normalizer = self.normalizer.update(scores)",
             "the first batch is normalised by 3 and 1",
         ),
         (

@@ -65,16 +65,18 @@ class TrainState:
             grads = {name: mx.zeros_like(grad) if name in waiting else grad for name, grad in grads.items()}
         base = max(rates.values())
         kept = self.optimizer.state
+        before = kept["learning_rate"]  # the one entry that is written in place
         self.optimizer.learning_rate = base
         # Adam's step is proportional to its rate, so a smaller rate is the same step scaled down.
         share = {k: mx.array(_rate(rates, k) / base) for k in self.params} if len(rates) > 1 and base > 0 else {}
         after, state, norm, sound = self._step(grads, self.params, kept, share, max_grad_norm)
         self.optimizer.state = kept
         mx.eval(after, state, norm, sound)  # one wait for all
-        if not math.isfinite(norm.item()):
-            raise NonFiniteError("gradient", got=f"norm {norm.item()}")
-        if not sound.item():
-            raise NonFiniteError("weights", got=listed(broken({**after, **dict(_flat(state))})))
+        if not (math.isfinite(norm.item()) and sound.item()):
+            kept["learning_rate"] = before
+            if not math.isfinite(norm.item()):
+                raise NonFiniteError("gradient", got=f"norm {norm.item()}")
+            raise NonFiniteError("weight after the step", got=listed(broken({**after, **dict(_flat(state))})))
         self.params, self.optimizer.state = after, state
         return float(norm.item())
 

@@ -156,9 +156,8 @@ def update(
 
 def teaches(rollout: Rollout, experience: Experience, index: Sequence[int]) -> bool:
     """Whether rewards differ, and some token of the minibatch is better or worse than expected."""
-    return bool(
-        np.ptp(rollout.scores_B) > 0 and mx.any(experience.advantages_BT[mx.array(np.asarray(index))] != 0).item()
-    )
+    place = mx.array(np.asarray(index))
+    return bool(np.ptp(rollout.scores_B) > 0 and mx.any(experience.advantages_BT[place] != 0).item())
 
 
 def accumulate(

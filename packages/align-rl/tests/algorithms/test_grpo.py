@@ -2,7 +2,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from align_rl.algorithms.grpo import group_advantages, silent_groups
+from align_rl.algorithms.grpo import answer_advantages, by_prompt, group_advantages, silent_groups
 
 
 def test_the_seeds_example():
@@ -50,3 +50,35 @@ def test_wrong_arguments():
 def test_silent_groups_need_groups():
     with pytest.raises(ValueError, match="rewards_PK"):
         silent_groups(mx.zeros((2, 3, 4)))
+
+
+UNEVEN = mx.array([1.0, 3.0, 10.0, 20.0, 30.0, 5.0, 9.0])
+PROMPTS = np.array([0, 0, 2, 2, 2, 3, 3])  # prompt 1 has left
+
+
+def test_groups_of_different_sizes_keep_their_own_mean():
+    # Means 2, 20 and 7.
+    assert answer_advantages(UNEVEN, PROMPTS).tolist() == [-1, 1, -10, 0, 10, -2, 2]
+
+
+def test_groups_of_different_sizes_have_their_own_scale():
+    # With n − 1: √2 of (1, 3), 10 of (10, 20, 30), √8 of (5, 9).
+    found = answer_advantages(UNEVEN, PROMPTS, "group", epsilon=0.0)
+    np.testing.assert_allclose(found, [-(0.5**0.5), 0.5**0.5, -1, 0, 1, -(0.5**0.5), 0.5**0.5], atol=1e-6)
+    # All seven: sum 78, squares 1 + 9 + 100 + 400 + 900 + 25 + 81 = 1516, variance (1516 − 78² / 7) / 6.
+    expected = np.array([-1, 1, -10, 0, 10, -2, 2]) / np.sqrt((1516 - 78**2 / 7) / 6)
+    np.testing.assert_allclose(answer_advantages(UNEVEN, PROMPTS, "batch", epsilon=0.0), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["none", "group", "batch"])
+def test_whole_groups_are_a_rectangle(scale):
+    rewards = mx.random.normal((4, 3), key=mx.random.key(1))
+    found = answer_advantages(rewards.reshape(-1), np.repeat(np.arange(4), 3), scale)
+    np.testing.assert_allclose(found.reshape(4, 3), group_advantages(rewards, scale), atol=1e-6)
+
+
+def test_answers_stand_in_the_order_of_their_prompts():
+    with pytest.raises(ValueError, match="ascending"):
+        by_prompt(mx.zeros(3), np.array([0, 1, 0]))
+    with pytest.raises(ValueError, match="expected prompts"):
+        by_prompt(mx.zeros(3), np.array([0, 1]))
