@@ -21,8 +21,8 @@ from option_effects.effects import (
     silent,
 )
 
-from align_data import embedded, run
-from align_data.config import BuildConfig
+from align_data import embedded, export, run
+from align_data.config import BuildConfig, ExportConfig
 
 QUESTIONS = (
     "What is the distance to star number {}?",
@@ -96,6 +96,36 @@ BUILD = Table(
 )
 
 
+def left(name: str) -> Any:
+    """The first row of a file of an export; None where there is none."""
+
+    def see(o: Outcome) -> Any:
+        path = o.folder / "out" / name
+        return json.loads(path.read_text().partition("\n")[0]) if path.exists() else None
+
+    return see
+
+
+def source_name(o: Outcome) -> Any:
+    return json.loads((o.folder / "out" / "align-export.json").read_text())["source"]["name"]
+
+
+EXPORT = Table(
+    ExportConfig,
+    export.run,
+    {"data": at("data"), "format": "jsonl", "progress": False},
+    {
+        "data": Effect(at("data-other"), source_name, want="data-other"),
+        "out": Effect(inside("elsewhere"), lambda o: {p.name for p in o.folder.iterdir()}, want={"elsewhere"}),
+        "overwrite": Effect(True, refusal, want=None, first=finished),
+        "format": Effect("parquet", left("pairs/train.jsonl"), want=None),
+        "chats": Effect(False, lambda o: type(left("pairs/train.jsonl")(o)["chosen"]), want=str),
+        "progress": Effect(True, silent, want=False),
+    },
+)
+TABLES = [BUILD, EXPORT]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def source(runs: Runs) -> Iterator[None]:
     """Add a directory of preferences to the store: 60 rows to train on, 50 others, 12 held out."""
@@ -108,10 +138,11 @@ def source(runs: Runs) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(("table", "name", "effect"), list(BUILD.cases()))
+@pytest.mark.parametrize(("table", "name", "effect"), [case for table in TABLES for case in table.cases()])
 def test_the_option_has_its_effect(runs: Runs, table: Table, name: str, effect: Effect) -> None:
     check(runs, table, name, effect)
 
 
-def test_every_option_is_in_the_table() -> None:
-    assert set(BUILD.options) == set(BuildConfig.model_fields)
+@pytest.mark.parametrize("table", TABLES, ids=str)
+def test_every_option_is_in_the_table(table: Table) -> None:
+    assert set(table.options) == set(table.config.model_fields)

@@ -81,8 +81,8 @@ def test_missing_columns_are_named(write_dataset, raw_row, form: str) -> None:
 
 def test_missing_column_of_the_held_out_part_is_found_at_once(write_dataset, raw_rows, raw_row) -> None:
     row = raw_row("Why?")
-    del row["prompt"]
-    with pytest.raises(VerificationError, match=r"test_prefs\.jsonl lacks the column prompt"):
+    del row["chosen"]
+    with pytest.raises(VerificationError, match=r"test_prefs\.jsonl lacks the column chosen"):
         opened(write_dataset(train_prefs=raw_rows(2), test_prefs=[row]))
 
 

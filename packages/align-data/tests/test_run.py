@@ -152,8 +152,8 @@ def test_leakage_publishes_nothing(tmp_path, directory, monkeypatch) -> None:
 
     original = module.formats.tables
 
-    def leaking(splits):
-        tables = original(splits)
+    def leaking(splits, formats):
+        tables = original(splits, formats)
         tables["pairs/train"] += tables["pairs/test"]
         return tables
 

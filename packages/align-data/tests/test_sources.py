@@ -4,18 +4,19 @@ import pytest
 
 from align_contracts.errors import ConfigError, MissingError, VerificationError
 from align_data import embedded
-from align_data.source import REQUIRED, check_columns
+from align_data.source import REQUIRED, SCORES, check_columns
 from align_data.sources import open_source
 
 SPLITS = {"train_split": "train_prefs", "test_split": "test_prefs"}
 
 
 def test_columns_may_be_more_but_not_fewer() -> None:
-    check_columns([*REQUIRED, "anything"], "here")
+    assert not check_columns([*REQUIRED, "anything"], "here")
+    assert check_columns([*REQUIRED, *SCORES, "anything"], "here")
     with pytest.raises(VerificationError) as error:
-        check_columns(["prompt", "chosen"], "rows.jsonl")
-    assert "rows.jsonl lacks the columns rejected, score_chosen, score_rejected" in str(error.value)
-    assert "got prompt, chosen" in str(error.value)
+        check_columns(["prompt", "chosen", "score_chosen"], "rows.jsonl")
+    assert "rows.jsonl lacks the columns rejected, score_rejected" in str(error.value)
+    assert "got prompt, chosen, score_chosen" in str(error.value)
 
 
 def test_a_directory_is_opened_by_its_path(write_dataset, raw_rows) -> None:

@@ -14,6 +14,7 @@ from align_data.source import Source
 from align_data.split import Divided
 from align_data.stats import pair_statistics
 
+UNSCORED = "The source has no scores: 1 stands for the preferred answer, 0 for the other, and there are no genrm rows."
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 
 _EXAMPLES = 3
@@ -85,7 +86,7 @@ def build(
         "category_rules": _rules(grouping.prompts),
         "examples": _examples(divided.splits["train"]),
         **pair_statistics(pairs),
-        "notes": divided.notes,
+        "notes": [*divided.notes, *([] if source.scored else [UNSCORED])],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from align_data.rows import Origin, Row, normalise
+
+BETTER, WORSE = 1.0, 0.0
+"""Scores of the answers where the source has none."""
 
 REASONS: dict[str, str] = {
     "malformed": "a prompt or answer is neither text nor a list of chat messages",
@@ -53,11 +57,13 @@ class Cleaned:
         return self.read_by_part.total()
 
 
-def clean(raw_rows: Iterable[tuple[Origin, Mapping[str, Any]]]) -> Cleaned:
+def clean(raw_rows: Iterable[tuple[Origin, Mapping[str, Any]]], *, scored: bool = True) -> Cleaned:
     """Turn raw rows into clean ones.
 
     Args:
-        raw_rows: pairs of the part of the source and the row as read (columns of ultrafeedback_binarized).
+        raw_rows: pairs of the part of the source and the row as read (columns of ultrafeedback_binarized, or of a
+            preference dataset of TRL).
+        scored: whether the rows have scores; otherwise they are `BETTER` and `WORSE`.
 
     Returns:
         Kept rows, and counts of the dropped ones.
@@ -67,7 +73,7 @@ def clean(raw_rows: Iterable[tuple[Origin, Mapping[str, Any]]]) -> Cleaned:
     for origin, raw in raw_rows:
         result.read_by_part[origin] += 1
         try:
-            row = parse_row(raw, origin)
+            row = parse_row(raw, origin, scored=scored)
             identity = (normalise(row.prompt), row.chosen, row.rejected)
             if identity in seen:
                 raise Dropped("duplicate_row")
@@ -79,15 +85,16 @@ def clean(raw_rows: Iterable[tuple[Origin, Mapping[str, Any]]]) -> Cleaned:
     return result
 
 
-def parse_row(raw: Mapping[str, Any], origin: Origin = "train") -> Row:
+def parse_row(raw: Mapping[str, Any], origin: Origin = "train", *, scored: bool = True) -> Row:
     """Read one raw row.
 
-    `chosen` and `rejected` are each either the answer itself or a list of two chat messages, user then
-    assistant.
+    `prompt` is the question itself or a chat of one message. `chosen` and `rejected` are each the answer itself, a chat
+    of the answer alone, or a chat of question and answer; the last kind needs no `prompt`.
 
     Args:
         raw: the row as read.
         origin: the part of the source it comes from.
+        scored: whether it has scores.
 
     Returns:
         The clean row.
@@ -95,13 +102,14 @@ def parse_row(raw: Mapping[str, Any], origin: Origin = "train") -> Row:
     Raises:
         Dropped: when the row cannot be used; says why.
     """
-    prompt = _text(raw.get("prompt"))
+    prompt = _prompt(raw)
     chosen, rejected = (_answer(raw.get(name), prompt) for name in ("chosen", "rejected"))
     if not prompt:
         raise Dropped("empty_prompt")
     if not (chosen and rejected):
         raise Dropped("empty_answer")
-    score_chosen, score_rejected = (_score(raw.get(name)) for name in ("score_chosen", "score_rejected"))
+    scores = (_score(raw.get(name)) for name in ("score_chosen", "score_rejected")) if scored else (BETTER, WORSE)
+    score_chosen, score_rejected = scores
     if chosen.split() == rejected.split():
         raise Dropped("identical_answers")
     if score_chosen == score_rejected:
@@ -118,7 +126,7 @@ def parse_row(raw: Mapping[str, Any], origin: Origin = "train") -> Row:
         score_rejected=score_rejected,
         origin=origin,
         category=raw.get("category"),
-        checks=raw.get("checks"),
+        checks=_checks(raw.get("checks")),
     )
 
 
@@ -133,18 +141,48 @@ def _text(value: Any) -> str:
     return value.strip()
 
 
-def _answer(value: Any, prompt: str) -> str:
-    """The assistant's text of a plain string or of a chat list that asks `prompt`."""
-    if isinstance(value, str):
-        return _text(value)
+def _turns(value: Any) -> list[tuple[Any, Any]]:
+    """Role and content of each message of a chat."""
     if not isinstance(value, list | tuple) or not all(isinstance(turn, Mapping) for turn in value):
         raise Dropped("malformed")
-    if [turn.get("role") for turn in value] != ["user", "assistant"]:
-        raise Dropped("multi_turn" if value else "empty_answer")
-    question, answer = (_text(turn.get("content")) for turn in value)
+    return [(turn.get("role"), turn.get("content")) for turn in value]
+
+
+def _prompt(raw: Mapping[str, Any]) -> str:
+    """The question: a text, a chat of one message, or what the chosen chat begins with."""
+    value = raw.get("prompt")
+    if isinstance(value, str):
+        return _text(value)
+    turns = _turns(value) if "prompt" in raw else _turns(raw.get("chosen"))[:-1]
+    if [role for role, _ in turns] != ["user"]:
+        raise Dropped("multi_turn" if turns else "empty_prompt")
+    return _text(turns[0][1])
+
+
+def _answer(value: Any, prompt: str) -> str:
+    """The assistant's text of a plain string, of a chat of the answer alone, or of a chat that asks `prompt`."""
+    if isinstance(value, str):
+        return _text(value)
+    turns = _turns(value)
+    roles = [role for role, _ in turns]
+    if roles == ["assistant"]:
+        return _text(turns[0][1])
+    if roles != ["user", "assistant"]:
+        raise Dropped("multi_turn" if turns else "empty_answer")
+    question, answer = (_text(content) for _, content in turns)
     if normalise(question) != normalise(prompt):
         raise Dropped("prompt_mismatch")
     return answer
+
+
+def _checks(value: Any) -> Any:
+    """Reference checks, also as the JSON text in which they are exported."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            raise Dropped("malformed") from None
+    return value
 
 
 def _score(value: Any) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from align_contracts import console
-from align_data.config import BuildConfig
+from align_data.config import BuildConfig, ExportConfig
 
 COMMANDS = (
     console.Command(
@@ -17,6 +17,13 @@ COMMANDS = (
             "align-data build --source hf:HuggingFaceH4/ultrafeedback_binarized --out runs/data",
             "align-data build --source my/preferences --validation 40 --gold 0 --out runs/data",
         ),
+    ),
+    console.Command(
+        name="export",
+        help="Write a dataset artifact as a directory that `datasets` loads.",
+        config=ExportConfig,
+        run="align_data.export:run",
+        examples=("align-data export --data runs/data --out exports/data",),
     ),
 )
 """What the script can do."""

@@ -1,9 +1,9 @@
-"""Settings of `align-data build`."""
+"""Settings of `align-data build` and `align-data export`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
@@ -22,7 +22,7 @@ class BuildConfig(BaseModel):
     out: Path = console.runtime(..., "directory of the dataset artifact to write")
     source: str = Field(
         "embedded",
-        description="`embedded`, `hf:NAME[@REVISION]`, or a directory with the dataset's parquet or JSONL files",
+        description="`embedded`, `hf:NAME[@REVISION]`, or a directory: parquet, JSONL, or saved by `datasets`",
         min_length=1,
     )
     train_split: str = Field("train_prefs", description="the source's training split", min_length=1)
@@ -60,3 +60,18 @@ class BuildConfig(BaseModel):
         if value % len(CATEGORIES):
             raise ValueError(f"expected a multiple of {len(CATEGORIES)}, one third for each category")
         return value
+
+
+class ExportConfig(BaseModel):
+    """What `align-data export` needs to know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path = console.runtime(..., "dataset artifact")
+    out: Path = console.runtime(..., "directory to write")
+    overwrite: bool = console.runtime(False, "replace an earlier export")
+    format: Literal["parquet", "jsonl"] = Field("parquet", description="form of the files")
+    chats: bool = Field(
+        True, description="write prompts and answers as chats, as TRL's trainers take them; otherwise as plain text"
+    )
+    progress: bool = console.runtime(True, "say on stderr what was written")

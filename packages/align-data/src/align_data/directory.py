@@ -1,4 +1,5 @@
-"""Read a local directory that holds the files of such a dataset: parquet, JSON lines, or gzipped JSON lines.
+"""Read a local directory that holds the files of such a dataset: parquet, JSON lines, gzipped or not, or what
+`datasets` has saved to disk.
 
 Files lie in the directory or in its `data/`, named like those of the hub: `train_prefs.jsonl`,
 `train_prefs-00000-of-00001.parquet`, `test_prefs.jsonl.gz`.
@@ -18,7 +19,8 @@ from typing import Any
 
 from align_contracts.errors import MissingError, VerificationError
 from align_data.rows import Origin
-from align_data.source import COLUMNS, Part, Source, check_columns
+from align_data.saved import is_saved, open_saved
+from align_data.source import COLUMNS, Part, Source, has_scores
 
 _SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
 
@@ -43,6 +45,9 @@ def open_directory(directory: Path, *, train_split: str, test_split: str) -> Sou
             f"no directory {directory}",
             expected="embedded, hf:NAME or a directory with the dataset's files as --source",
         )
+    if is_saved(directory):
+        revision = _digest(sorted(directory.rglob("*.arrow")), directory)
+        return open_saved(directory, revision, train_split=train_split, test_split=test_split)
     parts: list[Part] = []
     used: list[Path] = []
     splits: tuple[tuple[str, Origin], ...] = ((train_split, "train"), (test_split, "test"))
@@ -56,11 +61,10 @@ def open_directory(directory: Path, *, train_split: str, test_split: str) -> Sou
                 expected=f"data/{split}-00000-of-00001.parquet, {split}.jsonl or the like",
                 do="Name the split with --train-split",
             )
-        for file in files:
-            check_columns(_columns(file), str(file))
         parts.append(Part(origin, _size(files), partial(read_files, files)))
         used += files
-    return Source(directory.resolve().name, _digest(used, directory), None, tuple(parts))
+    scored = has_scores({str(file): _columns(file) for file in used})
+    return Source(directory.resolve().name, _digest(used, directory), None, tuple(parts), scored=scored)
 
 
 def find_files(directory: Path, split: str) -> list[Path]:

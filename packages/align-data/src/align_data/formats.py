@@ -137,11 +137,12 @@ def prompt_rows(prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
     ]
 
 
-def tables(splits: dict[str, list[Prompt]]) -> dict[str, list[dict[str, Any]]]:
+def tables(splits: dict[str, list[Prompt]], formats: Sequence[str] = FORMATS) -> dict[str, list[dict[str, Any]]]:
     """Every table of the artifact, by file stem.
 
     Args:
         splits: prompts by split name.
+        formats: the SFT formats to write.
 
     Returns:
         Rows by "sft/train", "genrm/validation", "pairs/gold", "prompts/test" and so on. Only `train` and
@@ -151,6 +152,7 @@ def tables(splits: dict[str, list[Prompt]]) -> dict[str, list[dict[str, Any]]]:
     written = {
         f"{folder}/{split}": sft_rows(splits[split], form)
         for folder, form in folders
+        if form in formats
         for split in ("train", "validation")
     }
     written |= {f"pairs/{name}": pair_rows(members) for name, members in splits.items()}

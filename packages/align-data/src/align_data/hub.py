@@ -9,7 +9,7 @@ from typing import Any
 
 from align_contracts.errors import AlignError, ConfigError, MissingError, PreflightError, VerificationError
 from align_data.rows import Origin
-from align_data.source import COLUMNS, HUB, Part, Source, check_columns
+from align_data.source import COLUMNS, HUB, Part, Source, has_scores
 
 _COMMIT = re.compile(r"@([0-9a-f]{7,64})(?:/|$)")
 
@@ -60,9 +60,12 @@ def _open(name: str, revision: str | None, train_split: str, test_split: str) ->
     if test_split in files and test_split != train_split:
         wanted[test_split] = "test"
     parts = []
+    tables = {
+        split: datasets.load_dataset(builder.name, data_files={split: files[split]}, split=split) for split in wanted
+    }
+    scored = has_scores({f"hf:{name}, split {split},": table.column_names for split, table in tables.items()})
     for split, origin in wanted.items():
-        table = datasets.load_dataset(builder.name, data_files={split: files[split]}, split=split)
-        check_columns(table.column_names, f"hf:{name}, split {split},")
+        table = tables[split]
         table = table.select_columns([column for column in COLUMNS if column in table.column_names])
         parts.append(Part(origin, len(table), partial(_rows, table)))
     commit = _COMMIT.search(str(builder.base_path or ""))
@@ -71,6 +74,7 @@ def _open(name: str, revision: str | None, train_split: str, test_split: str) ->
         revision=commit.group(1) if commit else revision,
         license=builder.info.license or None,
         parts=tuple(parts),
+        scored=scored,
     )
 
 

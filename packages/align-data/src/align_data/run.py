@@ -46,13 +46,13 @@ def run(config: BuildConfig) -> int:
         with publish(
             config.out, "dataset", producer="align-data", config=identity, overwrite=config.overwrite
         ) as draft:
-            cleaned = clean(_raw_rows(source, report))
+            cleaned = clean(_raw_rows(source, report), scored=source.scored)
             _refuse_empty(cleaned, config.source)
             grouping = group(cleaned.rows)
             found = report.track(grouping.prompts, "Sorting prompts", len(grouping.prompts))
             grouping.prompts = categories.assign(found)
             divided = divide(grouping.prompts, _sizes(config), config.seed)
-            tables = formats.tables(divided.splits)
+            tables = formats.tables(divided.splits, sft_formats(source))
             checked = leakage.check(tables)
             corpus = _write_tables(draft, tables, source, divided, report)
             card = cards.build(
@@ -70,6 +70,11 @@ def run(config: BuildConfig) -> int:
             _describe(draft, config, source, divided, tables, corpus)
         report.close(card, str(config.out))
     return 0
+
+
+def sft_formats(source: Source) -> tuple[str, ...]:
+    """The SFT formats that a source can give: to write a score (`genrm`) there must be scores."""
+    return formats.FORMATS if source.scored else ("chosen",)
 
 
 def _raw_rows(source: Source, report: Reporter) -> Iterator[tuple[Origin, Mapping[str, Any]]]:
@@ -140,6 +145,6 @@ def _describe(
         "split_seed": config.seed,
         "counts": counts if corpus is None else {**counts, "corpus": corpus},
         "categories": {name: cards.category_counts(members) for name, members in divided.splits.items()},
-        "formats": formats.FORMATS,
+        "formats": sft_formats(source),
         "has_checks": any(prompt.checks for members in divided.splits.values() for prompt in members),
     }

@@ -9,10 +9,13 @@ from typing import Any
 from align_contracts.errors import VerificationError
 from align_data.rows import Origin
 
-REQUIRED = ("prompt", "chosen", "rejected", "score_chosen", "score_rejected")
-"""Columns a source must have."""
+REQUIRED = ("chosen", "rejected")
+"""Columns a source must have. The prompt may be left to the chats, which then begin with it (TRL's implicit prompt)."""
 
-COLUMNS = (*REQUIRED, "prompt_id", "category", "checks")
+SCORES = ("score_chosen", "score_rejected")
+"""Columns a source has both of, or neither: then it says only which answer is better."""
+
+COLUMNS = ("prompt", *REQUIRED, *SCORES, "prompt_id", "category", "checks")
 """Columns that are read; `messages` and any other are left alone."""
 
 HUB = "hf:"
@@ -44,6 +47,7 @@ class Source:
         license: as the source states it, or None.
         parts: the training part, then the held-out part if there is one.
         corpus: text to pre-train the embedded base on, given the prompts it must not hold; None elsewhere.
+        scored: whether its answers have scores, or it says only which of two is better.
     """
 
     name: str
@@ -51,24 +55,49 @@ class Source:
     license: str | None
     parts: tuple[Part, ...]
     corpus: Callable[[set[str]], Iterator[str]] | None = None
+    scored: bool = True
 
 
-def check_columns(present: Iterable[str], where: str) -> None:
-    """Refuse a table that lacks a required column.
+def has_scores(tables: Mapping[str, Iterable[str]]) -> bool:
+    """Check the columns of all tables of a source, and say whether its answers have scores.
+
+    Args:
+        tables: columns by file or split.
+
+    Raises:
+        VerificationError: a required column is missing, or some tables have scores and others have none.
+    """
+    scored = {where: check_columns(columns, where) for where, columns in tables.items()}
+    if len(set(scored.values())) > 1:
+        without = next(where for where, has in scored.items() if not has)
+        raise VerificationError(
+            f"{without} has no scores, other files of the source have",
+            expected=f"{' and '.join(SCORES)} in all of them, or in none",
+        )
+    return all(scored.values())
+
+
+def check_columns(present: Iterable[str], where: str) -> bool:
+    """Refuse a table that lacks a required column, or has one score without the other.
 
     Args:
         present: the table's columns.
         where: the file or split, for the message.
 
+    Returns:
+        Whether the table has scores.
+
     Raises:
         VerificationError: names what is missing.
     """
     present = list(present)
-    missing = [name for name in REQUIRED if name not in present]
+    scored = any(name in present for name in SCORES)
+    missing = [name for name in (*REQUIRED, *(SCORES if scored else ())) if name not in present]
     if missing:
         raise VerificationError(
             f"{where} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
-            expected=", ".join(REQUIRED),
+            expected=f"prompt, {', '.join(REQUIRED)}, and both scores or none",
             got=", ".join(present) or "no columns",
-            do="Rename the columns to those of ultrafeedback_binarized",
+            do="Rename the columns to those of ultrafeedback_binarized or of TRL",
         )
+    return scored
