@@ -21,6 +21,7 @@ SELECTION = {"rule": "reward", "step": 5, "gate_passed": True, "kl": 0.01, "perp
 DETAILS = {
     "dataset": {
         "source": "embedded",
+        "license": "MIT",
         "split_seed": 42,
         "counts": {"rows": 2},
         "categories": {"test": {"factual": 1}},
@@ -35,6 +36,7 @@ DETAILS = {
         "parameters": 8,
         "quantization": {"bits": 4, "group_size": 64},
         "source": "embedded",
+        "license": "gemma",
         "embedded": True,
     },
     "policy": {

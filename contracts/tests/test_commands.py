@@ -68,7 +68,7 @@ def test_inspect(cli, finished_run):
     code, out, _ = cli("inspect", finished_run / "ppo-42")
     assert code == 0
     assert out.startswith("ppo-42: policy, ")
-    for text in ("method", "ppo", "base (base_model, ", "perplexity @50", "2 tensors", "config.json"):
+    for text in ("method", "ppo", "licence gemma", "base (base_model, ", "perplexity @50", "2 tensors", "config.json"):
         assert text in out
 
 
@@ -90,6 +90,7 @@ def test_lineage(cli, finished_run):
     assert code == 0
     assert out.splitlines()[-1] == "9 artifacts: closed, no cycle, one base, one tokenizer"
     assert "└─ base" in out
+    assert [line.rpartition("  ")[2] for line in out.splitlines()[:2]] == ["licence: MIT", "licence: gemma"]
 
 
 def test_lineage_that_does_not_hold(cli, run):

@@ -6,7 +6,7 @@ import pytest
 
 from align_contracts import SchemaVersionError, VerificationError, manifest
 from align_contracts.canonical import manifest_bytes
-from align_contracts.manifest import MANIFESTS, content_digest, details_model, read_manifest
+from align_contracts.manifest import MAJOR, MANIFESTS, MINOR, content_digest, details_model, read_manifest
 
 GOLDEN = Path(__file__).parent / "golden"
 VALID = sorted((GOLDEN / "valid").rglob("*.json"))
@@ -17,8 +17,10 @@ def raw_of(kind):
     return json.loads((GOLDEN / "valid" / "v1.0" / f"{kind}.json").read_bytes())
 
 
-def test_there_is_a_golden_manifest_of_every_kind():
-    assert {path.stem for path in VALID} == set(MANIFESTS)
+def test_there_is_a_golden_manifest_of_every_kind_in_every_version():
+    versions = {f"v{MAJOR}.{minor}" for minor in range(MINOR + 1)}
+    assert {(path.parent.name, path.stem) for path in VALID} == {(v, kind) for v in versions for kind in MANIFESTS}
+    assert {case.partition("-")[0] for case in REASONS} == set(MANIFESTS)
 
 
 @pytest.mark.parametrize("path", VALID, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -130,6 +132,15 @@ def test_a_manifest_from_before_certificates_has_none(kind):
     newer, _ = read_manifest((GOLDEN / "valid" / "v1.1" / f"{kind}.json").read_bytes())
     assert older.details.certificate is None
     assert newer.details.certificate.tensors == newer.details.certificate.alive + len(newer.details.certificate.waiting)
+
+
+def test_licences_came_with_1_3():
+    older, _ = read_manifest((GOLDEN / "valid" / "v1.2" / "policy.json").read_bytes())
+    newer, _ = read_manifest((GOLDEN / "valid" / "v1.3" / "policy.json").read_bytes())
+    assert {one.role: one.license for one in older.inputs} == dict.fromkeys(
+        ("base", "dataset", "policy", "reward_model")
+    )
+    assert [one.license for one in newer.inputs] == ["gemma", "MIT", None, None]
 
 
 def test_judgments_from_before_imports_were_judged_here():

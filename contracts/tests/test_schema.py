@@ -1,9 +1,11 @@
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from align_contracts import VerificationError
+from align_contracts.compatibility import changes
 from align_contracts.manifest import MAJOR, MANIFESTS, MINOR
 from align_contracts.schema import VERSION, compare_schemas, json_schema, schema_files, write_schemas
 
@@ -17,40 +19,44 @@ def test_the_committed_schemas_are_what_the_models_give():
 RELEASED = sorted(path for path in COMMITTED.glob(f"v{MAJOR}.*/*.json") if path.parent.name != VERSION)
 
 
-def bare(value):
-    """A schema without what only people read."""
-    if isinstance(value, dict):
-        return {name: bare(one) for name, one in value.items() if name not in ("description", "title")}
-    return [bare(one) for one in value] if isinstance(value, list) else value
-
-
-def breaks(older, newer):
-    """What a manifest valid under `older` may run into under `newer`: one line a change that is not an addition."""
-    found = []
-    for title, was in {"top": older, **older["$defs"]}.items():
-        now = newer if title == "top" else newer["$defs"].get(title, {})
-        found += [f"{title}: requires {one}" for one in set(now.get("required", ())) - set(was.get("required", ()))]
-        for name, rule in was.get("properties", {}).items():
-            if name != "schema_version" and bare(rule) != bare(now.get("properties", {}).get(name)):
-                found.append(f"{title}.{name}: changed")
-    return found
-
-
 @pytest.mark.parametrize("path", RELEASED, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_minor_version_only_adds_optional_fields(path):
-    assert breaks(json.loads(path.read_text()), json_schema(path.stem)) == []
+    found = changes(json.loads(path.read_text()), json_schema(path.stem))
+    assert [str(change) for change in found if change.breaks] == []
 
 
-def test_other_changes_would_be_seen():
-    older, newer = json_schema("policy"), json_schema("policy")
-    newer["required"] = [*newer["required"], "poem"]
-    del newer["$defs"]["Adapter"]["properties"]["alpha"]
-    newer["$defs"]["PolicyDetails"]["properties"]["method"]["enum"] = ["sft"]
-    assert sorted(breaks(older, newer)) == [
-        "Adapter.alpha: changed",
-        "PolicyDetails.method: changed",
-        "top: requires poem",
-    ]
+@pytest.mark.parametrize("kind", MANIFESTS)
+@pytest.mark.parametrize("minor", range(1, MINOR + 1))
+def test_fields_say_in_which_minor_version_they_came(kind, minor):
+    """The committed schemas are the history; the models' own notes (`since`) must agree with it."""
+    older, newer = (
+        json.loads((COMMITTED / f"v{MAJOR}.{one}" / f"{kind}.json").read_text()) for one in (minor - 1, minor)
+    )
+    added = {change.path.replace("[]", "") for change in changes(older, newer)}
+    assert added == {path for path, since in since_of(json_schema(kind)) if since == f"{MAJOR}.{minor}"}
+
+
+def since_of(schema, node=None, path=""):
+    """All (path, since) of a schema's fields, fields of added ones apart."""
+    node = schema if node is None else node
+    if "$ref" in node:
+        node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    for name, inner in node.get("properties", {}).items():
+        field = f"{path}.{name}" if path else name
+        if "since" in inner:
+            yield field, inner["since"]
+        else:
+            yield from since_of(schema, inner, field)
+    for inner in (node["items"],) if "items" in node else node.get("anyOf", ()):
+        yield from since_of(schema, inner, path)
+
+
+def test_released_schemas_never_change():
+    """`sha256sum --check RELEASED.sha256` says the same; a release adds its lines."""
+    lines = (COMMITTED / "RELEASED.sha256").read_text().splitlines()
+    listed = {name: sha256 for sha256, name in (line.split("  ") for line in lines)}
+    found = {str(path.relative_to(COMMITTED)): hashlib.sha256(path.read_bytes()).hexdigest() for path in RELEASED}
+    assert listed == found
 
 
 def test_there_are_schemas_of_every_version():

@@ -74,6 +74,7 @@ def test_the_records_are_gathered(finished_run):
         "manifest_digest": base.manifest_digest,
         "source": "embedded",
         "revision": None,
+        "license": "gemma",
     }
     assert raw["producer"]["package"] == "align-contracts"
 

@@ -70,6 +70,7 @@ BASE = Table(
             Effect(0, detail("quantization"), given={"bits": 4}, want=None),
         ),
         "group_size": Effect(64, detail("quantization", "group_size"), given={"bits": 4, "hidden_size": 64}, want=64),
+        "license": Effect("CC0", detail("license"), want="CC0"),
         "vocab_size": Effect(320, detail("vocab_size"), want=320),  # a multiple of 64, so not rounded up
         "hidden_size": Effect(64, detail("hidden_size"), want=64),
         "num_layers": Effect(3, detail("num_layers"), want=3),

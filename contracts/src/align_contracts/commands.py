@@ -117,6 +117,7 @@ def describe(artifact: Artifact) -> list[str]:
         "inputs",
         {
             item.role + (f"[{i}]" if several else ""): f"{item.name} ({item.kind}, {item.content_digest[:12]})"
+            + ("" if item.license is None else f", licence {item.license}")
             for i, item in enumerate(manifest.inputs)
         },
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from align_contracts.records import Count, Digest, Quantization, Record
+from align_contracts.records import Count, Digest, Quantization, Record, added
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Temperature = Annotated[float, Field(ge=0.0)]
@@ -74,6 +74,8 @@ class BaseModelDetails(Details):
     """Whether this is the small base that align trains itself."""
     license: str | None = None
     """Licence of the weights."""
+    revision: str | None = added(3)
+    """Commit of the hub's repository that the weights are from."""
 
 
 class Adapter(Record):
@@ -173,7 +175,7 @@ class PolicyDetails(Details):
     """Cost of the merge; null for a residual policy."""
     control: Literal["none", "null"] = "none"
     """`null`: a control run without learning signal."""
-    certificate: Certificate | None = None
+    certificate: Certificate | None = added(1)
     """What its training proved; null where nothing was trained, as in a merge."""
 
     def named_files(self) -> tuple[str, ...]:
@@ -215,7 +217,7 @@ class RewardModelDetails(Details):
     """Raw score statistics."""
     max_length: Annotated[int, Field(ge=1)]
     """Longest sequence in tokens."""
-    certificate: Certificate | None = None
+    certificate: Certificate | None = added(1)
     """What its training proved."""
 
     def named_files(self) -> tuple[str, ...]:
@@ -267,17 +269,17 @@ class JudgmentsDetails(Details):
     """sha256 of the judge's prompt."""
     model: str | None = None
     """Model of an API judge."""
-    reply_form: Literal["json_schema", "label"] | None = None
+    reply_form: Literal["json_schema", "label"] | None = added(2)
     """How an API judge was made to answer: held to a JSON schema, or by a label on the last line."""
-    source: Literal["judged", "alpaca-eval"] = "judged"
+    source: Literal["judged", "alpaca-eval"] = added(2, "judged")
     """Where the verdicts come from: judged here, or imported from AlpacaEval's annotations."""
-    source_digest: Digest | None = None
+    source_digest: Digest | None = added(2)
     """sha256 of the imported annotations, unpacked."""
-    candidate: str | None = None
+    candidate: str | None = added(2)
     """Name of the imported candidate."""
-    baseline: str | None = None
+    baseline: str | None = added(2)
     """Name of the imported baseline."""
-    graded: bool = False
+    graded: bool = added(2, False)
     """Whether every row has its own preference in [0, 1] instead of a verdict in each order."""
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from align_contracts.artifact import Artifact, open_artifact, resolve_input
 from align_contracts.errors import AlignError, MissingError
+from align_contracts.licences import licence
 from align_contracts.paths import MANIFEST, SIDECAR, printable
 
 MAX_SEARCH_DEPTH = 4
@@ -175,6 +176,8 @@ def _label(graph: Lineage, key: str, above: str | None) -> str:
     artifact = graph.artifacts[key]
     method = getattr(artifact.details, "method", None)
     label = f"{artifact.kind}{f' ({method})' if method else ''}  {key[:12]}"
+    if (terms := licence(artifact)) is not None:
+        label += f"  licence: {printable(terms)}"
     others = [to for _, to in graph.edges[key] if to != above]
     if len(others) > _MAX_EXTRA_NAMES:
         kinds = Counter(graph.artifacts[to].kind for to in others)

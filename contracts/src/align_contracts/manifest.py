@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, JsonValue, ValidationError
 
-from align_contracts.canonical import digest, manifest_bytes, strict_loads
+from align_contracts.canonical import canonical_bytes, digest, manifest_bytes, strict_loads
 from align_contracts.details import (
     BaseModelDetails,
     DatasetDetails,
@@ -19,6 +19,7 @@ from align_contracts.details import (
     RewardModelDetails,
 )
 from align_contracts.errors import SchemaVersionError, VerificationError
+from align_contracts.migrations import MIGRATIONS, migrate
 from align_contracts.paths import MANIFEST, printable
 from align_contracts.records import (
     Digest,
@@ -32,10 +33,11 @@ from align_contracts.records import (
     Record,
     SchemaVersion,
     TensorRecord,
+    newer_fields,
 )
 
 SCHEMA_ID = "align.manifest"
-MAJOR, MINOR = 1, 2
+MAJOR, MINOR = 1, 3
 MAX_MANIFEST_BYTES = 4 * 2**20
 
 
@@ -207,10 +209,10 @@ def read_manifest(data: bytes, where: str = MANIFEST) -> tuple[Manifest, dict[st
         where: name of the file for messages.
 
     Returns:
-        The typed manifest, and the same as plain JSON.
+        The typed manifest, and the same as plain JSON; both at the current major (see `migrations`).
 
     Raises:
-        SchemaVersionError: when another major wrote it.
+        SchemaVersionError: when a newer major wrote it, or an older one from which no migration leads here.
         VerificationError: when it is too large, not canonical, not of this schema or contradicts itself.
     """
     if len(data) > MAX_MANIFEST_BYTES:
@@ -218,19 +220,27 @@ def read_manifest(data: bytes, where: str = MANIFEST) -> tuple[Manifest, dict[st
     raw = strict_loads(data, where)
     if not isinstance(raw, dict):
         raise VerificationError(f"{where}: not a manifest", expected="an object", got=type(raw).__name__)
-    newer = _check_version(raw, where)
+    major, minor = _version(raw, where)
     if manifest_bytes(raw) != data:
         raise VerificationError(
             f"{where}: its bytes are not the canonical bytes", do="It was edited after publication; publish it again"
         )
+    if major < MAJOR:
+        raw = _migrated(raw, major, where)
+        data = canonical_bytes(raw)
     model = MANIFESTS.get(raw["kind"]) if isinstance(raw.get("kind"), str) else None
     if model is None:
         raise VerificationError(f"{where}: unknown kind", expected=" | ".join(MANIFESTS), got=repr(raw.get("kind")))
+    newer = major == MAJOR and minor > MINOR
     try:
         manifest = model.model_validate_json(data, extra="allow" if newer else None)
     except ValidationError as error:
-        raise VerificationError(f"{where}: {validation_text(error)}") from error
-    _check_digests(raw, where)
+        do = f"It is of schema {major}.{minor}: update align-contracts" if newer else None
+        raise VerificationError(f"{where}: {validation_text(error)}", do=do) from error
+    if major == MAJOR:
+        if unknown := next(newer_fields(manifest, minor), None):
+            raise VerificationError(f"{where}: {unknown}: schema {major}.{minor} has no such field")
+        _check_digests(raw, content_digest, where)
     return manifest, raw
 
 
@@ -243,7 +253,7 @@ def validation_text(error: ValidationError) -> str:
     return f"{field}: {first['msg']}{got}{more}"
 
 
-def _check_version(raw: Mapping[str, Any], where: str) -> bool:
+def _version(raw: Mapping[str, Any], where: str) -> tuple[int, int]:
     version = raw.get("schema_version")
     if (
         raw.get("schema_id") != SCHEMA_ID
@@ -252,18 +262,27 @@ def _check_version(raw: Mapping[str, Any], where: str) -> bool:
         or type(version.get("minor")) is not int
     ):
         raise VerificationError(f"{where}: not an align manifest", expected=f"schema_id {SCHEMA_ID!r}")
-    if version["major"] != MAJOR:
-        newer = version["major"] > MAJOR
+    major, minor = version["major"], version["minor"]
+    if major > MAJOR or not all(step in MIGRATIONS for step in range(major, MAJOR)):
         raise SchemaVersionError(
-            f"{where}: schema version {version['major']}.{version['minor']} cannot be read",
+            f"{where}: schema version {str(major)[:20]}.{str(minor)[:20]} cannot be read",
             expected=f"major {MAJOR}",
-            do="Update align-contracts" if newer else "No migration from this version exists",
+            do="Update align-contracts" if major > MAJOR else "No migration from this version exists",
         )
-    return bool(version["minor"] > MINOR)
+    return major, minor
 
 
-def _check_digests(raw: Mapping[str, Any], where: str) -> None:
+def _migrated(raw: dict[str, Any], major: int, where: str) -> dict[str, Any]:
+    """Check an older major's digests as it defined them, and bring the manifest to the current major."""
+    try:
+        _check_digests(raw, MIGRATIONS[major].content_digest, where)
+        return migrate(raw, MAJOR, MIGRATIONS)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise VerificationError(f"{where}: it is no manifest of schema major {major}", got=repr(error)) from error
+
+
+def _check_digests(raw: Mapping[str, Any], identity: Callable[[Mapping[str, Any]], str], where: str) -> None:
     if (found := digest(raw["config"])) != raw["config_digest"]:
         raise VerificationError(f"{where}: config_digest", expected=raw["config_digest"], got=found)
-    if (found := content_digest(raw)) != raw["content_digest"]:
+    if (found := identity(raw)) != raw["content_digest"]:
         raise VerificationError(f"{where}: content_digest", expected=raw["content_digest"], got=found)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,6 +26,30 @@ class Record(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+
+def added(minor: int, default: Any = None) -> Any:
+    """Declare an optional field that a minor version added: a manifest of an older minor must not have it."""
+    return Field(default, json_schema_extra={"since": f"1.{minor}"})
+
+
+def newer_fields(record: Record, minor: int) -> Iterator[str]:
+    """Yield the dotted names of the fields that a record has but its own minor version did not know.
+
+    Args:
+        record: a record read from a manifest.
+        minor: the minor version that the manifest says it is of.
+    """
+    for name in type(record).model_fields:
+        if name not in record.model_fields_set:
+            continue
+        extra = type(record).model_fields[name].json_schema_extra
+        if isinstance(extra, dict) and int(str(extra["since"]).partition(".")[2]) > minor:
+            yield name
+        value = getattr(record, name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            if isinstance(inner, Record):
+                yield from (f"{name}.{below}" for below in newer_fields(inner, minor))
 
 
 class Quantization(Record):
@@ -94,6 +119,8 @@ class InputRecord(Record):
     """Where it came from, if from outside."""
     revision: str | None = None
     """Revision of that source."""
+    license: str | None = added(3)
+    """Licence of a dataset or base model, `unknown` when it states none; null for what is made from them."""
 
 
 class FileRecord(Record):

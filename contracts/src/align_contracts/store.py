@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from align_contracts.durable import (
     temp_path,
 )
 from align_contracts.errors import ConfigError, PreflightError, VerificationError
+from align_contracts.licences import licence, licence_warnings
 from align_contracts.manifest import (
     MAJOR,
     MANIFESTS,
@@ -70,6 +72,8 @@ def publish(
     Yields:
         The draft to fill.
 
+    An input whose licence is not known is named in a warning on stderr before any work is done.
+
     Raises:
         PreflightError: when the target exists, cannot be made, or the disk is full.
         LockedError: when another process publishes the same target.
@@ -79,6 +83,8 @@ def publish(
     target = Path(os.path.abspath(path))
     details_model(kind)  # an unknown kind fails before any work is done
     fixed = _fixed_fields(producer, config, inputs)
+    for warning in licence_warnings(artifact for _, artifact in _each(inputs)):
+        print("warning:", printable(warning), file=sys.stderr)
     make_directory(target.parent, parents=True)
     with disk_errors(target), locked(target):
         clean_stale(target)
@@ -177,22 +183,25 @@ def _config_fields(config: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _input_records(inputs: Inputs) -> list[dict[str, Any]]:
-    records = []
+    return [
+        {
+            "role": role,
+            "kind": artifact.kind,
+            "name": artifact.name,
+            "content_digest": artifact.content_digest,
+            "manifest_digest": artifact.manifest_digest,
+            "source": getattr(artifact.details, "source", None),
+            "revision": getattr(artifact.details, "revision", None),
+            "license": licence(artifact),
+        }
+        for role, artifact in _each(inputs)
+    ]
+
+
+def _each(inputs: Inputs) -> Iterator[tuple[str, Artifact]]:
     for role in sorted(inputs):
         given = inputs[role]
-        for artifact in [given] if isinstance(given, Artifact) else given:
-            records.append(
-                {
-                    "role": role,
-                    "kind": artifact.kind,
-                    "name": artifact.name,
-                    "content_digest": artifact.content_digest,
-                    "manifest_digest": artifact.manifest_digest,
-                    "source": getattr(artifact.details, "source", None),
-                    "revision": getattr(artifact.details, "revision", None),
-                }
-            )
-    return records
+        yield from ((role, artifact) for artifact in ([given] if isinstance(given, Artifact) else given))
 
 
 def _check_free(target: Path, overwrite: bool) -> None:

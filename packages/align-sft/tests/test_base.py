@@ -83,7 +83,9 @@ def test_what_is_no_model_is_missing(tmp_path, monkeypatch):
 
 
 def test_a_hub_model_is_named_with_its_revision(store, tmp_path, monkeypatch):
-    folder, asked = plain_directory(store, tmp_path / "mine"), {}
+    folder, asked = tmp_path / "models--maker--model" / "snapshots" / "0a1b2c", {}
+    folder.parent.mkdir(parents=True)
+    plain_directory(store, folder)
     (folder / "README.md").write_text("---\ntags: [a]\nlicense: gemma\n---\n# Model\n")
 
     def download(name, revision, allow_patterns):
@@ -94,7 +96,18 @@ def test_a_hub_model_is_named_with_its_revision(store, tmp_path, monkeypatch):
     base.run(BaseConfig(model="maker/model", revision="abc", bits=0, out=tmp_path / "o"))
     art = open_artifact(tmp_path / "o")
     assert asked == {"name": "maker/model", "revision": "abc"}
-    assert (art.details.source, art.details.license) == ("hf:maker/model", "gemma")
+    assert (art.details.source, art.details.license, art.details.revision) == ("hf:maker/model", "gemma", "0a1b2c")
+
+
+def test_a_model_without_a_licence_is_told_and_can_be_given_one(store, tmp_path, capsys):
+    folder = plain_directory(store, tmp_path / "mine")
+    base.run(BaseConfig(model=str(folder), bits=0, out=tmp_path / "a"))
+    warned = capsys.readouterr().err
+    assert "warning: the model card of local:mine states no licence; --license names it\n" in warned
+    base.run(BaseConfig(model=str(folder), bits=0, out=tmp_path / "b", license="MIT"))
+    assert "warning" not in capsys.readouterr().err
+    details = [open_artifact(tmp_path / name).details for name in "ab"]
+    assert [(one.license, one.revision) for one in details] == [(None, None), ("MIT", None)]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`align-sft base`: a base_model artifact from a model directory, the hub, or the data's own corpus."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,15 @@ from align_sft.model_files import (
     write_model,
     write_tokenizer,
 )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where weights come from: ``embedded``, ``local:NAME`` or ``hf:NAME``; their licence; the hub's commit."""
+
+    source: str
+    license: str | None
+    revision: str | None = None
 
 
 def run(config: BaseConfig) -> int:
@@ -52,13 +62,18 @@ def _embedded(config: BaseConfig) -> int:
         draft.metric("pretraining_loss", loss, step=config.steps)
         draft.metric("training_seconds", log[-1]["seconds"])
         draft.seeds = [config.seed]
-        _write(draft, model, model_config, tokenizer, config, source="embedded", licence=None)
+        _write(
+            draft, model, model_config, tokenizer, config, Origin("embedded", config.license or data.details.license)
+        )
     return 0
 
 
 def _import(config: BaseConfig) -> int:
     assert config.model is not None
     path, source = locate(config.model, config.revision)
+    licence = config.license or card_licence(path)
+    if licence is None:
+        print(f"warning: the model card of {source} states no licence; --license names it", file=sys.stderr)
     with publish(
         config.out, "base_model", producer="align-sft", config=config.identity(), overwrite=config.overwrite
     ) as draft:
@@ -72,7 +87,8 @@ def _import(config: BaseConfig) -> int:
         require_finite_files(path)
         if model_config.get("torch_dtype") == "float16" or model_config.get("dtype") == "float16":
             print("note: float16 weights are stored as bfloat16: Gemma overflows in float16", file=sys.stderr)
-        _write(draft, model, model_config, tokenizer, config, source=source, licence=card_licence(path))
+        origin = Origin(source, licence, commit(path))
+        _write(draft, model, model_config, tokenizer, config, origin)
     return 0
 
 
@@ -82,9 +98,7 @@ def _write(
     model_config: dict[str, Any],
     tokenizer: Any,
     config: BaseConfig,
-    *,
-    source: str,
-    licence: str | None,
+    origin: Origin,
 ) -> None:
     """Bring the model into its storage form and write everything that a base artifact holds."""
     parameters = count_parameters(model)
@@ -99,9 +113,10 @@ def _write(
         "vocab_size": head.vocab_size,
         "parameters": parameters,
         "quantization": quantization_record(stored),
-        "source": source,
+        "source": origin.source,
         "embedded": config.embedded,
-        "license": licence,
+        "license": origin.license,
+        "revision": origin.revision,
     }
 
 
@@ -137,6 +152,11 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
             do="check the name, accept the model's licence and log in with `hf auth login`",
         ) from error
     return Path(found), source_name(model)
+
+
+def commit(path: Path) -> str | None:
+    """Give the commit of a model that the hub's client keeps (``snapshots/COMMIT``); None for other directories."""
+    return path.name if path.parent.name == "snapshots" else None
 
 
 def card_licence(path: Path) -> str | None:
