@@ -42,9 +42,11 @@ def rollout_facts(rollout: Rollout) -> dict[str, float]:
     mask_BT = rollout.batch.mask_BT
     lengths = [len(a.tokens.response) for a in rollout.answers]
     kl_args = rollout.logprobs_BT, rollout.ref_logprobs_BT
+    with np.errstate(invalid="ignore"):  # NumPy would warn of what the guard is about to say
+        mean, std = float(np.mean(rollout.scores_B)), float(np.std(rollout.scores_B))
     return {
-        "reward_mean": float(np.mean(rollout.scores_B)),
-        "reward_std": float(np.std(rollout.scores_B)),
+        "reward_mean": mean,
+        "reward_std": std,
         "kl": masked_mean(rollout.kl_BT, mask_BT).item(),
         "kl_k1": masked_mean(k1(*kl_args), mask_BT).item(),
         "kl_k3": masked_mean(k3(*kl_args), mask_BT).item(),

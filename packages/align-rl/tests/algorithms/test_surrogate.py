@@ -122,3 +122,20 @@ def test_unknown_aggregation():
 def test_weights_need_answers_and_tokens(aggregation):
     with pytest.raises(ValueError, match="mask_BT"):
         token_weights(mx.ones(3), aggregation, LIMIT)
+
+
+@pytest.mark.parametrize("advantage", [1.0, -1.0, 0.0])
+@pytest.mark.parametrize("log_ratio", [-200.0, -88.0, 0.0, 80.0, 100.0])
+def test_a_ratio_is_never_clamped_in_silence(log_ratio, advantage):
+    """Up to e^88 everything is finite; beyond, loss or gradient is not a finite number, so that no step is taken."""
+    one_BT, zero_BT = mx.ones((1, 1)), mx.zeros((1, 1))
+
+    def loss(logprobs_BT):
+        ratio_BT = token_ratio(logprobs_BT, zero_BT, one_BT)
+        return clipped_surrogate(ratio_BT, advantage * one_BT, clip_low=0.2, clip_high=0.2).sum()
+
+    value, grad = mx.value_and_grad(loss)(mx.full((1, 1), log_ratio))
+    assert (np.isfinite(value.item()) and np.isfinite(grad.item())) == (log_ratio <= 88)
+    if log_ratio <= 88:  # −min(ρA, clip(ρ)A), in float64
+        rho = np.exp(log_ratio)
+        assert value.item() == pytest.approx(-min(rho * advantage, np.clip(rho, 0.8, 1.2) * advantage), rel=1e-5)
