@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from align_contracts import open_artifact
-from align_contracts.errors import ConfigError
+from align_contracts.errors import ConfigError, NonFiniteError
 from align_mlx import rollout
 from align_mlx.chat import Tokens
 from align_mlx.reward import load_scorer
@@ -89,3 +89,35 @@ def test_a_policy_that_decodes_otherwise_than_it_scores_has_no_scale(scale, monk
     monkeypatch.setattr(rollout, "_batch_cache", lambda resident, padding: exact(resident, [0] * len(padding)))
     with pytest.raises(ConfigError, match="cannot answer prompts in batches"):
         scale()
+
+
+class Spoilt(Scripted):
+    """A scripted scorer that gives no number for answers of one token id."""
+
+    def __init__(self, token: int, value: float):
+        self.token, self.value = token, value
+
+    def score(self, rows: Sequence[Tokens]) -> np.ndarray:
+        return np.where([row.response[0] == self.token for row in rows], self.value, super().score(rows))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_scores_that_are_no_numbers_are_not_calibrated(value):
+    """A NaN margin would count as a pair ranked wrong, and an infinite one as certain."""
+    right, wrong = pairs(2, 1, NEAR_LN3), pairs(2, 0, 2.0)
+    with pytest.raises(NonFiniteError, match="the score is not finite: got 2 of 2 pairs: r, r"):
+        calibrate(Spoilt(2000, value), right, wrong)
+    with pytest.raises(NonFiniteError, match="got 3 of 3 pairs: r, r, w") as caught:
+        calibrate(Spoilt(1099, value), right, wrong)
+    assert caught.value.exit_code == 4
+
+
+def test_a_reward_scale_of_no_numbers_is_refused(store, make_config):
+    sft, data = open_artifact(store / "sft"), open_artifact(store / "data")
+    scorer = load_scorer(open_artifact(store / "rm"))
+    scorer.head["bias"] = scorer.head["bias"] * math.nan
+    prompts = data.read_jsonl("prompts_calibration")
+    config = make_config(store / "o", calibration_prompts=3)
+    named = ", ".join(row["prompt_id"] for row in prompts[:3])
+    with pytest.raises(NonFiniteError, match=f"reward of an SFT answer is not finite: got 3 of 3 prompts: {named}"):
+        reward_scale(config, sft, scorer, prompts)

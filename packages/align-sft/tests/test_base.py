@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from align_contracts import open_artifact
-from align_contracts.errors import ConfigError, MissingError
-from align_sft import base
+from align_contracts.errors import ConfigError, DivergedError, MissingError, VerificationError
+from align_sft import base, embedded
 from align_sft.config import BaseConfig
+from tiny.poison import spoil_array
 
 
 def test_the_embedded_base_is_a_whole_model(store, base_config):
@@ -129,3 +130,48 @@ def test_licence_of_the_card(tmp_path, text, licence):
 def test_a_path_that_is_not_there_is_not_asked_of_the_hub(model):
     with pytest.raises(MissingError, match=f"no directory {model}"):
         base.locate(model, None)
+
+
+def spoil(folder, name, value):
+    """Put one element that is not finite into a tensor of a model directory."""
+    file = folder / "model.safetensors"
+    arrays = dict(mx.load(str(file)))
+    mx.eval(arrays)
+    arrays[name] = spoil_array(arrays[name], value)
+    mx.save_safetensors(str(folder / "new.safetensors"), arrays, metadata={"format": "mlx"})
+    (folder / "new.safetensors").replace(file)
+
+
+@pytest.mark.parametrize("bits", [0, 4])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["model.layers.1.mlp.down_proj.weight", "model.norm.weight"])
+def test_weights_that_are_not_finite_are_refused_by_name(store, tmp_path, bits, value, name):
+    """Quantizing would turn a NaN into some code, and infinity into a scale that spoils its whole group."""
+    folder = plain_directory(store, tmp_path / "mine")
+    spoil(folder, name, value)
+    with pytest.raises(VerificationError, match=name) as caught:
+        base.run(BaseConfig(model=str(folder), bits=bits, group_size=32, out=tmp_path / "o"))
+    assert caught.value.exit_code == 3
+    assert (
+        caught.value.got == f"{name} (1 {'NaN' if value != value else 'inf'} of {32 * (64 if 'down' in name else 1)})"
+    )
+    assert not (tmp_path / "o").exists()
+
+
+def test_weights_that_only_overflow_in_bf16_are_refused(store, tmp_path):
+    """3.4e38 is an fp32 number; the nearest of bf16 is infinity."""
+    folder = plain_directory(store, tmp_path / "mine")
+    arrays = {name: array.astype(mx.float32) for name, array in mx.load(str(folder / "model.safetensors")).items()}
+    arrays["model.norm.weight"] = spoil_array(arrays["model.norm.weight"], 3.4e38)
+    mx.save_safetensors(str(folder / "model.safetensors"), arrays, metadata={"format": "mlx"})
+    with pytest.raises(VerificationError, match=r"model\.norm\.weight \(1 inf of 32\)"):
+        base.run(BaseConfig(model=str(folder), bits=0, out=tmp_path / "o"))
+    assert not (tmp_path / "o").exists()
+
+
+def test_pretraining_that_diverges_publishes_nothing(store, base_config, tmp_path, monkeypatch):
+    honest = embedded.next_token_loss
+    monkeypatch.setattr(embedded, "next_token_loss", lambda *args: honest(*args) * float("nan"))
+    with pytest.raises(DivergedError, match="not finite"):
+        base.run(BaseConfig(embedded=True, data=store / "data", out=tmp_path / "o", **base_config))
+    assert not (tmp_path / "o").exists()

@@ -6,6 +6,7 @@ from mlx import nn
 
 from align_contracts import open_artifact
 from align_contracts.errors import KindError, VerificationError
+from align_mlx.adapters import Adapter
 from align_mlx.loading import load_policy
 from align_sft import merge, train
 from align_sft.config import MergeConfig
@@ -75,3 +76,24 @@ def test_fold_by_hand():
     merged = merge.fold(linear, [(mx.array([[1.0], [3.0]]), mx.array([[0.25]]), 2.0)])
     assert merged.weight.tolist() == [[1.5, 3.5]]
     assert merged.bias.tolist() == [0.5]
+
+
+def test_a_merge_that_overflows_is_refused(store, monkeypatch):
+    """Base and adapter are finite, their sum is not a number of bf16: 3.4e38 rounds to infinity there."""
+    honest = merge.policy_adapters
+
+    def huge(policy):
+        (adapter,) = honest(policy)
+        a = next(name for name in adapter.params if name.endswith("lora_a"))
+        name = a.removesuffix(".lora_a")
+        one = mx.zeros_like(adapter.params[a])
+        one[0, 0] = 1.0
+        b = mx.zeros_like(adapter.params[f"{name}.lora_b"])
+        b[0, 0] = 3.4e38 / adapter.scale
+        return [Adapter({**adapter.params, a: one, f"{name}.lora_b": b}, adapter.scale)]
+
+    monkeypatch.setattr(merge, "policy_adapters", huge)
+    for bits in (0, 4):
+        with pytest.raises(VerificationError, match=r"merged model holds weights .*1 inf of"):
+            merge.run(MergeConfig(policy=store / "sft", bits=bits, group_size=32, out=store / "overflowing"))
+        assert not (store / "overflowing").exists()
