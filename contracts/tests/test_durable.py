@@ -174,6 +174,24 @@ def test_a_failing_second_rename_puts_the_old_one_back(tmp_path, monkeypatch):
     assert tree(tmp_path) == {"x/file": "old"}
 
 
+@pytest.mark.parametrize("atomic", [True, False])
+@pytest.mark.parametrize("before", [{}, {"x/file": "old"}])
+def test_what_was_there_is_back_when_the_last_sync_fails(tmp_path, monkeypatch, atomic, before):
+    """Then nobody knows whether the new name is on the disk, and the caller is told that nothing was published."""
+    if not atomic:
+        monkeypatch.setattr(durable, "exchange", lambda first, second: False)
+    if before:
+        folder(tmp_path / "x", "old")
+
+    def failing(path):
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(durable, "sync", failing)
+    with pytest.raises(OSError, match="input/output error"):
+        put_in_place(folder(tmp_path / "t", "new"), tmp_path / "x")
+    assert tree(tmp_path) == {**before, "t/file": "new"}
+
+
 @pytest.mark.parametrize("step", [1, 2])
 def test_dying_between_the_renames_loses_nothing(tmp_path, monkeypatch, step):
     """A process that dies after the first or second rename: the next writer finds the old or the new one."""
@@ -199,9 +217,12 @@ def test_dying_between_the_renames_loses_nothing(tmp_path, monkeypatch, step):
     assert tree(tmp_path) == {"x/file": {1: "old", 2: "new"}[step]}
 
 
-def test_a_full_disk_is_a_preflight_error(tmp_path):
+def test_a_full_or_broken_disk_is_a_preflight_error(tmp_path):
     with pytest.raises(PreflightError, match=r"the disk is full \(\d+ bytes free\)"), disk_errors(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "no space")
+    for number in (errno.EIO, errno.EROFS):
+        with pytest.raises(PreflightError, match="x: the disk failed"), disk_errors(tmp_path / "x"):
+            raise OSError(number, os.strerror(number))
     with pytest.raises(PermissionError), disk_errors(tmp_path / "x"):
         raise PermissionError(errno.EACCES, "no")
 

@@ -111,7 +111,7 @@ def put_in_place(temp: Path, target: Path) -> None:
     """Give a finished directory its name, replacing what is there in one step where the system can.
 
     Without an atomic exchange the old directory is renamed away first; a crash between the two renames leaves
-    it complete beside the target, and `clean_stale` puts it back.
+    it complete beside the target, and `clean_stale` puts it back. After an error, everything has its old name again.
 
     Args:
         temp: the finished, synced directory.
@@ -119,19 +119,34 @@ def put_in_place(temp: Path, target: Path) -> None:
     """
     if not os.path.lexists(target):
         os.rename(temp, target)
-        sync(target.parent)
+        with _undone(target, temp):
+            sync(target.parent)
         return
-    old = temp
-    if not exchange(temp, target):
+    if exchange(temp, target):
+        try:
+            sync(target.parent)
+        except BaseException:
+            exchange(temp, target)
+            raise
+        old = temp
+    else:
         old = _sibling(target, "old")
         os.rename(target, old)
-        try:
+        with _undone(old, target):
             os.rename(temp, target)
-        except BaseException:
-            os.rename(old, target)
-            raise
-    sync(target.parent)
+            with _undone(target, temp):
+                sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _undone(now: Path, before: Path) -> Iterator[None]:
+    """Give a directory its former name if the block fails."""
+    try:
+        yield
+    except BaseException:
+        os.rename(now, before)
+        raise
 
 
 def exchange(first: Path, second: Path) -> bool:
@@ -154,16 +169,19 @@ def exchange(first: Path, second: Path) -> bool:
 
 @contextlib.contextmanager
 def disk_errors(target: Path) -> Iterator[None]:
-    """Turn a full disk or an exhausted quota into a `PreflightError` that names the target."""
+    """Turn a full, broken or write-protected disk into a `PreflightError` that names the target."""
     try:
         yield
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            what = f"{target}: the disk is full ({shutil.disk_usage(target.parent).free} bytes free)"
+            do = "Free some space and run again; what was there before is unchanged"
+        elif error.errno in {errno.EIO, errno.EROFS}:
+            what = f"{target}: the disk failed ({error.strerror})"
+            do = "Look after the disk, or choose another one; what was there before is unchanged"
+        else:
             raise
-        raise PreflightError(
-            f"{target}: the disk is full ({shutil.disk_usage(target.parent).free} bytes free)",
-            do="Free some space and run again; what was there before is unchanged",
-        ) from error
+        raise PreflightError(what, do=do) from error
 
 
 def make_directory(path: Path, *, parents: bool = False) -> None:

@@ -15,6 +15,7 @@ from mlx import nn
 
 from align_contracts.errors import ConfigError, DivergedError, VerificationError
 from align_mlx.finite import require_finite
+from align_mlx.tensors import save_tensors
 
 Params = dict[str, mx.array]
 
@@ -175,7 +176,7 @@ def save(adapter: Adapter, path: Path, extra: Params | None = None, dtype: mx.Dt
     """
     arrays = {k: v.astype(dtype) for k, v in {**adapter.params, **(extra or {})}.items()}
     require_finite(arrays, path.name, do="Nothing was published; see the log for where it began", error=DivergedError)
-    mx.save_safetensors(str(path), arrays, metadata={"format": "mlx", "scale": repr(adapter.scale)})
+    save_tensors(path, arrays, {"format": "mlx", "scale": repr(adapter.scale)})
 
 
 def load(path: Path) -> tuple[Adapter, Params]:

@@ -17,6 +17,7 @@ from mlx.utils import tree_map
 from align_contracts.errors import MissingError, NonFiniteError
 from align_mlx.adapters import Params
 from align_mlx.finite import all_finite, broken, listed
+from align_mlx.tensors import save_tensors
 
 
 @dataclass
@@ -118,8 +119,8 @@ class TrainState:
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        mx.save_safetensors(str(partial / "params.safetensors"), self.params)
-        mx.save_safetensors(str(partial / "optimizer.safetensors"), self.moments)
+        save_tensors(partial / "params.safetensors", self.params)
+        save_tensors(partial / "optimizer.safetensors", self.moments)
         record = {"iteration": self.iteration, "memory": self.memory}
         (partial / "state.json").write_text(json.dumps(record, allow_nan=False))
         for file in partial.iterdir():

@@ -22,6 +22,7 @@ from align_mlx.loading import load_base, load_policy
 from align_mlx.progress import Meter
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
+from align_mlx.tensors import save_tensors
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run
 from align_rm.algorithms.bradley_terry import pairwise_accuracy
@@ -220,7 +221,7 @@ def write(
     scale = reward_scale(config, sft, scorer, data.read_jsonl("prompts_calibration"))
     lora.save(scorer.adapter, draft.file("adapter.safetensors", role="adapter"))
     require_finite(scorer.head, "head.safetensors", do="Nothing was published", error=DivergedError)
-    mx.save_safetensors(str(draft.file("head.safetensors", role="head")), scorer.head, metadata={"format": "mlx"})
+    save_tensors(draft.file("head.safetensors", role="head"), scorer.head)
     names = list(lora.adapted_names(scorer.resident.maps, spec))
     draft.metric("loss_calibration", found.nll_after, n=len(splits["calibration"].kept))
     draft.metric("ece_calibration", found.ece_calibration, n=len(splits["calibration"].kept))

@@ -3,13 +3,12 @@
 import json
 import sys
 
-import mlx.core as mx
-
 from align_contracts import Artifact, open_artifact
 from align_contracts.errors import KindError
 from align_contracts.leaving import leave
 from align_mlx import adapters as lora
 from align_mlx.loading import base_maps, policy_adapters
+from align_mlx.tensors import save_tensors
 from align_sft.adapter_layouts import regular, require_fit, to_mlx_lm, to_peft
 from align_sft.config import ExportConfig
 
@@ -66,7 +65,7 @@ def run(config: ExportConfig) -> int:
     ) as folder:
         (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
         metadata = {"format": "mlx" if config.format == "mlx-lm" else "pt"}
-        mx.save_safetensors(str(folder / FILES[config.format]), tensors, metadata=metadata)
+        save_tensors(folder / FILES[config.format], tensors, metadata)
         parts = " + ".join(f"{entry.name} (rank {entry.rank})" for entry in policy.details.adapters)
         card = CARD.format(
             library=config.format.removesuffix("-lm"),

@@ -17,6 +17,7 @@ from mlx_lm.utils import dequantize_model, quantize_model
 from align_contracts import Draft
 from align_contracts.errors import ConfigError, VerificationError
 from align_mlx.finite import broken, listed, require_finite
+from align_mlx.tensors import save_tensors
 
 JsonDict = dict[str, Any]
 
@@ -74,7 +75,7 @@ def write_model(draft: Draft, model: nn.Module, config: Mapping[str, Any]) -> No
     """
     weights = dict(tree_flatten(model.parameters()))
     require_finite(weights, "the model", do=f"Nothing was published; make {draft.kind} of other weights")
-    mx.save_safetensors(str(draft.file("model.safetensors", role="weights")), weights, metadata={"format": "mlx"})
+    save_tensors(draft.file("model.safetensors", role="weights"), weights)
     kept = {k: v for k, v in config.items() if k not in ("_name_or_path", "transformers_version")}
     draft.write_json("config.json", kept, role="config")
     draft.quantization = quantization_record(config)
