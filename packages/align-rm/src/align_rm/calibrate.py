@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from align_contracts import Artifact
-from align_contracts.errors import ConfigError
+from align_contracts.errors import ConfigError, NonFiniteError
 from align_mlx.adapters import Adapter
 from align_mlx.chat import control_tokens, encode_prompt, has_control_tokens
+from align_mlx.finite import listed
 from align_mlx.loading import load_policy, policy_adapters
 from align_mlx.progress import Meter
 from align_mlx.resident import Resident
@@ -111,6 +112,7 @@ def reward_scale(
     Raises:
         ConfigError: fewer than two prompts fit, so that there is no standard deviation; or the policy cannot answer
             in batches.
+        NonFiniteError: a score is not finite; the message names the prompts.
     """
     resident, adapters = speaker(config, sft, scorer.resident)
     control = control_tokens(resident.tokenizer)
@@ -137,4 +139,9 @@ def reward_scale(
             tick=lambda done: meter.advance(done - meter.done),
         )
     scores = scorer.score([answer.tokens for answer in answers])
+    if not np.isfinite(scores).all():
+        spoilt = np.flatnonzero(~np.isfinite(scores))
+        numbers = {prompt_number(row["prompt_id"]): row["prompt_id"] for row in prompts}
+        names = listed(numbers[asked[i].number] for i in spoilt.tolist())
+        raise NonFiniteError("reward of an SFT answer", got=f"{len(spoilt)} of {len(scores)} prompts: {names}")
     return RewardScale(float(np.mean(scores)), max(float(np.std(scores)), 1e-6), len(scores))

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from align_contracts.errors import NonFiniteError
 from align_mlx.batching import padded_size
 from align_mlx.chat import Tokens, control_tokens, encode_turn, has_control_tokens
+from align_mlx.finite import listed
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 
@@ -94,6 +96,15 @@ def micro_batches(pairs: Sequence[Pair], token_budget: int) -> Iterator[list[Pai
 
 
 def score_pairs(scorer: Scorer, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
-    """Give raw scores fp64 [N] of the chosen and of the rejected answers."""
+    """Give raw scores fp64 [N] of the chosen and of the rejected answers.
+
+    Raises:
+        NonFiniteError: a score is not finite, so that nothing measured on them would be; the message names the pairs.
+    """
     scores = scorer.score(rows_of(pairs))
-    return scores[: len(pairs)], scores[len(pairs) :]
+    chosen, rejected = scores[: len(pairs)], scores[len(pairs) :]
+    if not np.isfinite(scores).all():
+        spoilt = np.flatnonzero(~np.isfinite(chosen) | ~np.isfinite(rejected))
+        names = listed(pairs[i].prompt_id for i in spoilt.tolist())
+        raise NonFiniteError("score", got=f"{len(spoilt)} of {len(pairs)} pairs: {names}", do="Nothing was published")
+    return chosen, rejected
