@@ -58,7 +58,7 @@ def test_gradient_reaches_every_adapter_array(family, tied):
     """Line 2 and LoRA: the gradient of log-probs and entropy through head, norm, every block, A and B."""
     model = specimen(family, tied)
     adapter, rows = model.adapter(2), ROWS[:2]
-    weights = np.random.default_rng(4).normal(size=(2, 2, 16))
+    weights = np.random.default_rng(4).normal(size=(2, *pad(rows).mask_BT.shape))
 
     def loss(params):
         stats = policy_stats(

@@ -2,13 +2,32 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from align_mlx import batching
 from align_mlx.batching import bucket, by_length, gather, pad, padded_size
 from align_mlx.chat import Tokens
 
 
+@pytest.fixture(autouse=True)
+def sixteens(monkeypatch):
+    """The sizes in this file are those of a GPU, whose buckets are 16 tokens wide."""
+    monkeypatch.setattr(batching, "backend", lambda: "cuda")
+
+
 @pytest.mark.parametrize(("length", "expected"), [(0, 16), (1, 16), (16, 16), (17, 32), (32, 32), (33, 48)])
-def test_bucket_rounds_up_to_sixteens(length, expected):
+def test_bucket_rounds_up_to_sixteens_on_gpus(length, expected, monkeypatch):
     assert bucket(length) == expected
+    monkeypatch.setattr(batching, "backend", lambda: "metal")
+    assert bucket(length) == expected
+
+
+@pytest.mark.parametrize(("length", "expected"), [(0, 4), (1, 4), (4, 4), (5, 8), (16, 16), (17, 20)])
+def test_bucket_rounds_up_to_fours_on_a_cpu(length, expected, monkeypatch):
+    monkeypatch.setattr(batching, "backend", lambda: "cpu")
+    assert bucket(length) == expected
+
+
+def test_a_bucket_of_its_own_is_that_wide_everywhere():
+    assert [bucket(length, 64) for length in (1, 64, 65)] == [64, 64, 128]
 
 
 def test_pad_places_every_token_position_and_target():

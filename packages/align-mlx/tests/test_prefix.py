@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from align_mlx import adapters as lora
+from align_mlx import batching
 from align_mlx.adapters import Adapter, LoraSpec
 from align_mlx.batching import Batch, pad, padded_size
 from align_mlx.chat import Tokens
@@ -61,8 +62,12 @@ def test_distinct_prompts_are_padded_once():
     assert pad([ROWS[0], ROWS[1], ROWS[3]]).prompts_PL is None
 
 
-def test_prompts_are_shared_where_that_is_no_more_work():
-    """Answers of 9 tokens: two to a prompt of 8 are 2 · 32 tokens whole and 16 + 2 · 16 shared; to one of 7, 2 · 16."""
+def test_prompts_are_shared_where_that_is_no_more_work(monkeypatch):
+    """Buckets of 16 tokens, as on a GPU.
+
+    Answers of 9 tokens: two to a prompt of 8 are 2 · 32 tokens whole and 16 + 2 · 16 shared; to one of 7, 2 · 16.
+    """
+    monkeypatch.setattr(batching, "backend", lambda: "cuda")
     for prompt, shared, size in ((8, True, 48), (7, False, 32)):
         rows = [Tokens((2,) * prompt, (w,) * 9) for w in (10, 11)]
         assert (pad(rows).prompts_PL is not None) == shared

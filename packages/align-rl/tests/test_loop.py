@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from align_contracts.errors import DivergedError
-from align_mlx import liveness
+from align_mlx import batching, liveness
 from align_mlx.batching import pad
 from align_mlx.liveness import Liveness
 from align_mlx.rollout import Prompt
@@ -160,7 +160,8 @@ def test_shared_prompts_change_no_gradient(configure, start, monkeypatch, loss_t
 
 @pytest.mark.parametrize("budget", [64, 128])
 def test_no_micro_batch_exceeds_the_token_budget(configure, start, monkeypatch, budget):
-    # Prompts of 10–14 tokens and answers of 1–40: rows of 16 to 64 padded tokens in one rollout.
+    # Prompts of 10–14 tokens and answers of 1–40: rows of 16 to 64 tokens in one rollout, padded as on a GPU.
+    monkeypatch.setattr(batching, "backend", lambda: "cuda")
     config = configure("grpo", token_budget=budget, max_seq_length=60, max_response_length=40)
     model, state, rollout = start(config)
     experience = model.experience(rollout, state.params, 0.0)

@@ -16,9 +16,8 @@ def test_facts_of_two_answers_by_hand():
     # own estimate is another: (0.3 + 0.6 + 0.6) / 3.
     answers = [Answer(Tokens((1,), (9, 5)), False), Answer(Tokens((1, 2), (9,)), True)]
     batch = pad([a.tokens for a in answers])
-    logp, ref = np.zeros((2, 16), np.float32), np.zeros((2, 16), np.float32)
+    logp, ref, kl = (np.zeros(batch.mask_BT.shape, np.float32) for _ in range(3))
     logp[:, :2], ref[:, :2] = [[-1, -2], [-1, 0]], [[-2, -1], [-1, 0]]
-    kl = np.zeros((2, 16), np.float32)
     kl[:, :2] = [[0.3, 0.6], [0.6, 0.0]]
     rollout = Rollout(np.array([0, 1]), answers, batch, *map(mx.array, (logp, ref, kl)), np.array([2.0, 5.0]))
     facts = rollout_facts(rollout)

@@ -4,6 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from align_mlx import batching
 from align_mlx.chat import Tokens
 from align_rl.methods.actor import actor_adapter, part_of, pull_back
 from tiny.losses import whole_loss
@@ -222,8 +223,11 @@ ARRAYS = ("old_logprobs_BT", "advantages_BT", "returns_BT", "old_values_BT", "le
 
 
 @pytest.mark.parametrize("method", ["ppo", "grpo"])
-def test_a_part_of_an_experience_is_its_rows_padded_no_wider_than_they_need(configure, start, method):
-    """Answers of 1 to 40 tokens: the two shortest need 16 places, and the rest are wider; a part of a part is one."""
+def test_a_part_of_an_experience_is_its_rows_padded_no_wider_than_they_need(configure, start, method, monkeypatch):
+    """Answers of 1 to 40 tokens, padded to 16 as on a GPU: the two shortest need one bucket, and the rest are wider; a
+    part of a part is one.
+    """
+    monkeypatch.setattr(batching, "backend", lambda: "cuda")
     config = configure(method, max_seq_length=60, max_response_length=40, mask_truncated=True, batch_size=8)
     trainer, state, rollout = start(config)
     whole = trainer.experience(rollout, state.params, 0.0)

@@ -1,5 +1,7 @@
 import numpy as np
+import pytest
 
+from align_mlx import batching
 from align_mlx.batching import padded_size
 from align_mlx.chat import Tokens
 from align_mlx.reward import Scorer
@@ -37,6 +39,13 @@ def test_a_pair_stays_only_if_both_answers_fit(resident, make_pairs):
     assert found.dropped == {"too_long": 1, "empty": 2, "special": 3}
 
 
+@pytest.fixture
+def sixteens(monkeypatch):
+    """Buckets of 16 tokens, as on a GPU."""
+    monkeypatch.setattr(batching, "backend", lambda: "cuda")
+
+
+@pytest.mark.usefixtures("sixteens")
 def test_micro_batches_keep_pairs_whole_and_the_budget():
     pairs = make(5, 40, 16, 17, 30, 2)
     groups = list(micro_batches(pairs, 128))
@@ -47,6 +56,7 @@ def test_micro_batches_keep_pairs_whole_and_the_budget():
     assert [len(g) for g in micro_batches(pairs, 1)] == [1] * 6
 
 
+@pytest.mark.usefixtures("sixteens")
 def test_micro_batches_count_a_shared_prompt_once():
     # Prompts of 48 tokens, answers of up to 16: a pair is 48 + 2 · 16 = 80 tokens, not 2 · 64 = 128.
     pairs = make(60, 50, 64, 55, prompt=48)

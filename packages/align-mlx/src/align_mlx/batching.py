@@ -11,9 +11,10 @@ import mlx.core as mx
 import numpy as np
 
 from align_mlx.chat import Tokens
+from align_mlx.compute import backend
 
-BUCKET = 16
-"""Padded lengths are multiples of this many tokens."""
+BUCKETS = {"cpu": 4, "metal": 16, "cuda": 16}
+"""Padded lengths are multiples of this many tokens: a CPU pays for every one of them, a GPU for every new shape."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ class Batch:
         return mx.take_along_axis(self.tokens_BL, self.positions_BS[:, 1:], axis=1)
 
 
-def bucket(length: int, size: int = BUCKET) -> int:
-    """Round a length up to a multiple of `size`, at least one bucket."""
+def bucket(length: int, size: int | None = None) -> int:
+    """Round a length up to a multiple of `size`, at least one bucket; by default the backend's."""
+    size = size or BUCKETS[backend()]
     return max(size, -(-length // size) * size)
 
 
