@@ -191,6 +191,9 @@ def environment(jobs: int, inherited: Mapping[str, str]) -> dict[str, str]:
     Also a step that happens to run alone: the last bits of a result depend on the number of BLAS threads, and two
     spinning threads on a core that is taken are many times slower than one.
 
+    Where Python may not keep compiled modules beside their sources (``PYTHONDONTWRITEBYTECODE``), each of some 26 steps
+    would compile a thousand of them again, a second of work: they are kept in the virtual environment instead.
+
     Args:
         jobs: Steps that may run at the same time.
         inherited: The pipeline's own environment; what it sets is kept.
@@ -198,6 +201,8 @@ def environment(jobs: int, inherited: Mapping[str, str]) -> dict[str, str]:
     env = {"PYTHONUNBUFFERED": "1", **inherited}
     if jobs > 1:
         env.setdefault("OPENBLAS_NUM_THREADS", str(max(1, cores() // jobs)))
+    if env.get("PYTHONDONTWRITEBYTECODE") and "PYTHONPYCACHEPREFIX" not in env and sys.prefix != sys.base_prefix:
+        env |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(Path(sys.prefix) / "bytecode")}
     return env
 
 

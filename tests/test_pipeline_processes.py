@@ -138,6 +138,17 @@ def test_every_step_gets_its_share_of_the_cores(monkeypatch):
     assert environment(2, {"OPENBLAS_NUM_THREADS": "3"})["OPENBLAS_NUM_THREADS"] == "3"
 
 
+def test_steps_share_compiled_modules_where_none_may_lie_beside_the_sources(monkeypatch):
+    monkeypatch.setattr(sys, "prefix", "/venv")
+    env = environment(2, {"PYTHONDONTWRITEBYTECODE": "1"})
+    assert (env["PYTHONDONTWRITEBYTECODE"], env["PYTHONPYCACHEPREFIX"]) == ("", "/venv/bytecode")  # "" is unset
+    assert "PYTHONPYCACHEPREFIX" not in environment(2, {})
+    own = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "/mine"}
+    assert environment(1, own).items() >= own.items()
+    monkeypatch.setattr(sys, "base_prefix", "/venv")  # no virtual environment: nothing of ours may be put there
+    assert environment(2, {"PYTHONDONTWRITEBYTECODE": "1"})["PYTHONDONTWRITEBYTECODE"] == "1"
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_stops_the_children_and_tells_how_to_go_on(tmp_path, number, code):
     root = Path(__file__).parents[1]
