@@ -8,18 +8,20 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
 
-from align_contracts import AlignError, ConfigError, InterruptedRun
+from align_contracts import AlignError, ConfigError, InterruptedRun, PreflightError
 from align_contracts.console.help import styled
+from align_contracts.console.suggest import did_you_mean
 from pipeline.lock import only_one
 from pipeline.logs import last_attempt
-from pipeline.plan import Planned, finished, plan
+from pipeline.plan import finished, plan
+from pipeline.preflight import agree, preflight, require_free
 from pipeline.processes import Pool
 
 LOGS = ".logs"
@@ -27,11 +29,11 @@ LOGS = ".logs"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the chain and return its exit code: 0, that of the first step that failed, or 130/143 when interrupted."""
-    arguments = _parser().parse_args(argv)
-    out = arguments.out or Path("artifacts") / arguments.recipe.stem
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupted)
     try:
+        arguments = _arguments(argv)
+        out = arguments.out or Path("artifacts") / arguments.recipe.stem
         return _run(arguments.recipe, out, arguments.sets, arguments.dry_run)
     except AlignError as error:
         print(f"{styled('error:', 'error', sys.stderr)} {error}", file=sys.stderr)
@@ -41,14 +43,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(recipe: Path, out: Path, sets: Sequence[str], dry: bool) -> int:
     begun = time.monotonic()
     settings, steps = plan(recipe, out, sets)
+    if out.exists() and not out.is_dir():
+        raise PreflightError(f"{out} is no directory", do="Choose another --out")
     there = [finished(planned) for planned in steps]  # what cannot be kept is said now, not after an hour
     if dry:
+        agree(steps)
         for planned, made in zip(steps, there, strict=True):
             command = shlex.join([planned.step.script, *planned.argv])
             print(f"# {planned.step.name} is there" if made else command)
         return 0
-    require_judge(steps, os.environ)
+    preflight(steps, there, os.environ)
     with only_one(out) as lock:
+        require_free(steps, there)
         pool = Pool(out / LOGS, settings.jobs, Console(), inherited=(lock,))
         outcome = pool.run(steps)
     outcome.require_all()
@@ -59,27 +65,12 @@ def _run(recipe: Path, out: Path, sets: Sequence[str], dry: bool) -> int:
     return 0
 
 
-def require_judge(steps: Sequence[Planned], environment: Mapping[str, str]) -> None:
-    """Refuse to begin without the key of the judge that stands at the end: the runs before it take days.
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line.
 
     Raises:
-        ConfigError: a step asks OpenAI's own endpoint and there is no key.
+        ConfigError: a flag is unknown.
     """
-    asks = any(
-        str(getattr(one.config, "judge", "")).startswith("openai:")
-        and "api.openai.com" in str(getattr(one.config, "base_url", ""))
-        for one in steps
-    )
-    if asks and not environment.get("OPENAI_API_KEY"):
-        raise ConfigError(
-            "the judge needs a key",
-            expected="OPENAI_API_KEY in the environment",
-            got="none",
-            do="Set it, or choose another judge, for example --set judge.judge=reward-model",
-        )
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nox -s pipeline --", description="Run the whole chain by a recipe.", allow_abbrev=False
     )
@@ -95,7 +86,13 @@ def _parser() -> argparse.ArgumentParser:
         help="override a setting of the recipe; may be repeated",
     )
     add("--dry-run", action="store_true", help="check every setting, print the commands and stop")
-    return parser
+    known, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        what = "unknown flag" if unknown[0].startswith("-") else "unexpected argument"
+        do = did_you_mean(unknown[0].partition("=")[0], flags, f"{parser.prog} --help lists the flags")
+        raise ConfigError(f"nox -s pipeline: {what} {unknown[0]}", do=do)
+    return known
 
 
 def _interrupted(number: int, frame: FrameType | None) -> NoReturn:

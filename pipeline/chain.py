@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from align_contracts import ConfigError
 
 AA_SEED = 1001
 """Sampler seed of the second set of SFT answers: judged against the first, it shows the noise of the judging."""
@@ -21,7 +23,9 @@ class PipelineConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     methods: tuple[Literal["ppo", "grpo"], ...] = Field(("ppo", "grpo"), description="RL methods.", min_length=1)
-    seeds: tuple[int, ...] = Field((42, 123, 777), description="Seeds of every method.", min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (42, 123, 777), description="Seeds of every method.", min_length=1
+    )
     gold: bool = Field(
         False, description="Also train a reward model on the gold split; the judge reward-model is then this one."
     )
@@ -29,6 +33,14 @@ class PipelineConfig(BaseModel):
         False, description="Also measure each run at several strengths of its adapter: the methods at equal KL."
     )
     jobs: int = Field(1, description="Independent steps run at the same time.", ge=1)
+
+    @field_validator("methods", "seeds")
+    @classmethod
+    def _once(cls, values: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        twice = sorted({str(value) for value in values if values.count(value) > 1})
+        if twice:
+            raise ConfigError("each once", got=f"{', '.join(twice)} more than once")
+        return values
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from align_contracts import ConfigError
-from pipeline.__main__ import require_judge
 from pipeline.plan import plan
+from pipeline.preflight import require_judge
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "gemma-2b-ultrafeedback.toml"
 

@@ -18,7 +18,7 @@ def test_the_kind_is_checked(finished_run):
     path = finished_run / "ppo-42"
     open_artifact(path, "policy")
     open_artifact(path, ("base_model", "policy"))
-    with pytest.raises(KindError, match="ppo-42: expected a base_model or reward_model, got a policy"):
+    with pytest.raises(KindError, match="ppo-42: expected a base_model or a reward_model, got a policy"):
         open_artifact(path, ("base_model", "reward_model"))
 
 

@@ -69,7 +69,7 @@ def test_every_wrong_setting_gets_a_line_that_names_where_it_came_from(tmp_path,
     err = capsys.readouterr().err
     assert err.startswith("error: align-contracts train: 4 settings are wrong\n")
     assert "--sft is required" in err
-    assert "--K: expected a valid integer" in err
+    assert "--K: expected a whole number, got 'x'" in err
     assert "got 'x'\n" in err
     assert f"--learning-rate: expected greater than 0, got -1 ({recipe} [rl])" in err
     assert "--bits: expected 0, 4 or 8, got 5 (--set bits=5)" in err

@@ -176,10 +176,15 @@ def open_artifact(
     manifest, raw, manifest_digest = verify_quick(root)
     kinds = (kind,) if isinstance(kind, str) else kind
     if kinds and manifest.kind not in kinds:
-        raise KindError(f"{path}", expected=f"a {' or '.join(kinds)}", got=f"a {manifest.kind}")
+        raise KindError(f"{path}", expected=" or ".join(map(a_kind, kinds)), got=a_kind(manifest.kind))
     if deep:
         verify_deep(root, manifest)
     return Artifact(root, manifest, manifest_digest, raw)
+
+
+def a_kind(kind: str) -> str:
+    """Return a kind with its article; responses and judgments are many and have none."""
+    return kind if kind.endswith("s") else f"a {kind}"
 
 
 def resolve_input(artifact: Artifact, record: InputRecord) -> Artifact:

@@ -211,7 +211,7 @@ def _check_free(target: Path, overwrite: bool) -> None:
         raise PreflightError(f"{target} exists and is no artifact", do="Choose another path")
     if (target / MANIFEST).exists():
         if not overwrite:
-            raise PreflightError(f"{target} exists", do="Choose another path, or ask to overwrite it")
+            raise PreflightError(f"{target} exists", do="Choose another path, or replace it with --overwrite")
     elif any(target.iterdir()):
         raise PreflightError(
             f"{target} is a directory with other files in it", do="Choose another path; it is left alone"

@@ -28,6 +28,7 @@ from align_contracts.paths import (
 from align_contracts.records import TensorRecord
 from align_contracts.safetensors_header import MAX_TENSORS, Tensor, read_header
 
+_INSIDE = f"[!.]*/{MANIFEST}"
 _SIDECAR_BYTES = 64 + 2 + len(MANIFEST) + 1
 
 
@@ -62,6 +63,9 @@ def verify_quick(root: Path) -> tuple[Manifest, dict[str, Any], str]:
 
 
 def _verify_quick(root: Path) -> tuple[Manifest, dict[str, Any], str]:
+    if not os.path.lexists(root / MANIFEST) and (inside := sorted(path.parent.name for path in root.glob(_INSIDE))):
+        some = ", ".join(inside[:8]) + (", …" if len(inside) > 8 else "")
+        raise MissingError(f"{root} is no artifact, it holds some: {printable(some)}", do="Name one of them")
     tree = list_tree(root)
     for name in (MANIFEST, SIDECAR):
         if name not in tree.files:

@@ -19,6 +19,25 @@ def test_it_can_be_switched_off(monkeypatch):
     assert blas.load() == "off"
 
 
+def test_a_library_that_does_not_load_is_no_reason_to_take_another(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("ALIGN_BLAS", "/nowhere")
+    monkeypatch.delitem(sys.modules, "mlx.core")
+    assert blas.load() == "missing: /nowhere"
+
+
+def test_who_computes_refuses_it():
+    code = "from align_mlx.compute import bound_cache; bound_cache()"
+    env = {**os.environ, "ALIGN_BLAS": "/nowhere"}
+    found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    if sys.platform == "linux":
+        assert found.stderr.strip().endswith(
+            "ConfigError: ALIGN_BLAS: expected a BLAS library that loads, or off, got /nowhere. Correct it, or unset it"
+        )
+    else:
+        assert found.returncode == 0
+
+
 def test_it_is_too_late_once_mlx_is_imported(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("ALIGN_BLAS", raising=False)

@@ -55,7 +55,8 @@ def test_a_missing_artifact_is_one_line_and_exit_code_2(align_rl, tmp_path):
 def test_the_seeds_own_flags_train_a_policy(align_rl, store, tmp_path, monkeypatch):
     monkeypatch.setenv("ALIGN_STORE", str(store))
     inputs = ("--actor-model", store / "sft", "--rm-model", store / "rm", "--prompts", store / "data")
-    small = "--num-iterations 1 --batch-size 2 --max-seq-length 32 --max-prompt-length 16 --max-response-length 4"
+    small = "--num-iterations 1 --batch-size 2 --minibatches 2 --eval-prompts 7"
+    small += " --max-seq-length 32 --max-prompt-length 16 --max-response-length 4"
     seeds_flags = "--seed 42 --K 2 --clip-range 0.2 --kl-schedule phased"
     code, _, err = align_rl("grpo", *inputs, *seeds_flags.split(), *small.split(), "--output", tmp_path / "grpo")
     assert (code or 0) == 0, err

@@ -50,6 +50,10 @@ def test_paths_and_display_do_not_determine_the_result():
         {"target_kl": ()},  # no phase
         {"target_kl": (0.05, 0.0)},  # the penalty divides by it
         {"clip_range_high": -0.1},
+        {"max_response_length": 257},  # 256 + 257 > 512
+        {"batch_size": 10},  # 4 minibatches
+        {"clip_range": 0.4, "clip_range_high": 0.1},
+        {"clip_range": 1.0},
         {"controller": "reward_penalty", "kl_coef": 0.0},  # a coefficient that is only ever multiplied stays 0
     ],
 )
@@ -58,7 +62,9 @@ def test_wrong_settings_are_refused(setting):
         GRPOConfig(**PATHS, **setting)
 
 
-@pytest.mark.parametrize("setting", [{"value_clip": -0.2}, {"critic_learning_rate": -1e-5}])
+@pytest.mark.parametrize(
+    "setting", [{"value_clip": -0.2}, {"critic_learning_rate": -1e-5}, {"num_iterations": 5, "critic_warmup": 5}]
+)
 def test_wrong_settings_of_a_critic_are_refused(setting):
     with pytest.raises(ValidationError):
         PPOConfig(**PATHS, **setting)

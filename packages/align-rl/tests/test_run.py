@@ -223,7 +223,11 @@ REFUSED = {
     "reward model on another policy": (lambda s, t: {"rm": s / "rm-other"}, ConfigError, "another SFT policy"),
     "merged policy": (lambda s, t: {"sft": s / "sft-merged", "rm": s / "rm-merged"}, ConfigError, "merged"),
     "critic from another backbone": (lambda s, t: {"rm": s / "rm-base"}, ConfigError, "critic"),
-    "lengths that do not fit": (lambda s, t: {"max_response_length": 17}, ConfigError, "do not fit"),
+    "more prompts to evaluate than are there": (
+        lambda s, t: {"eval_prompts": 8},
+        ConfigError,
+        "eval_prompts ≤ 7, got 8",
+    ),
     "a policy as reward model": (lambda s, t: {"rm": s / "sft"}, KindError, "reward_model"),
     "a base as policy": (lambda s, t: {"sft": s / "base"}, KindError, "policy"),
     "missing data": (lambda s, t: {"data": t / "nowhere"}, MissingError, "nowhere"),

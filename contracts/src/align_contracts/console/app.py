@@ -21,6 +21,7 @@ from align_contracts.console.fields import flags_of
 from align_contracts.console.help import command_help, program_help, styled
 from align_contracts.console.recipe import Settings
 from align_contracts.console.suggest import did_you_mean
+from align_contracts.console.wording import plain
 from align_contracts.errors import AlignError, ConfigError, PreflightError
 from align_contracts.paths import printable
 from align_contracts.secrets import VARIABLES, holds_key, masked
@@ -181,8 +182,7 @@ def _problem(settings: Settings, error: Any) -> str:
     """Return one line for one pydantic error: which flag, what is wrong, what was got and from where."""
     path = next((path for path in settings.flags if error["loc"][: len(path)] == path), None)
     cause = error.get("ctx", {}).get("error")
-    message = str(cause) if isinstance(cause, Exception) else error["msg"]
-    message = message.replace("Input should be", "expected", 1)
+    message = plain(error)
     if path is None:
         return message
     name = settings.flags[path].names[0]
@@ -191,7 +191,7 @@ def _problem(settings: Settings, error: Any) -> str:
     got = "" if isinstance(cause, AlignError) else f", got {_shown(error['input'])}"
     origin = settings.origins.get(path, "")
     where = f" ({origin})" if origin and origin not in settings.flags[path].names else ""
-    return f"{name}: {message[:1].lower()}{message[1:]}{got}{where}"
+    return f"{name}: {message}{got}{where}"
 
 
 def _shown(value: Any) -> str:

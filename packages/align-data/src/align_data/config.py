@@ -10,6 +10,8 @@ from pydantic.config import JsonDict
 
 from align_contracts import console
 from align_data.categories import CATEGORIES
+from align_data.directory import require_directory
+from align_data.source import EMBEDDED, HUB
 
 _SIZES: JsonDict = {"group": "Sizes"}
 
@@ -45,12 +47,17 @@ class BuildConfig(BaseModel):
     overwrite: bool = console.runtime(False, "replace an artifact that is already there")
     progress: bool = console.runtime(True, "show progress on stderr")
 
+    def require_source(self) -> None:
+        """Raise MissingError where the source is a directory that is not there."""
+        if self.source != EMBEDDED and not self.source.startswith(HUB):
+            require_directory(Path(self.source))
+
     def identity(self) -> Self:
         """Give the settings as the artifact records them: a source by its name, without revision or path."""
         source = self.source
-        if source.startswith("hf:"):
+        if source.startswith(HUB):
             source = source.partition("@")[0]
-        elif source != "embedded":
+        elif source != EMBEDDED:
             source = Path(source).resolve().name
         return self.model_copy(update={"source": source})
 

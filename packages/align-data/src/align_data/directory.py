@@ -40,11 +40,7 @@ def open_directory(directory: Path, *, train_split: str, test_split: str) -> Sou
         MissingError: no such directory, or no file of the training split.
         VerificationError: columns are missing, or a file cannot be read.
     """
-    if not directory.is_dir():
-        raise MissingError(
-            f"no directory {directory}",
-            expected="embedded, hf:NAME or a directory with the dataset's files as --source",
-        )
+    require_directory(directory)
     if is_saved(directory):
         revision = _digest(sorted(directory.rglob("*.arrow")), directory)
         return open_saved(directory, revision, train_split=train_split, test_split=test_split)
@@ -65,6 +61,15 @@ def open_directory(directory: Path, *, train_split: str, test_split: str) -> Sou
         used += files
     scored = has_scores({str(file): _columns(file) for file in used})
     return Source(directory.resolve().name, _digest(used, directory), None, tuple(parts), scored=scored)
+
+
+def require_directory(directory: Path) -> None:
+    """Raise MissingError where a source that is no other kind is no directory either."""
+    if not directory.is_dir():
+        raise MissingError(
+            f"no directory {directory}",
+            expected="embedded, hf:NAME or a directory with the dataset's files as --source",
+        )
 
 
 def find_files(directory: Path, split: str) -> list[Path]:

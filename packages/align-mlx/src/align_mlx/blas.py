@@ -22,6 +22,8 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+from align_contracts.errors import ConfigError
+
 SYSTEM_LIBRARY = "libopenblas.so.0"
 
 
@@ -30,7 +32,8 @@ def load() -> str:
 
     Returns:
         What was found: ``"not needed"``, ``"off"``, ``"already imported"``, the library's path or name,
-        or ``"reference: REASON"`` where MLX's own slow BLAS stays in use.
+        ``"reference: REASON"`` where MLX's own slow BLAS stays in use, or ``"missing: PATH"`` where the one asked for
+        does not load, which `require` refuses.
     """
     if sys.platform != "linux":
         return "not needed"
@@ -39,14 +42,31 @@ def load() -> str:
         return "off"
     if "mlx.core" in sys.modules:
         return "already imported"
-    for candidate in filter(None, (choice, SYSTEM_LIBRARY)):
-        if _load_global(candidate):
-            return candidate
+    if _load_global(choice or SYSTEM_LIBRARY):
+        return choice or SYSTEM_LIBRARY
+    return f"missing: {choice}" if choice else _prepared()
+
+
+def _prepared() -> str:
+    """Load SciPy's OpenBLAS and say what was found, as `load` does."""
     try:
         library = scipy_openblas()
     except (OSError, subprocess.CalledProcessError) as error:
         return f"reference: {error}"
     return str(library) if _load_global(str(library)) else f"reference: {library} does not load"
+
+
+def require(found: str) -> None:
+    """Raise ConfigError where the library that the environment names could not be loaded.
+
+    Args:
+        found: what `load` gave; an import is no place to fail, so whoever computes asks.
+    """
+    name, _, path = found.partition(": ")
+    if name == "missing":
+        raise ConfigError(
+            "ALIGN_BLAS", expected="a BLAS library that loads, or off", got=path, do="Correct it, or unset it"
+        )
 
 
 def scipy_openblas() -> Path:

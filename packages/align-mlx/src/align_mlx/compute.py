@@ -12,11 +12,12 @@ from typing import Literal
 
 import mlx.core as mx
 
+import align_mlx
 from align_contracts.errors import ConfigError
-from align_mlx import heap
+from align_mlx import blas, heap
+from align_mlx.units import GIB
 
 Form = Literal["auto", "quantized", "dense"]
-GIB = 2**30
 SMALL_BUFFERS = {"MLX_MAX_OPS_PER_BUFFER": "5", "MLX_MAX_MB_PER_BUFFER": "50"}
 """Command buffers where memory is short."""
 SLACK = 0.85
@@ -109,8 +110,9 @@ def bound_cache() -> int:
         The bound in bytes.
 
     Raises:
-        ConfigError: `ALIGN_CACHE_GIB` is not a number ≥ 0.
+        ConfigError: `ALIGN_CACHE_GIB` is not a number ≥ 0, or `ALIGN_BLAS` names what cannot be loaded.
     """
+    blas.require(align_mlx.BLAS)
     device = backend()
     if device == "cpu" and sys.platform == "linux":
         heap.keep_pages()

@@ -11,10 +11,11 @@ from typing import Any
 import mlx.core as mx
 
 from align_contracts import Draft
-from align_mlx.compute import GIB, memory_bytes
+from align_mlx.compute import memory_bytes
 from align_mlx.plan import PLANNED
 from align_mlx.settings import PassSettings
 from align_mlx.unfinished import Run
+from align_mlx.units import GIB
 
 STEPS = 5
 """Optimizer steps of a supervised dry run; the first, which compiles, is not counted."""

@@ -13,12 +13,13 @@ import mlx.core as mx
 
 from align_contracts.console import left_open
 from align_contracts.errors import PreflightError
-from align_mlx.compute import GIB, pass_tokens
+from align_mlx.compute import pass_tokens
 from align_mlx.recompute import keep_blocks, recompute_blocks
 from align_mlx.resident import Resident
 from align_mlx.settings import PassSettings
 from align_mlx.softmax import BLOCKS, SMALL_BLOCKS
 from align_mlx.train_state import TrainState
+from align_mlx.units import GIB
 
 Config = TypeVar("Config", bound=PassSettings)
 

@@ -1,10 +1,11 @@
 """The settings of everything that computes with a model, declared once for all stages."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from align_contracts.console import planned, runtime
+from align_mlx.units import Gib
 
 GROUP = {"group": "compute"}
 
@@ -29,8 +30,10 @@ class ComputeSettings(BaseModel):
 class PassSettings(ComputeSettings):
     """What every training command adds: how its work is cut to fit the memory (`align_mlx.plan`)."""
 
-    memory_limit: float | None = runtime(
-        None, "GiB that MLX may use; none: most of what this machine has.", gt=0, json_schema_extra={**GROUP}
+    memory_limit: Annotated[Gib, Field(gt=0)] | None = runtime(
+        None,
+        "Memory that MLX may use, in GiB or with a unit (8GB, 7.5GiB); none: most of what this machine has.",
+        json_schema_extra={**GROUP},
     )
     token_budget: int = planned(
         0, "Most padded tokens of one pass; 0: as the memory limit allows. Changes sums only by rounding.", GROUP, ge=0

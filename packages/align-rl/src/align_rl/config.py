@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from align_contracts.console import runtime
+from align_contracts.errors import ConfigError
 from align_contracts.selection import Rule
 from align_mlx.settings import PassSettings, RolloutSettings
 from align_rl.algorithms.controller import Mode
@@ -69,6 +70,44 @@ class RLConfig(PassSettings, RolloutSettings):
         return targets
 
     @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        need = self.max_prompt_length + self.max_response_length
+        if need > self.max_seq_length:
+            raise ConfigError(
+                "prompt and response do not fit the sequence",
+                expected=f"max_prompt_length + max_response_length ≤ {self.max_seq_length} (max_seq_length)",
+                got=need,
+                do="Raise --max-seq-length or lower one of the two",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _minibatches_are_equal(self) -> Self:
+        if self.batch_size % self.minibatches:
+            raise ConfigError(
+                "an iteration's prompts do not divide into minibatches of one size",
+                expected="a batch_size that is a multiple of minibatches",
+                got=f"{self.batch_size} and {self.minibatches}",
+                do="Change --batch-size or --minibatches",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _clip_range_is_a_range(self) -> Self:
+        if self.clip_range_high is not None and self.clip_range_high < self.clip_range:
+            raise ConfigError(
+                "the upper ε is below the lower one: clip-higher is meant to leave more room upwards",
+                expected=f"clip_range_high ≥ {self.clip_range:g} (clip_range)",
+                got=f"{self.clip_range_high:g}",
+            )
+        if self.clip_range >= 1:
+            raise ConfigError(
+                "1 − ε is not above 0, so ratios are never clipped from below", expected="clip_range < 1",
+                got=f"{self.clip_range:g}",
+            )  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
     def _penalty_can_grow(self) -> Self:
         if self.controller == "reward_penalty" and self.kl_coef == 0:
             raise ValueError("reward_penalty multiplies kl_coef, so 0 stays 0: give --kl-coef above 0, or another mode")
@@ -102,6 +141,16 @@ class PPOConfig(RLConfig):
         "ppo", None, "base learning rate of the critic; the actor's rate if not given", ge=0
     )
     critic_warmup: int = _field("ppo", 0, "first iterations in which only the critic learns", ge=0)
+
+    @model_validator(mode="after")
+    def _actor_learns(self) -> Self:
+        if self.critic_warmup >= self.num_iterations:
+            raise ConfigError(
+                "the critic warms up for the whole run, so the actor never learns",
+                expected=f"critic_warmup < {self.num_iterations} (num_iterations)",
+                got=self.critic_warmup,
+            )
+        return self
 
 
 class GRPOConfig(RLConfig):

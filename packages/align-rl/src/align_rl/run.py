@@ -34,7 +34,6 @@ def run(config: RLConfig) -> int:
         ConfigError: settings that contradict each other or the inputs.
         DivergedError: training went non-finite, or failed a proof that it carries.
     """
-    require_lengths(config)
     bound_memory(config.memory_limit)
     sft, rm = open_artifact(config.sft, kind="policy"), open_artifact(config.rm, kind="reward_model")
     data = open_artifact(config.data, kind="dataset")
@@ -145,18 +144,6 @@ def adapter_details(name: str, file: str, adapter: Adapter, config: RLConfig) ->
 def prefixed(head: dict[str, mx.array]) -> dict[str, mx.array]:
     """Name the value head's arrays in the critic's file."""
     return {f"head.{k}": v for k, v in head.items()}
-
-
-def require_lengths(config: RLConfig) -> None:
-    """Raise ConfigError where prompt and response limits exceed the sequence limit."""
-    need = config.max_prompt_length + config.max_response_length
-    if need > config.max_seq_length:
-        raise ConfigError(
-            "prompt and response do not fit the sequence",
-            expected=f"max_prompt_length + max_response_length ≤ {config.max_seq_length}",
-            got=str(need),
-            do="raise --max-seq-length or lower one of the two",
-        )
 
 
 def require_inputs(config: RLConfig, sft: Artifact, rm: Artifact) -> None:

@@ -12,7 +12,7 @@ from align_contracts.errors import ConfigError, MissingError
 from align_mlx.compute import bound_cache
 from align_mlx.head import find_head
 from align_mlx.loading import require_chat_template
-from align_sft.config import BaseConfig, source_name
+from align_sft.config import BaseConfig, require_source, source_name
 from align_sft.model_files import (
     count_parameters,
     quantization_record,
@@ -135,8 +135,7 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
         if revision is not None:
             raise ConfigError("--revision is for hub models", got=f"the directory {model}")
         return path, source_name(model)
-    if path.is_absolute() or model.startswith((".", "~")):  # no name of the hub looks like this
-        raise MissingError(f"no directory {model}", expected="a directory or a model of the hub")
+    require_source(model)
     from huggingface_hub import snapshot_download
 
     try:

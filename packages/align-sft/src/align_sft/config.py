@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from align_contracts.console import planned, runtime
+from align_contracts.errors import ConfigError, MissingError
 from align_mlx.settings import GROUP, ComputeSettings, PassSettings
 
 
@@ -18,6 +19,12 @@ def source_name(model: str) -> str:
     """Name where a model comes from: ``local:NAME`` for a directory, else ``hf:NAME``."""
     path = Path(model)
     return f"local:{path.resolve().name}" if path.is_dir() else f"hf:{model}"
+
+
+def require_source(model: str) -> None:
+    """Raise MissingError where a model is named as a directory that is not there; what may be of the hub may pass."""
+    if (Path(model).is_absolute() or model.startswith((".", "~"))) and not Path(model).is_dir():
+        raise MissingError(f"no directory {model}", expected="a directory or a model of the hub")
 
 
 class Settings(BaseModel):
@@ -57,6 +64,11 @@ class BaseConfig(Settings):
     max_grad_norm: float = setting(1.0, "Joint norm at which gradients are clipped.", "embedded", gt=0)
     seed: int = setting(42, "Seed of weights and batches.", "embedded", ge=0)
 
+    def require_source(self) -> None:
+        """Raise MissingError where the model is a directory that is not there."""
+        if self.model is not None:
+            require_source(self.model)
+
     def identity(self) -> Self:
         """Give the settings as the artifact records them: the model by its name, never by a path."""
         return self if self.model is None else self.model_copy(update={"model": source_name(self.model)})
@@ -67,6 +79,16 @@ class BaseConfig(Settings):
             raise ValueError("give either --embedded (with --data) or --model")
         if self.embedded and self.data is None:
             raise ValueError("--embedded needs --data, whose corpus it trains on")
+        return self
+
+    @model_validator(mode="after")
+    def _heads_share(self) -> Self:
+        if self.num_heads % self.num_kv_heads:
+            raise ConfigError(
+                "query heads share key and value heads evenly",
+                expected="num_heads that is a multiple of num_kv_heads",
+                got=f"{self.num_heads} and {self.num_kv_heads}",
+            )
         return self
 
 

@@ -1,0 +1,110 @@
+"""What would go wrong hours later is found before anything runs."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from align_contracts import ConfigError, LockedError, MissingError
+from align_contracts.durable import locked
+from pipeline.__main__ import main
+from pipeline.plan import plan
+from pipeline.preflight import preflight, require_free
+
+ROOT = Path(__file__).parents[1]
+RECIPE = ROOT / "recipes" / "embedded.toml"
+
+
+@pytest.fixture(autouse=True)
+def _no_handlers(monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+
+def check(out: Path, *sets: str, there: tuple[str, ...] = ()) -> None:
+    steps = plan(RECIPE, out, sets)[1]
+    preflight(steps, [one.step.name in there for one in steps], {})
+
+
+def test_the_recipe_passes(tmp_path):
+    check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (["rl.max_response_length=90"], r"max_prompt_length \+ max_response_length ≤ 96 \(max_seq_length\), got 130"),
+        (["rl.batch_size=10"], "multiple of minibatches, got 10 and 4"),
+        (["rl.clip_range=0.4", "rl.clip_range_high=0.1"], r"clip_range_high ≥ 0\.4 \(clip_range\), got 0\.1"),
+        (["pipeline.seeds=[1,1]"], "--seeds: each once: got 1 more than once"),
+        (["pipeline.methods=ppo,grpo,ppo"], "--methods: each once: got ppo more than once"),
+        (["pipeline.seeds=[-1]"], "greater than or equal to 0"),
+        (["ppo.critic_warmup=40"], "the actor never learns"),
+        (["base.num_heads=3", "base.num_kv_heads=2"], "multiple of num_kv_heads, got 3 and 2"),
+        (["judge.base_url=localhost:8080/v1"], "--base-url: not a web address: expected http://HOST"),
+        (["data.validation=31"], r"ppo-42 .*: expected eval_prompts ≤ 31 \(data\.validation\), got 200"),
+        (["pipeline.sweep=true", "sweep.eval_prompts=201"], r"sweep-ppo-42 .* ≤ 200 \(data\.validation\), got 201"),
+        (["data.calibration=0"], r"data\.calibration is 0"),
+        (["pipeline.gold=true", "data.gold=0"], r"data\.gold is 0"),
+        (["rl.memory_limit=8 bananas"], r"--memory-limit: no amount of memory: .*8GB or 7\.5GiB, got 8 bananas"),
+    ],
+)
+def test_settings_that_contradict_each_other(tmp_path, sets, message):
+    with pytest.raises(ConfigError, match=message):
+        check(tmp_path, *sets)
+
+
+def test_a_split_that_nobody_uses_may_be_empty(tmp_path):
+    check(tmp_path, "data.gold=0")
+
+
+def test_sources_that_are_not_there_unless_what_they_make_is(tmp_path):
+    for name, sets in (
+        ("data", [f"data.source={tmp_path}/none"]),
+        ("base", ["base.embedded=false", f"base.model={tmp_path}/none"]),
+    ):
+        with pytest.raises(MissingError, match=r"no directory .*none"):
+            check(tmp_path, *sets)
+        check(tmp_path, *sets, there=(name,))
+
+
+def test_a_target_that_somebody_else_is_making(tmp_path):
+    steps = plan(RECIPE, tmp_path, [])[1]
+    there = [False] * len(steps)
+    require_free(steps, there)
+    with locked(tmp_path / "rm"):
+        with pytest.raises(LockedError, match=r"\.rm\.lock: another process holds this lock"):
+            require_free(steps, there)
+        require_free(steps, [one.step.name == "rm" for one in steps])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_directory_that_is_a_file_is_one_line(tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert main(["--recipe", str(RECIPE), "--out", str(tmp_path / "out")]) == 6
+    assert capsys.readouterr().err == f"error: {tmp_path}/out is no directory. Choose another --out\n"
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--dryrun", "unknown flag --dryrun. Did you mean --dry-run?"),
+        ("--sets=x.y=1", "unknown flag --sets=x.y=1. Did you mean --set?"),
+        ("runs/x", "unexpected argument runs/x. nox -s pipeline -- --help lists the flags"),
+    ],
+)
+def test_a_mistyped_flag(argument, said, capsys):
+    assert main([argument]) == 2
+    assert capsys.readouterr().err == f"error: nox -s pipeline: {said}\n"
+
+
+def test_a_directory_of_artifacts_where_one_is_wanted_is_a_usage_error(tmp_path):
+    for name in ("sft", "rm"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text("{}")
+    script = Path(sys.executable).parent / "align-contracts"
+    done = subprocess.run([script, "inspect", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path} is no artifact, it holds some: rm, sft. Name one of them\n"
