@@ -40,7 +40,6 @@ def test_the_recipe_passes(tmp_path):
         (["pipeline.seeds=[1,1]"], "--seeds: each once: got 1 more than once"),
         (["pipeline.methods=ppo,grpo,ppo"], "--methods: each once: got ppo more than once"),
         (["pipeline.seeds=[-1]"], "greater than or equal to 0"),
-        (["ppo.critic_warmup=40"], "the actor never learns"),
         (["base.num_heads=3", "base.num_kv_heads=2"], "multiple of num_kv_heads, got 3 and 2"),
         (["judge.base_url=localhost:8080/v1"], "--base-url: not a web address: expected http://HOST"),
         (["data.validation=31"], r"ppo-42 .*: expected eval_prompts ≤ 31 \(data\.validation\), got 200"),

@@ -142,16 +142,6 @@ class PPOConfig(RLConfig):
     )
     critic_warmup: int = _field("ppo", 0, "first iterations in which only the critic learns", ge=0)
 
-    @model_validator(mode="after")
-    def _actor_learns(self) -> Self:
-        if self.critic_warmup >= self.num_iterations:
-            raise ConfigError(
-                "the critic warms up for the whole run, so the actor never learns",
-                expected=f"critic_warmup < {self.num_iterations} (num_iterations)",
-                got=self.critic_warmup,
-            )
-        return self
-
 
 class GRPOConfig(RLConfig):
     """GRPO: no critic, advantages relative to the group of answers to one prompt."""

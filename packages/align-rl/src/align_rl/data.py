@@ -37,7 +37,6 @@ def load(data: Artifact, resident: Resident, config: RLConfig) -> RLData:
             answer fits the length limits.
     """
     require_exact_decoding(resident, config.max_seq_length)
-    require_prompts(data, config)
     train, train_ids, train_left_out = _prompts(data, "train", resident, config)
     validation, ids, validation_left_out = _prompts(data, "validation", resident, config)
     for split, prompts in (("training", train), ("validation", validation)):
@@ -51,21 +50,6 @@ def load(data: Artifact, resident: Resident, config: RLConfig) -> RLData:
     dropped = {"train": train_left_out, "validation": validation_left_out, "chosen": chosen_left_out}
     most = config.eval_prompts
     return RLData(train, train_ids, validation[:most], ids[:most], chosen[:most], dropped)
-
-
-def require_prompts(data: Artifact, config: RLConfig) -> None:
-    """Raise ConfigError where an evaluation point wants more prompts than the validation split was given.
-
-    Prompts that turn out too long are another matter: they are left out and counted.
-    """
-    there = data.details.counts.get("prompts_validation", 0)
-    if 0 < there < config.eval_prompts:
-        raise ConfigError(
-            f"the validation split of {data.name} is smaller than an evaluation point",
-            expected=f"eval_prompts ≤ {there}",
-            got=config.eval_prompts,
-            do="Lower --eval-prompts",
-        )
 
 
 def _prompts(

@@ -38,6 +38,7 @@ def run(config: RLConfig) -> int:
     sft, rm = open_artifact(config.sft, kind="policy"), open_artifact(config.rm, kind="reward_model")
     data = open_artifact(config.data, kind="dataset")
     require_inputs(config, sft, rm)
+    require_prompts(config, data)
     if config.dry_run:
         print(forecast(prepare(config, sft, rm, data)))
         return 0
@@ -172,4 +173,19 @@ def require_inputs(config: RLConfig, sft: Artifact, rm: Artifact) -> None:
             f"the reward model {rm.name} stands on the bare base, so the critic cannot start as it",
             expected="a reward model with the policy as backbone",
             do="set --critic-init zero",
+        )
+
+
+def require_prompts(config: RLConfig, data: Artifact) -> None:
+    """Raise ConfigError where an evaluation point wants more prompts than the validation split was given.
+
+    Prompts that turn out too long are another matter: they are left out and counted.
+    """
+    there = data.details.counts.get("prompts_validation", 0)
+    if 0 < there < config.eval_prompts:
+        raise ConfigError(
+            f"the validation split of {data.name} is smaller than an evaluation point",
+            expected=f"eval_prompts ≤ {there}",
+            got=config.eval_prompts,
+            do="Lower --eval-prompts",
         )
