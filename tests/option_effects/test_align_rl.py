@@ -159,7 +159,7 @@ METHOD: dict[str, Effects] = {
     "lora_layers": Effect(1, blocks, want={"1"}),
     "lora_targets": Effect(("q_proj", "v_proj"), targets, want={"q_proj", "v_proj"}),
     "clip_range": Effect(1e-4, first("clip_fraction"), moves=operator.gt),
-    "clip_range_high": Effect(1e-4, first("clip_fraction"), moves=operator.gt, given={"clip_range": 1e-4}),
+    "clip_range_high": Effect(0.5, first("clip_fraction"), moves=operator.lt, given={"clip_range": 1e-4}),
     "controller": Effect("reward_penalty", content("adapter"), given=TWO),
     "kl_coef": Effect(5.0, content("adapter"), given={"controller": "reward_penalty", **TWO}),
     "token_budget": Effect(64, passes, moves=operator.gt, same=measured),
