@@ -1,7 +1,7 @@
 """Sessions: the checks (default) and the pipeline.
 
-Run them with ``uv run nox``: uv makes the environment from the lock, and every session but ``isolated`` and
-``conformance-torch`` uses it as it is, so no session waits for another environment.
+Run them with ``uv run nox``: uv makes the environment from the lock, and every session but ``isolated``,
+``conformance-torch`` and ``interop`` uses it as it is, so no session waits for another environment.
 """
 
 import importlib.util
@@ -85,6 +85,14 @@ def conformance_torch(session):
         python(session, f"{programs}/ours.py", run)
         session.run("python", "-W", "ignore", f"{programs}/theirs.py", run)
         python(session, f"{programs}/compare.py", run)
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def interop(session):
+    """What leaves and comes in, by the programs themselves: mlx-lm, PEFT, transformers, datasets; a line each."""
+    session.install(*(peer for peer in PEERS if not peer.startswith("trl")), "datasets>=4", "tensorboard", "trackio")
+    peers = str(Path(session.bin) / "python")
+    python(session, "-m", "interop", peers, env={"PYTHONPATH": str(HERE / "tests")})
 
 
 @nox.session

@@ -46,6 +46,12 @@ def test_no_tensors_at_all():
     assert read(raw({})) == []
 
 
+def test_no_metadata_may_be_null_as_mlx_writes_it():
+    data = raw({"__metadata__": None, "a": entry()}, bytes(4))
+    assert [tensor.name for tensor in read(data)] == ["a"]
+    assert [name for name, _ in safe.deserialize(data)] == ["a"]  # the Rust parser takes it too
+
+
 ATTACKS = {
     "empty file": b"",
     "cut length": b"\x02\x00\x00",

@@ -105,6 +105,8 @@ def read_header(file: BinaryIO, size: int, where: str) -> list[Tensor]:
 
 
 def _check_metadata(metadata: Any, where: str) -> None:
+    if metadata is None:  # what MLX writes for none, and what the Rust parser takes
+        return
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise VerificationError(f"{where}: __metadata__ must map strings to strings")
 
