@@ -27,6 +27,7 @@ from align_contracts.errors import AlignError
 from align_mlx.adapters import AdaptedLinear
 from align_mlx.prefix import Prefix
 from align_mlx.resident import Resident
+from align_mlx import checkpoints
 from align_mlx.train_state import TrainState
 
 ANY = object()
@@ -46,12 +47,13 @@ class Pass:
 
 @dataclass
 class Watch:
-    """What a run did: its forward passes, adapted products, optimizer updates and saved states."""
+    """What a run did: its forward passes, adapted products, optimizer updates, checkpoints, and most kept at a time."""
 
     passes: list[Pass] = field(default_factory=list)
     products: int = 0
     updates: int = 0
     saves: int = 0
+    kept: int = 0
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ def watching() -> Iterator[Watch]:
 
     def saved(self: TrainState, path: Path) -> None:
         watch.saves += 1
+        watch.kept = max(watch.kept, len(checkpoints.numbered(path.parent)))
         save(self, path)
 
     with (

@@ -93,11 +93,14 @@ TRAIN = Table(
         "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
         "overwrite": Effect(True, refusal, want=None, first=finished),
         "quiet": Effect(False, silent, want=False),
-        "save_every": Effect(1, lambda o: o.watch.saves, want=2),
+        "checkpoint_every": Effect(1, lambda o: o.watch.saves, want=2),
+        "keep_checkpoints": Effect(
+            1, lambda o: o.watch.kept, given={"max_steps": 3, "checkpoint_every": 1}, want=1, same=arrays("adapter")
+        ),
         "resume": Effect(
-            False,
+            "never",
             lambda o: o.watch.updates,  # a resumed run has one of three updates left
-            given={"max_steps": 3, "save_every": 1},
+            given={"max_steps": 3, "checkpoint_every": 1},
             want=3,
             same=arrays("adapter"),
             first=interrupted,

@@ -2,7 +2,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from align_contracts.errors import DivergedError, MissingError, NonFiniteError
+from align_contracts.errors import DivergedError, NonFiniteError
 from align_mlx.train_state import TrainState, warmup
 
 SHAPES = {"actor.model.layers.0.q_proj.lora_a": (3, 2), "actor.model.layers.0.q_proj.lora_b": (2, 3), "head.bias": (1,)}
@@ -105,10 +105,14 @@ def test_restored_state_continues_bit_for_bit(tmp_path):
     for seed in (1, 2, 3):
         state.update(arrays(seed), 0.01, 0.5)
     state.iteration, state.memory = 3, {"control": {"lr_scale": 0.1 + 0.2}, "cursor": [1, 2]}
-    state.save(tmp_path / "state")
+    state.best = arrays(7)
+    state.save(tmp_path)
     other = TrainState.start(arrays(99), weight_decay=0.1)
-    other.restore(tmp_path / "state")
+    other.restore(tmp_path)
     assert (other.iteration, other.memory) == (3, state.memory)
+    assert {name: value.tolist() for name, value in other.best.items()} == {
+        name: value.tolist() for name, value in state.best.items()
+    }
     for seed in (4, 5, 6):
         state.update(arrays(seed), {"actor.": 0.01, "": 0.02}, 0.5)
         other.update(arrays(seed), {"actor.": 0.01, "": 0.02}, 0.5)
@@ -119,9 +123,9 @@ def test_the_norm_is_the_same_number_in_any_order_of_names(tmp_path):
     rng = np.random.default_rng(4)
     params = {f"p{i}": mx.array(rng.normal(size=(5, 7)), mx.float32) for i in rng.permutation(40)}
     state = TrainState.start(params)
-    state.save(tmp_path / "state")
+    state.save(tmp_path)
     other = TrainState.start(dict(reversed(params.items())))
-    other.restore(tmp_path / "state")
+    other.restore(tmp_path)
     for scale in np.geomspace(0.01, 100, 20).tolist():
 
         def loss(p, scale=scale):
@@ -131,40 +135,19 @@ def test_the_norm_is_the_same_number_in_any_order_of_names(tmp_path):
         assert norms[0] == norms[1]
 
 
-def test_saving_again_replaces_and_leaves_nothing_else(tmp_path):
-    state = TrainState.start(arrays(0))
-    for iteration in (1, 2):
-        state.iteration = iteration
-        state.save(tmp_path / "state")
-    assert [p.name for p in tmp_path.iterdir()] == ["state"]
-    state.restore(tmp_path / "state")
-    assert state.iteration == 2
-
-
-def test_a_crash_between_the_renames_loses_nothing(tmp_path):
-    state = TrainState.start(arrays(0))
-    state.iteration = 5
-    state.save(tmp_path / "state")
-    (tmp_path / "state").rename(tmp_path / ".state.old")  # stopped after the old state was set aside
-    other = TrainState.start(arrays(1))
-    other.restore(tmp_path / "state")
-    assert other.iteration == 5
-
-
-def test_a_crash_before_the_old_state_is_removed_does_not_block_the_next_save(tmp_path):
-    state = TrainState.start(arrays(0))
-    state.save(tmp_path / "state")
-    state.save(tmp_path / ".state.old")  # what a kill before the last step leaves behind
-    state.iteration = 7
-    state.save(tmp_path / "state")
-    other = TrainState.start(arrays(1))
-    other.restore(tmp_path / "state")
-    assert other.iteration == 7
-
-
-def test_nothing_to_restore(tmp_path):
-    with pytest.raises(MissingError):
-        TrainState.start(arrays(0)).restore(tmp_path / "state")
+def test_a_fork_goes_on_alone_as_the_state_would_have():
+    """With weight decay: the fork's optimizer must have it too."""
+    state, twin = (TrainState.start(arrays(0), weight_decay=0.1) for _ in range(2))
+    for one in (state, twin):
+        one.update(arrays(1), 0.01, 0.5)
+    state.memory = {"list": [1]}
+    fork = state.fork()
+    state.update(arrays(2), 0.5, 0.5)
+    state.memory["list"].append(2)
+    assert fork.memory == {"list": [1]}
+    for one in (fork, twin):
+        one.update(arrays(3), 0.01, 0.5)
+    assert all(mx.array_equal(fork.params[name], value) for name, value in twin.params.items())
 
 
 def test_warmup_rises_linearly_then_stays():

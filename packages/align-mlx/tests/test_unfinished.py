@@ -1,94 +1,399 @@
 """An unfinished run continues exactly where it was, and only as the same run."""
 
+import errno
+import json
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import mlx.core as mx
 import pytest
-from pydantic import BaseModel
 
+from align_contracts import open_artifact
 from align_contracts.console import runtime
-from align_contracts.errors import ConfigError, InterruptedRun
-from align_mlx import unfinished
+from align_contracts.errors import (
+    ConfigError,
+    DivergedError,
+    InterruptedRun,
+    LockedError,
+    MissingError,
+    PreflightError,
+    VerificationError,
+)
+from align_mlx import checkpoints, signals, unfinished
+from align_mlx.tensors import save_tensors
+from align_mlx.settings import ResumeSettings
 from align_mlx.train_state import TrainState
+from align_mlx.unfinished import training
+
+CARD = {"counts": {}, "formats": ["chosen"]}
 
 
-class Settings(BaseModel):
+class Settings(ResumeSettings):
+    out: Path = runtime(..., "Where.")
+    overwrite: bool = runtime(False, "Replace.")
     learning_rate: float = 0.5
-    quiet: bool = runtime(False, "Show nothing.")
+    nested: dict[str, int] = {"a": 1}  # noqa: RUF012 - pydantic copies it
 
 
-DEFAULT = Settings()
+STEPS = 7
+GRADIENT = mx.array([1.0, -2.0, 0.1])
 
 
-def start():
-    return TrainState.start({"a": mx.zeros((3,))})
+def go(out, *, steps=STEPS, stop_at=None, fail=None, before=lambda run: None, **settings):
+    """One process's run: Adam steps on a gradient that depends on the iteration, a log, a file every second step.
 
-
-def train(run, state, steps, stop_at=None):
-    """A loop of Adam steps on a gradient that depends on the iteration."""
-    state.memory.setdefault("log", [])
-    while state.iteration < steps:
-        if state.iteration == stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
-        run.check()
-        state.update({"a": mx.array([1.0, -2.0, 0.1]) * (state.iteration + 1)}, 0.1, 1.0)
-        state.iteration += 1
-        state.memory["log"].append(state.iteration)
-        run.save(state)
-
-
-def go(out, settings=DEFAULT, *, steps=7, every=100, resume=True, stop_at=None, fail=False):
-    """One process: give the state at the end, and whether it was continued."""
-    state = start()
-    with unfinished.keep(out, settings, {}, every=every) as run:
-        continued = run.begin(state, resume=resume)
-        at = state.iteration
-        train(run, state, steps, stop_at)
+    Args:
+        out: the artifact.
+        steps: of the run.
+        stop_at: the iteration in whose middle SIGTERM comes.
+        fail: raised at the end of the loop.
+        before: called with the run when it has begun.
+    """
+    config = Settings(**{"out": out, "checkpoint_every": 100, **settings})
+    with training(config, "policy", producer="align-sft", inputs={}) as (draft, run):
+        state = TrainState.start({"a": mx.zeros((3,))}, weight_decay=0.1)
+        state.memory = {"log": []}
+        run.begin(state)
+        began = state.iteration
+        before(run)
+        while state.iteration < steps:
+            state.memory["half"] = state.iteration  # an iteration that is abandoned leaves nothing behind
+            state.update({"a": GRADIENT * (state.iteration + 1)}, 0.1, 1.0)
+            if state.iteration == stop_at:
+                run.log("train.jsonl", {"half": True})
+                run.file("eval/half.jsonl").write_text("half")
+                os.kill(os.getpid(), signal.SIGTERM)
+            signals.check()
+            state.iteration += 1
+            state.memory["log"] = [*state.memory["log"], state.iteration]
+            state.best = dict(state.params)
+            run.log("train.jsonl", {"step": state.iteration})
+            if state.iteration % 2 == 0:
+                save_tensors(run.file(f"eval/{state.iteration}.safetensors"), state.params)
+            run.reached(state)
         if fail:
-            raise RuntimeError(f"continued {continued} at {at}")
-    return state, at
+            raise fail
+        run.save()
+        run.hand_over(draft, "train.jsonl", role="log", volatile=True)
+        for step in range(2, steps + 1, 2):
+            run.hand_over(draft, f"eval/{step}.safetensors", role=f"eval_{step}")
+        save_tensors(draft.file("best.safetensors", role="best"), state.best)
+        save_tensors(draft.file("adapter.safetensors", role="adapter"), state.params)
+        adapter = {"name": "sft", "file": "adapter.safetensors", "rank": 1, "alpha": 1.0, "layers": 1, "targets": ["q"]}
+        draft.details = {"method": "sft", "form": "residual", "format": "chosen", "adapters": [adapter]}
+        draft.metric("began", began)
+    return open_artifact(out)
 
 
-def test_a_stopped_run_continues_to_the_same_result(tmp_path):
-    plain, at = go(tmp_path / "one")
-    assert at == 0
-    handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(InterruptedRun) as error:
-        go(tmp_path / "two", stop_at=4)
-    assert error.value.exit_code == 128 + signal.SIGTERM
-    assert "4 iterations" in str(error.value)
-    assert signal.getsignal(signal.SIGTERM) == handler
-    again, at = go(tmp_path / "two", Settings(quiet=True))
-    assert at == 4
-    assert again.params["a"].tolist() == plain.params["a"].tolist()
-    assert again.memory["log"] == [1, 2, 3, 4, 5, 6, 7]
+def killed(out, **settings):
+    """A run that ends as by SIGKILL after its last step: nothing is saved on the way out."""
+    with pytest.raises(KeyboardInterrupt):
+        go(out, fail=KeyboardInterrupt(), **settings)
+
+
+def run_of(out):
+    return out.with_name(f".{out.name}.run")
+
+
+def names(out):
+    return sorted(path.name for path in (run_of(out) / "checkpoints").iterdir())
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The undisturbed run."""
+    return go(tmp_path_factory.mktemp("plain") / "one")
+
+
+def same(found, plain):
+    """Whether a run made what the undisturbed one did, its log included."""
+    assert found.content_digest == plain.content_digest
+    assert found.file("log").read_bytes() == plain.file("log").read_bytes()
+
+
+def test_an_undisturbed_run_leaves_only_its_artifact(plain):
+    assert [path.name for path in plain.path.parent.iterdir()] == ["one"]
+    assert plain.metric("began") == 0
+    assert [row["step"] for row in plain.read_jsonl("log")] == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 4, 6])
+def test_a_stopped_run_continues_to_the_same_bytes(tmp_path, plain, stop_at, capfd):
+    handlers = [signal.getsignal(number) for number in signals.SIGNALS]
+    out = tmp_path / "two"
+    with pytest.raises(InterruptedRun, match=f"stopped after {stop_at} iterations. Run the same command again") as stop:
+        go(out, stop_at=stop_at)
+    assert stop.value.exit_code == 128 + signal.SIGTERM
+    assert capfd.readouterr().err == "stopping: the state is being saved; a second signal stops at once\n"
+    assert [signal.getsignal(number) for number in signals.SIGNALS] == handlers
+    assert [path.name for path in tmp_path.iterdir()] == [".two.run"]
+    again = go(out)
+    assert again.metric("began") == stop_at
+    same(again, plain)
+    assert [path.name for path in tmp_path.iterdir()] == ["two"]
+
+
+def test_it_may_be_stopped_again_and_again(tmp_path, plain):
+    for stop_at in (1, 1, 2, 5):
+        with pytest.raises(InterruptedRun):
+            go(tmp_path / "two", stop_at=stop_at)
+    same(go(tmp_path / "two"), plain)
+
+
+@pytest.mark.parametrize(("every", "at"), [(2, 4), (3, 3), (5, 5)])
+def test_a_killed_run_continues_from_its_last_checkpoint(tmp_path, plain, every, at):
+    out = tmp_path / "one"
+    killed(out, steps=5, checkpoint_every=every)
+    (run_of(out) / "checkpoints" / ".000009.tmp-0011223344556677").mkdir()  # killed while writing
+    again = go(out, checkpoint_every=every)
+    assert again.metric("began") == at
+    same(again, plain)
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, plain):
+    killed(tmp_path / "one", steps=3)
+    assert (run_of(tmp_path / "one") / "train.jsonl").read_text().count("\n") == 3
+    again = go(tmp_path / "one", learning_rate=0.5)
+    assert again.metric("began") == 0
+    same(again, plain)
+
+
+def test_the_newest_checkpoints_are_kept(tmp_path):
+    for keep, kept in ((1, ["000007"]), (3, ["000005", "000006", "000007"])):
+        killed(tmp_path / str(keep), checkpoint_every=1, keep_checkpoints=keep)
+        assert names(tmp_path / str(keep)) == kept
+
+
+def flip(path, where=-1):
+    data = bytearray(path.read_bytes())
+    data[where] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES = {
+    "flipped": lambda c: flip(c / "params.safetensors"),
+    "record": lambda c: flip(c / "checkpoint.json", 40),
+    "no record": lambda c: (c / "checkpoint.json").unlink(),
+    "not json": lambda c: (c / "checkpoint.json").write_text("{"),
+    "cut": lambda c: os.truncate(c / "optimizer.safetensors", 20),
+    "longer": lambda c: (c / "state.json").write_text((c / "state.json").read_text() + " "),
+    "missing": lambda c: (c / "best.safetensors").unlink(),
+    "evaluation": lambda c: flip(c.parent.parent / "eval" / "4.safetensors"),
+    "log": lambda c: os.truncate(c.parent.parent / "train.jsonl", 3 * 12 + 3),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path, plain, damage, capsys):
+    out = tmp_path / "one"
+    killed(out, steps=4, checkpoint_every=1)
+    DAMAGES[damage](run_of(out) / "checkpoints" / "000004")
+    again = go(out)
+    assert again.metric("began") == 3
+    same(again, plain)
+    said = capsys.readouterr().err
+    assert said.startswith("note: checkpoint 000004 is set aside as 000004.aside: ")
+    assert said.count("\n") == 1
+
+
+def test_another_format_of_checkpoints_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "FORMAT", 2)
+    monkeypatch.setattr(checkpoints.Record.__init__, "__defaults__", (2,))
+    killed(tmp_path / "one", checkpoint_every=7)
+    monkeypatch.undo()
+    with pytest.raises(VerificationError, match="written by another version: expected 1, got 2"):
+        go(tmp_path / "one")
+
+
+def test_when_no_checkpoint_is_whole_nothing_is_touched(tmp_path):
+    out = tmp_path / "one"
+    killed(out, checkpoint_every=1)
+    for checkpoint in (run_of(out) / "checkpoints").iterdir():
+        flip(checkpoint / "params.safetensors")
+    before = sorted(path.name for path in run_of(out).rglob("*"))
+    with pytest.raises(
+        VerificationError, match=r"none of the 2 checkpoints .* can be trusted: .*params.*never"
+    ) as error:
+        go(out)
+    assert error.value.exit_code == 3
+    assert sorted(path.name for path in run_of(out).rglob("*")) == before
+    assert go(out, resume="never").metric("began") == 0
+
+
+@pytest.mark.parametrize(
+    ("other", "saved", "now"),
+    [
+        ({"learning_rate": 0.25}, "settings learning_rate 0.5", "settings learning_rate 0.25"),
+        ({"nested": {"a": 2}}, "settings nested a 1", "settings nested a 2"),
+        ({"nested": {}}, "settings nested a 1", "settings nested a absent"),
+    ],
+)
+def test_other_settings_are_refused_by_name(tmp_path, other, saved, now):
+    out = tmp_path / "one"
+    killed(out, checkpoint_every=1)
+    with pytest.raises(ConfigError) as error:
+        go(out, **other)
+    assert (error.value.expected, error.value.got) == (saved, now)
+    assert names(out) == ["000006", "000007"]
+    assert go(out, checkpoint_every=3, keep_checkpoints=1).metric("began") == 7  # these decide nothing
+
+
+def test_never_starts_over_and_says_so(tmp_path, capsys):
+    out = tmp_path / "one"
+    killed(out, checkpoint_every=1)
+    assert go(out, resume="never", learning_rate=0.25).metric("began") == 0
+    assert f"note: starting over; the unfinished run in {run_of(out)} is removed\n" in capsys.readouterr().err
+
+
+def test_another_version_of_the_program_is_told_and_recorded(tmp_path, plain, monkeypatch, capsys):
+    program = unfinished._program("align-sft")
+    killed(tmp_path / "one", checkpoint_every=1)
+    monkeypatch.setattr(unfinished, "_program", lambda producer: {**program, "version": "99"})
+    again = go(tmp_path / "one")
+    assert f"continued by another program (version {program['version']} → 99)" in capsys.readouterr().err
+    assert [one["version"] for one in again.manifest.extensions["made_by"]] == [program["version"], "99"]
+    assert "made_by" not in plain.manifest.extensions
+
+
+class TestPaths:
+    """``--resume PATH``."""
+
+    @pytest.fixture
+    def stopped(self, tmp_path):
+        killed(tmp_path / "one", steps=5, checkpoint_every=1, keep_checkpoints=3)
+        return tmp_path / "one"
+
+    @pytest.mark.parametrize("part", ["", "checkpoints/000005"])
+    def test_a_copy_elsewhere(self, stopped, plain, tmp_path, part):
+        copy = tmp_path / "copy"
+        shutil.copytree(run_of(stopped), copy)
+        again = go(tmp_path / "two", resume=str(copy / part))
+        assert again.metric("began") == 5
+        same(again, plain)
+        assert (copy / "checkpoints").is_dir()  # the copy is left alone
+
+    def test_an_older_checkpoint_of_the_run_itself(self, stopped, plain, capsys):
+        again = go(stopped, resume=str(run_of(stopped) / "checkpoints" / "000003"))
+        assert again.metric("began") == 3
+        same(again, plain)
+        said = capsys.readouterr().err
+        assert "note: checkpoint 000005 is set aside as 000005.aside: the run goes on from 000003" in said
+
+    def test_a_damaged_checkpoint_that_was_asked_for_is_refused(self, stopped):
+        chosen = run_of(stopped) / "checkpoints" / "000004"
+        flip(chosen / "params.safetensors")
+        with pytest.raises(VerificationError, match="does not hold what was written"):
+            go(stopped, resume=str(chosen))
+        assert names(stopped) == ["000003", "000004", "000005"]
+
+    def test_another_run_is_refused(self, stopped, tmp_path):
+        with pytest.raises(ConfigError, match="learning_rate"):
+            go(tmp_path / "two", resume=str(run_of(stopped)), learning_rate=0.25)
+        assert not run_of(tmp_path / "two").exists()
+
+    def test_nothing_there(self, tmp_path):
+        with pytest.raises(MissingError, match="no unfinished run at nowhere"):
+            go(tmp_path / "two", resume="nowhere")
+
+    def test_two_unfinished_runs_for_one_artifact(self, stopped, tmp_path):
+        killed(tmp_path / "two", checkpoint_every=1)
+        with pytest.raises(PreflightError, match="there is an unfinished run in"):
+            go(tmp_path / "two", resume=str(run_of(stopped)))
+
+
+def test_after_a_divergence_the_last_good_state_is_kept(tmp_path, capsys):
+    out = tmp_path / "one"
+    with pytest.raises(DivergedError):
+        go(out, steps=3, fail=DivergedError("the loss is not finite"))
+    assert names(out) == ["000003"]
+    assert f"note: the unfinished run (3 iterations) is kept in {run_of(out)}" in capsys.readouterr().err
+    assert len((run_of(out) / "train.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(tmp_path):
+    def refuse(run):
+        raise PreflightError("it does not fit the memory")
+
+    with pytest.raises(PreflightError):
+        go(tmp_path / "one", before=refuse)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_run_continues_from_its_last_saved_state(tmp_path):
-    with pytest.raises(RuntimeError):
-        go(tmp_path / "one", steps=5, every=2, fail=True)
-    assert go(tmp_path / "one", every=2)[1] == 4
+def full_disk(*args, **more):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_other_settings_are_refused(tmp_path):
-    with pytest.raises(RuntimeError, match="continued False at 0"):
-        go(tmp_path / "one", every=1, fail=True)
-    with pytest.raises(ConfigError, match="settings learning_rate"):
-        go(tmp_path / "one", Settings(learning_rate=0.25))
-    with pytest.raises(RuntimeError, match="continued True at 7"):
-        go(tmp_path / "one", every=1, fail=True)
-    with pytest.raises(RuntimeError, match="continued False at 0"):
-        go(tmp_path / "one", Settings(learning_rate=0.25), resume=False, fail=True)
+@pytest.mark.parametrize("call", ["mlx.core.save_safetensors", "os.fsync", "os.rename", "json.dumps"])
+def test_a_full_disk_ends_the_run_with_the_checkpoints_before_it(tmp_path, plain, monkeypatch, call):
+    out = tmp_path / "one"
+    killed(out, steps=3, checkpoint_every=1)
+    save = TrainState.save
+
+    def fail_here(self, folder):
+        monkeypatch.setattr(call, full_disk)
+        save(self, folder)
+
+    monkeypatch.setattr(TrainState, "save", fail_here)
+    with pytest.raises(PreflightError, match="the disk is full") as error:
+        go(out, checkpoint_every=1)
+    assert error.value.exit_code == 6
+    monkeypatch.undo()
+    assert names(out) == ["000002", "000003"]
+    again = go(out)
+    assert again.metric("began") == 3
+    same(again, plain)
+
+
+def test_an_error_of_publishing_costs_no_training(tmp_path, plain, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("align_contracts.store.sync_tree", full_disk)
+        with pytest.raises(PreflightError):
+            go(tmp_path / "one")
+    again = go(tmp_path / "one")
+    assert again.metric("began") == 7
+    same(again, plain)
+
+
+def test_killed_between_publishing_and_tidying_up(tmp_path, plain, monkeypatch):
+    def killed_here(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "remove", killed_here)
+        with pytest.raises(KeyboardInterrupt):
+            go(tmp_path / "one")
+    with pytest.raises(PreflightError, match="exists"):  # what was published is found, and nothing is trained
+        go(tmp_path / "one")
+    again = go(tmp_path / "one", overwrite=True)
+    assert again.metric("began") == 7
+    same(again, plain)
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_a_second_process_is_refused(tmp_path):
+    with pytest.raises(LockedError):
+        go(tmp_path / "one", before=lambda run: go(tmp_path / "one"))
 
 
 def test_a_stop_before_the_loop_saves_nothing(tmp_path):
     def stopped():
-        with unfinished.keep(tmp_path / "one", Settings(), {}, every=1) as run:
+        with training(Settings(out=tmp_path / "one"), "policy", producer="align-sft", inputs={}):
             os.kill(os.getpid(), signal.SIGINT)
-            run.check()
+            raise AssertionError("the signal stops at once: there is nothing to save")
 
-    with pytest.raises(InterruptedRun):
+    with pytest.raises(InterruptedRun) as error:
         stopped()
+    assert error.value.exit_code == 130
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_record_names_every_file(tmp_path):
+    out = tmp_path / "one"
+    killed(out, steps=2, checkpoint_every=2)
+    folder = run_of(out) / "checkpoints" / "000002"
+    body = json.loads((folder / "checkpoint.json").read_text())["record"]
+    assert body["files"].keys() == {"params.safetensors", "optimizer.safetensors", "best.safetensors", "state.json"}
+    assert body["live"].keys() == {"train.jsonl", "eval/2.safetensors"}
+    assert {path.name for path in folder.iterdir()} == {*body["files"], "checkpoint.json"}

@@ -13,7 +13,7 @@ import mlx.core as mx
 from align_contracts import Draft
 from align_mlx.compute import memory_bytes
 from align_mlx.plan import PLANNED
-from align_mlx.settings import PassSettings
+from align_mlx.settings import PassSettings, ResumeSettings
 from align_mlx.unfinished import Run
 from align_mlx.units import GIB
 
@@ -96,9 +96,10 @@ def few_steps(
         draft = Draft(Path(folder), kind, config)
         start = time.perf_counter()
         mx.reset_peak_memory()
-        train(short, draft, Run(Path(folder, "run"), {}, every=10**9))
+        run = Run(Path(folder, "run"), {}, ResumeSettings(checkpoint_every=10**9))
+        train(short, draft, run)
         whole = time.perf_counter() - start
-        log = [json.loads(line) for line in Path(folder, "train.jsonl").read_text().splitlines()]
+        log = [json.loads(line) for line in Path(run.folder, "train.jsonl").read_text().splitlines()]
     seconds = [row["seconds"] for row in log]
     counted = seconds[1:] or seconds
     return Forecast(

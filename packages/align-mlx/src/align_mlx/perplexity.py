@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from align_mlx import signals
 from align_mlx.adapters import Adapter
 from align_mlx.batching import by_length, pad
 from align_mlx.chat import Tokens
@@ -25,6 +26,7 @@ def perplexity(resident: Resident, adapters: Sequence[Adapter], rows: Sequence[T
     """
     total, tokens = 0.0, 0
     for group in by_length(rows, token_budget or pass_tokens()):
+        signals.check()
         batch = pad([rows[i] for i in group])
         total -= policy_stats(resident, adapters, batch, gradient=False).logprobs_BT.sum().item()
         tokens += sum(len(rows[i].response) for i in group)

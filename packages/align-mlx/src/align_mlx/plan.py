@@ -13,6 +13,7 @@ import mlx.core as mx
 
 from align_contracts.console import left_open
 from align_contracts.errors import PreflightError
+from align_mlx import signals
 from align_mlx.compute import pass_tokens
 from align_mlx.recompute import keep_blocks, recompute_blocks
 from align_mlx.resident import Resident
@@ -130,6 +131,7 @@ def largest(work: Work, most: int, limit: int) -> tuple[int, int]:
 
 def peak_of(work: Work, n: int) -> int:
     """Give MLX's peak in bytes during some work, what was there before counted."""
+    signals.check()
     mx.clear_cache()
     mx.reset_peak_memory()
     work(n)

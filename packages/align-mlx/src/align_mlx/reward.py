@@ -8,6 +8,7 @@ import numpy as np
 
 from align_contracts import Artifact
 from align_mlx import adapters as lora
+from align_mlx import signals
 from align_mlx.adapters import Adapter, Params
 from align_mlx.batching import by_length, pad
 from align_mlx.chat import Tokens, encode_turn
@@ -65,6 +66,7 @@ class Scorer:
         """Give raw scores fp64 [N] of token rows, batched by length; the order of rows does not matter."""
         scores = np.zeros(len(rows))
         for group in by_length(rows, self.token_budget or pass_tokens()):
+            signals.check()
             batch = pad([rows[i] for i in group])
             read = states(self.resident, batch, (self.adapter,))
             scores[group] = np.array(head_scores(read, batch.lengths_B, self.head))

@@ -14,6 +14,7 @@ import numpy as np
 from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, KVCache, RotatingKVCache, make_prompt_cache
 
 from align_contracts.errors import ConfigError
+from align_mlx import signals
 from align_mlx.adapters import Adapter
 from align_mlx.chat import Tokens
 from align_mlx.compute import pass_tokens
@@ -133,6 +134,7 @@ def _decode(
     cache, worn = _batch_cache(resident, padding), resident.outfit(adapters)
     each = mx.array(np.repeat(np.arange(len(prompts)), answers))  # a prompt is read once, for its K answers
     for start in range(0, width, columns):
+        signals.check()
         hidden = resident.hidden(mx.array(ids[:, start : start + columns]), worn, cache)
         mx.eval(hidden, *(layer.state for layer in cache))
     logits = resident.logits(hidden[:, -1])[each]
@@ -147,6 +149,7 @@ def _decode(
 
     ahead = inverse_cdf(logits, mx.array(draws_BT[:, 0]), temperature)
     for t in range(steps):
+        signals.check()
         tokens = ahead
         if t + 1 < steps:  # begun before this step's tokens are read, so that the device need not wait for Python
             logits = resident.logits(resident.hidden(tokens[:, None], worn, cache)[:, -1])

@@ -8,6 +8,7 @@ from align_contracts.console import planned, runtime
 from align_mlx.units import Gib
 
 GROUP = {"group": "compute"}
+RESUME = {"group": "resume"}
 
 
 class ComputeSettings(BaseModel):
@@ -44,6 +45,19 @@ class PassSettings(ComputeSettings):
     dry_run: bool = runtime(
         False, "Measure a little of the run, print its memory and time, and publish nothing.", json_schema_extra=GROUP
     )
+
+
+class ResumeSettings(BaseModel):
+    """What every training command lets one choose about its checkpoints (`align_mlx.unfinished`)."""
+
+    resume: str = runtime(
+        "auto",
+        "auto: continue the unfinished run of the same settings, if there is one; never: start over; or the path of a "
+        "run folder or checkpoint to continue.",
+        json_schema_extra=RESUME,
+    )
+    checkpoint_every: int = runtime(10, "Iterations between checkpoints.", ge=1, json_schema_extra=RESUME)
+    keep_checkpoints: int = runtime(2, "Checkpoints that are kept, the newest ones.", ge=1, json_schema_extra=RESUME)
 
 
 class RolloutSettings(ComputeSettings):

@@ -2,9 +2,8 @@
 
 import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ import mlx.core as mx
 import mlx.optimizers as optim
 from mlx.utils import tree_map
 
-from align_contracts.errors import MissingError, NonFiniteError
+from align_contracts.errors import NonFiniteError
 from align_mlx.adapters import Params
 from align_mlx.finite import all_finite, broken, listed
 from align_mlx.tensors import save_tensors
@@ -31,12 +30,14 @@ class TrainState:
         iteration: iterations finished.
         memory: JSON values of everything else that lives on: controller, normaliser, best checkpoint, data cursor.
             Random numbers need no state: they depend on the seed and the iteration.
+        best: parameters of the best policy so far, of a run that chooses one.
     """
 
     params: Params
     optimizer: optim.AdamW
     iteration: int = 0
     memory: dict[str, Any] = field(default_factory=dict)
+    best: Params = field(default_factory=dict)
 
     @classmethod
     def start(cls, params: Params, *, weight_decay: float = 0.0) -> "TrainState":
@@ -83,10 +84,9 @@ class TrainState:
 
     def fork(self) -> "TrainState":
         """Give a state of the same arrays that can move on without this one."""
-        fork = TrainState.start(self.params)
-        fork.optimizer.state = tree_map(lambda array: array, self.optimizer.state)
-        fork.iteration, fork.memory = self.iteration, dict(self.memory)
-        return fork
+        optimizer = optim.AdamW(learning_rate=0.0, weight_decay=self.optimizer.weight_decay, bias_correction=True)
+        optimizer.state = tree_map(lambda array: array, self.optimizer.state)
+        return TrainState(self.params, optimizer, self.iteration, deepcopy(self.memory), self.best)
 
     @property
     def moments(self) -> Params:
@@ -114,50 +114,27 @@ class TrainState:
 
         return mx.compile(step)
 
-    def save(self, path: Path) -> None:
-        """Write everything to the directory `path`; it appears whole or not at all."""
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_tensors(partial / "params.safetensors", self.params)
-        save_tensors(partial / "optimizer.safetensors", self.moments)
+    def save(self, folder: Path) -> None:
+        """Write everything into an empty directory; `align_mlx.checkpoints` makes it durable."""
+        save_tensors(folder / "params.safetensors", self.params)
+        save_tensors(folder / "optimizer.safetensors", self.moments)
+        save_tensors(folder / "best.safetensors", self.best)
         record = {"iteration": self.iteration, "memory": self.memory}
-        (partial / "state.json").write_text(json.dumps(record, allow_nan=False))
-        for file in partial.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        retired = _retired(path)
-        if path.exists():
-            shutil.rmtree(retired, ignore_errors=True)  # left by a process killed before its last step
-            path.rename(retired)
-        partial.rename(path)
-        shutil.rmtree(retired, ignore_errors=True)
+        (folder / "state.json").write_text(json.dumps(record, allow_nan=False))
 
-    def restore(self, path: Path) -> None:
-        """Become the state saved at `path`.
-
-        Raises:
-            MissingError: there is no saved state.
-        """
-        if not path.exists() and _retired(path).exists():  # killed between the two renames of `save`
-            path = _retired(path)
-        if not (path / "state.json").exists():
-            raise MissingError(f"no saved training state at {path}")
-        record = json.loads((path / "state.json").read_text())
-        self.params = dict(sorted(mx.load(str(path / "params.safetensors")).items()))
-        self.optimizer.state = _nested(mx.load(str(path / "optimizer.safetensors")))
-        mx.eval(self.params, self.optimizer.state)
+    def restore(self, folder: Path) -> None:
+        """Become the state that was saved in a directory."""
+        record = json.loads((folder / "state.json").read_text())
+        self.params = dict(sorted(mx.load(str(folder / "params.safetensors")).items()))
+        self.optimizer.state = _nested(mx.load(str(folder / "optimizer.safetensors")))
+        self.best = mx.load(str(folder / "best.safetensors"))
+        mx.eval(self.params, self.optimizer.state, self.best)
         self.iteration, self.memory = record["iteration"], record["memory"]
 
 
 def _rate(rates: dict[str, float], name: str) -> float:
     """Give the rate of a parameter: that of the first prefix of its name."""
     return next(rate for prefix, rate in rates.items() if name.startswith(prefix))
-
-
-def _retired(path: Path) -> Path:
-    """Where `TrainState.save` sets the previous state aside for a moment."""
-    return path.with_name(f".{path.name}.old")
 
 
 def _flat(state: dict[str, Any]) -> Iterator[tuple[str, mx.array]]:

@@ -1,161 +1,286 @@
-"""What a run keeps on disk until its artifact is published, so that a kill or Ctrl-C costs a few iterations only.
+"""What a run keeps on disk until its artifact is published, so that whatever ends it costs a few iterations only.
 
-The latest training state of the run that makes ``runs/sft`` lies in ``runs/.sft.run``, with the run's identity beside
-it: the settings that decide the result and the content digests of its inputs. A state is only ever continued by a run
-of the same identity. It stands around `align_contracts.publish`, so that the state outlives everything that can fail::
+The run that makes ``runs/sft`` keeps everything in ``runs/.sft.run``: its log and evaluation points as they grow, and
+checkpoints. A run goes on from its newest checkpoint that verifies, if that has the same identity: the settings that
+decide the result, and the content digests of the inputs. The loop says where it may go on::
 
-    with unfinished.keep(config.out, config, inputs, every=config.save_every) as run, publish(...) as draft:
-        run.begin(state, resume=config.resume)
-        while ...:
-            run.check()  # at points where nothing is half done
-            state.update(...)
-            run.save(state)
+    with training(config, "policy", producer="align-sft", inputs=inputs) as (draft, run):
+        run.begin(state)
+        while state.iteration < steps:
+            ...                                    # interrupted here, the iteration begins again
+            run.log("train.jsonl", row)
+            run.reached(state)
+        run.save()
 """
 
 import json
 import shutil
-import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from threading import current_thread, main_thread
-from types import FrameType
 from typing import Any
 
-from pydantic import BaseModel
-
-from align_contracts import Artifact
+from align_contracts import Artifact, Draft, provenance, publish
 from align_contracts.console import deterministic
-from align_contracts.errors import ConfigError, InterruptedRun
+from align_contracts.durable import (
+    clean_stale,
+    disk_errors,
+    locked,
+    make_directory,
+    put_in_place,
+    sync_tree,
+    temp_path,
+)
+from align_contracts.errors import ConfigError, InterruptedRun, MissingError, PreflightError
+from align_mlx import checkpoints, signals
+from align_mlx.checkpoints import CHECKPOINTS, RECORD, Journal, Record
+from align_mlx.live import LiveFiles
+from align_mlx.settings import ResumeSettings
+from align_mlx.signals import Listener
 from align_mlx.train_state import TrainState
+
+Identity = dict[str, dict[str, Any]]
 
 
 @dataclass
 class Run:
-    """An unfinished run: where its state is, whose it is, and whether it has been asked to stop.
+    """An unfinished run.
 
     Attributes:
-        folder: the directory beside the artifact to be.
-        identity: what the result depends on.
-        every: iterations between saved states.
-        signum: the signal that asked for a stop, or 0.
+        folder: its directory, beside the artifact to be.
+        identity: what the result depends on, by part and name.
+        settings: how it is kept and continued.
+        made_by: the program; every version of it that had a part in the run, once it has begun.
+        listener: hears signals.
     """
 
     folder: Path
-    identity: dict[str, Any]
-    every: int
-    signum: int = 0
-    _state: TrainState | None = None
+    identity: Identity
+    settings: ResumeSettings
+    made_by: list[dict[str, Any]] = field(default_factory=list)
+    listener: Listener = field(default_factory=Listener)
+    _start: tuple[TrainState, Journal] | None = None
+    _saved: int | None = None
 
-    def begin(self, state: TrainState, *, resume: bool = True) -> bool:
-        """Continue from the saved state, if there is one; say whether there was.
+    def __post_init__(self) -> None:
+        self._live = LiveFiles(self.folder)
+
+    def begin(self, state: TrainState) -> bool:
+        """Go on from a checkpoint, as the setting `resume` says; say whether there was one.
 
         Args:
             state: the state of a fresh run; becomes the saved one.
-            resume: otherwise a saved state is removed.
 
         Raises:
-            ConfigError: the saved state belongs to other settings or inputs.
+            ConfigError: the unfinished run has other settings or inputs.
+            VerificationError: none of its checkpoints is whole.
+            MissingError: there is no run to resume where the setting says.
         """
-        self._state = state
-        if not resume:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        if not (self.folder / "identity.json").exists():
-            return False
-        saved = json.loads((self.folder / "identity.json").read_text())
-        if saved != self.identity:
-            raise ConfigError(
-                f"an unfinished run of other settings or inputs is in {self.folder}",
-                expected=f"equal {', '.join(_differing(saved, self.identity))}",
-                do="Give the same settings to continue it, or --no-resume to start over",
+        checkpoints.clean(self.folder / CHECKPOINTS)
+        if self.settings.resume == "never":
+            self._start_over()
+        elif self.settings.resume != "auto":
+            self._adopt(Path(self.settings.resume))
+        found = checkpoints.newest(self.folder)
+        make_directory(self.folder, parents=True)
+        journal: Journal = {}
+        if found is not None:
+            checkpoint, record, wrong = found
+            self._require_same(record, self.folder)
+            for newer, error in zip(checkpoints.numbered(self.folder / CHECKPOINTS), wrong, strict=False):
+                checkpoints.set_aside(newer, error)
+            state.restore(checkpoint)
+            self._saved, journal = state.iteration, record.live
+            self._join(record.made_by)
+        self._live.rewind(journal)
+        self._start = state.fork(), journal
+        self.listener.patient = True
+        signals.check()
+        return found is not None
+
+    def log(self, name: str, row: Mapping[str, Any]) -> None:
+        """Add a row to a JSONL file of the run folder; it will be part of the artifact."""
+        self._live.append(name, row)
+
+    def file(self, name: str) -> Path:
+        """Give where to write a file of the run folder, once; it will be part of the artifact."""
+        return self._live.file(name)
+
+    def reached(self, state: TrainState) -> None:
+        """Note that an iteration is whole: an interrupted run goes on here. Write a checkpoint if it is due."""
+        self._start = state.fork(), self._live.journal()
+        if state.iteration % self.settings.checkpoint_every == 0:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint of the last whole iteration, unless there is one.
+
+        Raises:
+            PreflightError: the disk is full; the checkpoints before are as they were.
+        """
+        if self._start is None or self._start[0].iteration == self._saved:
+            return
+        state, journal = self._start
+        folder = self.folder / CHECKPOINTS
+        with disk_errors(folder):
+            self._live.sync()
+        checkpoints.write(folder, state, self.identity, self.made_by, journal)
+        self._saved = state.iteration
+        checkpoints.rotate(folder, self.settings.keep_checkpoints)
+
+    def hand_over(self, draft: Draft, name: str, *, role: str, volatile: bool = False) -> None:
+        """Put a file of the run folder into the artifact; the run keeps its own until that is published."""
+        target = draft.file(name, role=role, volatile=volatile)
+        shutil.copyfile(self.folder / name, target)
+
+    def leave(self, error: Exception) -> None:
+        """Save what can be saved when an error ends the run, and say where it is.
+
+        Raises:
+            InterruptedRun: that was the error; the message says how to continue.
+            PreflightError: an interrupted run could not be saved.
+        """
+        if self._start is None:
+            return
+        state = self._start[0]
+        if isinstance(error, InterruptedRun):
+            self.save()
+            raise InterruptedRun(
+                f"stopped after {state.iteration} iterations",
+                signum=error.signum,
+                do=f"Run the same command again to continue; the state is in {self.folder}",
+            ) from error
+        if not isinstance(error, PreflightError):
+            with suppress(PreflightError):
+                self.save()
+        if self._saved is None:
+            shutil.rmtree(self.folder)
+        else:
+            print(f"note: the unfinished run ({self._saved} iterations) is kept in {self.folder}", file=sys.stderr)
+
+    def _start_over(self) -> None:
+        if self.folder.exists():
+            print(f"note: starting over; the unfinished run in {self.folder} is removed", file=sys.stderr)
+            checkpoints.remove(self.folder)
+
+    def _adopt(self, path: Path) -> None:
+        """Make the run at a path, a run folder or one of its checkpoints, the one that goes on."""
+        chosen = path if (path / RECORD).is_file() else None
+        source = path.absolute().parent.parent if chosen else path
+        if not checkpoints.numbered(source / CHECKPOINTS):
+            raise MissingError(
+                f"no unfinished run at {path}",
+                expected=f"a run folder with {CHECKPOINTS}/, or one of its checkpoints with the folder around it",
             )
-        state.restore(self.folder / "state")
-        return True
+        mine = source.resolve() == self.folder.resolve()
+        if not mine and checkpoints.numbered(self.folder / CHECKPOINTS):
+            raise PreflightError(
+                f"there is an unfinished run in {self.folder} already",
+                do=f"Continue it with --resume auto, or move it away to continue {path}",
+            )
+        record = checkpoints.verify(chosen, source) if chosen else _the_newest(source)
+        self._require_same(record, source)
+        if not mine:
+            self._copy(source)
+        for newer in checkpoints.numbered(self.folder / CHECKPOINTS):
+            if chosen and int(newer.name) > record.iteration:
+                checkpoints.set_aside(newer, f"the run goes on from {chosen.name}")
 
-    def save(self, state: TrainState) -> None:
-        """Save the state if its iteration is a multiple of `every`."""
-        if state.iteration % self.every == 0:
-            self._save(state)
+    def _copy(self, source: Path) -> None:
+        temp = temp_path(self.folder)
+        with disk_errors(self.folder):
+            try:
+                shutil.copytree(source, temp)
+                sync_tree(temp)
+                shutil.rmtree(self.folder, ignore_errors=True)  # a log without a checkpoint
+                put_in_place(temp, self.folder)
+            finally:
+                shutil.rmtree(temp, ignore_errors=True)
 
-    def check(self) -> None:
-        """Raise InterruptedRun if a signal has asked for a stop."""
-        if self.signum:
-            raise InterruptedRun("stopped", signum=self.signum)
+    def _require_same(self, record: Record, where: Path) -> None:
+        if differing := differences(record.identity, self.identity):
+            raise ConfigError(
+                f"an unfinished run of other settings or inputs is in {where}",
+                expected=", ".join(f"{name} {saved}" for name, saved, _ in differing),
+                got=", ".join(f"{name} {now}" for name, _, now in differing),
+                do="Give the same to continue it, or --resume never to start over",
+            )
 
-    def _save(self, state: TrainState) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        state.save(self.folder / "state")
-        # After the first state, so that an identity is never there without one.
-        if not (self.folder / "identity.json").exists():
-            partial = self.folder / ".identity.json"
-            partial.write_text(json.dumps(self.identity, sort_keys=True))
-            partial.replace(self.folder / "identity.json")
+    def _join(self, before: list[dict[str, Any]]) -> None:
+        """Take one's place after those who made the run so far, and say if one is another program."""
+        (now,) = self.made_by
+        if changed := differences({"": before[-1]}, {"": now}):
+            text = ", ".join(f"{name} {old} → {new}" for name, old, new in changed)
+            print(f"note: the run is continued by another program ({text}): last bits may differ", file=sys.stderr)
+        self.made_by = before if now in before[-1:] else [*before, now]
+
+
+def differences(saved: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Name what differs between two identities, with both values; nested settings by their path."""
+    one, two = _flat(saved), _flat(now)
+    names = [name for name in {**one, **two} if one.get(name, "absent") != two.get(name, "absent")]
+    return [(name, str(one.get(name, "absent")), str(two.get(name, "absent"))) for name in sorted(names)]
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        path = f"{prefix} {name}".strip()
+        flat |= _flat(value, path) if isinstance(value, dict) else {path: value}
+    return flat
+
+
+def _the_newest(folder: Path) -> Record:
+    found = checkpoints.newest(folder)
+    assert found is not None  # there are some, and one that verifies or an error
+    return found[1]
 
 
 @contextmanager
-def keep(out: Path, config: BaseModel, inputs: Mapping[str, Artifact], *, every: int) -> Iterator[Run]:
-    """Give the unfinished run of an artifact; SIGINT and SIGTERM ask it to stop at its next `Run.check`.
+def training(config: Any, kind: str, *, producer: str, inputs: Mapping[str, Artifact]) -> Iterator[tuple[Draft, Run]]:
+    """Publish the artifact of a run that can be interrupted; see `align_contracts.publish`.
 
-    When the block is left by InterruptedRun the state as it stands is saved: a half-done iteration has not changed
-    it. When the block ends normally the directory is removed.
+    SIGINT and SIGTERM end the block with InterruptedRun at the next `signals.check`, and the last whole iteration is
+    saved. When the block ends normally the artifact is published and the run folder removed; after an error the
+    folder stays.
 
     Args:
-        out: the artifact's directory.
-        config: the run's settings.
+        config: the stage's settings, with `out`, `overwrite` and `ResumeSettings`.
+        kind: of the artifact.
+        producer: distribution name of the stage.
         inputs: its input artifacts by role.
-        every: iterations between saved states.
+
+    Yields:
+        The draft to fill, and the run.
 
     Raises:
         InterruptedRun: the run was asked to stop; the message says how to continue.
+        LockedError: another process is at this run.
     """
+    out = Path(config.out).absolute()
     folder = out.parent / f".{out.name}.run"
+    make_directory(out.parent, parents=True)
     digests = {role: artifact.content_digest for role, artifact in inputs.items()}
-    settings = json.loads(json.dumps(deterministic(config)))
-    run = Run(folder, {"settings": settings, "inputs": digests}, every)
-    try:
-        with _signals(run):
-            yield run
-    except InterruptedRun as error:
-        if run._state is None:
-            raise
-        run._save(run._state)
-        raise InterruptedRun(
-            f"stopped after {run._state.iteration} iterations",
-            signum=run.signum or signal.SIGINT,
-            do="Run the same command again to continue",
-        ) from error
-    shutil.rmtree(folder, ignore_errors=True)
+    identity = {"settings": json.loads(json.dumps(deterministic(config))), "inputs": digests}
+    with locked(folder), signals.listening() as listener:
+        clean_stale(folder)
+        with publish(out, kind, producer=producer, config=config, inputs=inputs, overwrite=config.overwrite) as draft:
+            run = Run(folder, identity, config, [_program(producer)], listener)
+            try:
+                yield draft, run
+            except Exception as error:
+                run.leave(error)
+                raise
+            if len(run.made_by) > 1:
+                draft.extensions["made_by"] = run.made_by
+        if folder.exists():
+            checkpoints.remove(folder)
 
 
-@contextmanager
-def _signals(run: Run) -> Iterator[None]:
-    """Note SIGINT and SIGTERM in `run`; a second one acts at once."""
-    if current_thread() is not main_thread():
-        yield
-        return
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        run.signum = signum
-        signal.signal(signum, before[signal.Signals(signum)])
-        print("stopping; the state is being saved", file=sys.stderr)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _differing(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Name the settings and inputs in which two identities differ."""
-    return sorted(
-        f"{part} {name}"
-        for part in ("settings", "inputs")
-        for name in {*saved.get(part, {}), *now[part]}
-        if saved.get(part, {}).get(name) != now[part].get(name)
-    )
+def _program(producer: str) -> dict[str, Any]:
+    """Describe the program as far as it may decide the last bits."""
+    made, machine = provenance.producer(producer), provenance.environment()
+    known = ("version", "git_commit", "lock_digest")
+    return {**{name: made[name] for name in known}, "determinism_class": machine["determinism_class"]}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from align_contracts.console import runtime
-from align_mlx.settings import ComputeSettings, PassSettings, RolloutSettings
+from align_mlx.settings import ComputeSettings, PassSettings, ResumeSettings, RolloutSettings
 
 
 def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
@@ -14,15 +14,13 @@ def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"group": group}, **kw)
 
 
-class TrainConfig(PassSettings, RolloutSettings):
+class TrainConfig(PassSettings, RolloutSettings, ResumeSettings):
     """`align-rm train`: LoRA and a scalar head on the SFT policy, by Bradley-Terry."""
 
     sft: Path = runtime(..., "SFT policy artifact.", json_schema_extra={"aliases": ["--policy"]})
     data: Path = runtime(..., "Dataset artifact.")
     out: Path = runtime(..., "Directory of the new reward_model artifact.")
     overwrite: bool = runtime(False, "Replace an existing artifact.")
-    save_every: int = runtime(50, "Steps between saved states of an unfinished run.", ge=1)
-    resume: bool = runtime(True, "Continue an interrupted run of the same settings.")
     quiet: bool = runtime(False, "Show no progress.")
 
     backbone: Literal["policy", "base"] = setting("policy", "What the adapter sits on.", "adapter")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
+from align_mlx import signals
 from align_mlx import steps as stepping
 from align_mlx.adapters import Adapter, Params
 from align_mlx.batching import Batch, pad
@@ -57,13 +58,7 @@ def make_gradient(
     return mx.compile(gradient) if compiled else gradient
 
 
-def accumulate(
-    gradient: Gradient,
-    params: Params,
-    pairs: Sequence[Pair],
-    token_budget: int,
-    check: Callable[[], None] = lambda: None,
-) -> tuple[float, Params]:
+def accumulate(gradient: Gradient, params: Params, pairs: Sequence[Pair], token_budget: int) -> tuple[float, Params]:
     """Give mean loss (nats a pair) and its gradient over a batch, cut to the budget.
 
     Args:
@@ -71,11 +66,10 @@ def accumulate(
         params: adapter and head.
         pairs: the pairs of an optimizer step.
         token_budget: most padded tokens of one pass.
-        check: called before each pass; may raise to stop.
     """
     total, grads = 0.0, None
     for group in micro_batches(pairs, token_budget):
-        check()
+        signals.check()
         value, part = gradient(params, mx.array([p.gap for p in group]), *pad(rows_of(group)).arrays)
         grads = stepping.add(grads, part)
         mx.eval(value, grads)

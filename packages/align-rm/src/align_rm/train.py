@@ -8,11 +8,11 @@ from functools import partial
 import mlx.core as mx
 import numpy as np
 
-from align_contracts import Artifact, Draft, open_artifact, publish
+from align_contracts import Artifact, Draft, open_artifact
 from align_contracts.details import Certificate
 from align_contracts.errors import ConfigError, DivergedError, KindError
 from align_mlx import adapters as lora
-from align_mlx import liveness, unfinished
+from align_mlx import liveness
 from align_mlx import steps as stepping
 from align_mlx.adapters import LoraSpec
 from align_mlx.compute import bound_memory, choose
@@ -24,7 +24,7 @@ from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.tensors import save_tensors
 from align_mlx.train_state import TrainState
-from align_mlx.unfinished import Run
+from align_mlx.unfinished import Run, training
 from align_rm.algorithms.bradley_terry import pairwise_accuracy
 from align_rm.calibrate import calibrate, reward_scale
 from align_rm.config import TrainConfig
@@ -50,15 +50,11 @@ def run(config: TrainConfig) -> int:
     if config.dry_run:
         print(dry_run(config, spec, *load(config, sft, data)))
         return 0
-    with (
-        unfinished.keep(config.out, config, inputs, every=config.save_every) as state_on_disk,
-        publish(
-            config.out, "reward_model", producer="align-rm", config=config, inputs=inputs, overwrite=config.overwrite
-        ) as draft,
-    ):
+    with training(config, "reward_model", producer="align-rm", inputs=inputs) as (draft, run):
         resident, splits = load(config, sft, data)
         train = chosen_pairs(config, splits[config.split])
-        scorer, certificate = fit(config, spec, resident, train, splits["validation"].kept, draft, state_on_disk)
+        scorer, certificate = fit(config, spec, resident, train, splits["validation"].kept, draft, run)
+        run.save()  # the calibration samples answers, which takes a while
         write(draft.config, spec, draft, scorer, certificate, splits, data, sft)
         draft.tokenizer_digest = base.manifest.tokenizer_digest
         draft.chat_template_digest = base.manifest.chat_template_digest
@@ -112,7 +108,7 @@ def fit(
     train: Sequence[Pair],
     validation: Sequence[Pair],
     draft: Draft,
-    unfinished_run: Run,
+    run: Run,
 ) -> tuple[Scorer, Certificate]:
     """Run the training loop.
 
@@ -126,7 +122,7 @@ def fit(
         train: pairs to learn from.
         validation: pairs whose accuracy is measured after each epoch.
         draft: where metrics, curve and log go.
-        unfinished_run: where the state is kept meanwhile.
+        run: where log and state are kept meanwhile.
 
     Returns:
         The trained scorer, not yet calibrated, and what its training proved.
@@ -149,7 +145,7 @@ def fit(
     state = TrainState.start(
         {**fresh.params, **{HEAD + k: v for k, v in trained.items()}}, weight_decay=config.weight_decay
     )
-    state.memory = {"curve": [], "log": [], "seconds": 0.0, "peak_memory_bytes": 0}
+    state.memory = {"curve": [], "seconds": 0.0, "peak_memory_bytes": 0}
     steps = stepping.steps_of(len(train), config.batch_size, config.epochs, config.max_steps)
     per_epoch = stepping.steps_of(len(train), config.batch_size, 1)
 
@@ -157,7 +153,7 @@ def fit(
         adapter, now = split_params(state.params, fresh.scale, head)
         return Scorer(resident, adapter, now, token_budget=config.token_budget)
 
-    unfinished_run.begin(state, resume=config.resume)
+    run.begin(state)
     config = draft.config = plan(config, resident, make, train, state)
     gradient = make()
     mx.reset_peak_memory()
@@ -167,7 +163,7 @@ def fit(
         while state.iteration < steps:
             began, step = time.monotonic(), state.iteration
             pairs = [train[i] for i in stepping.rows_of(step, len(train), config.batch_size, config.seed)]
-            loss, grads = accumulate(gradient, state.params, pairs, config.token_budget, unfinished_run.check)
+            loss, grads = accumulate(gradient, state.params, pairs, config.token_budget)
             rate = stepping.learning_rate(config.learning_rate, step, config.warmup_steps, steps, config.schedule)
             liveness.watch(state, grads, rate)
             try:
@@ -178,23 +174,22 @@ def fit(
             seconds = time.monotonic() - began
             memory["seconds"] += seconds
             memory["peak_memory_bytes"] = max(memory["peak_memory_bytes"], mx.get_peak_memory())
-            memory["log"].append(
-                {
-                    "step": state.iteration,
-                    "epoch": step // per_epoch + 1,
-                    "loss": loss,
-                    "learning_rate": rate,
-                    "gradient_norm": norm,
-                    "seconds": round(seconds, 4),
-                    "peak_memory_bytes": memory["peak_memory_bytes"],
-                }
-            )
+            row = {
+                "step": state.iteration,
+                "epoch": step // per_epoch + 1,
+                "loss": loss,
+                "learning_rate": rate,
+                "gradient_norm": norm,
+                "seconds": round(seconds, 4),
+                "peak_memory_bytes": memory["peak_memory_bytes"],
+            }
+            run.log("train.jsonl", row)
             if state.iteration % per_epoch == 0 or state.iteration == steps:
                 chosen, rejected = score_pairs(scorer(), validation)
                 accuracy = pairwise_accuracy(chosen - rejected)
-                row = {"step": state.iteration, "epoch": step // per_epoch + 1, "pairwise_accuracy": accuracy}
-                memory["curve"].append(row)
-            unfinished_run.save(state)
+                point = {"step": state.iteration, "epoch": step // per_epoch + 1, "pairwise_accuracy": accuracy}
+                memory["curve"].append(point)
+            run.reached(state)
             facts = {"accuracy": memory["curve"][-1]["pairwise_accuracy"]} if memory["curve"] else {}
             meter.advance(loss=loss, **facts)
     for row in memory["curve"]:
@@ -202,7 +197,7 @@ def fit(
     draft.metric("training_seconds", memory["seconds"])
     draft.metric("peak_memory_bytes", memory["peak_memory_bytes"])
     draft.write_jsonl("curve.jsonl", memory["curve"], role="curve")
-    draft.write_jsonl("train.jsonl", memory["log"], role="log", volatile=True)
+    run.hand_over(draft, "train.jsonl", role="log", volatile=True)
     return scorer(), liveness.certificate(state)
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from align_contracts.console import planned, runtime
 from align_contracts.errors import ConfigError, MissingError
-from align_mlx.settings import GROUP, ComputeSettings, PassSettings
+from align_mlx.settings import GROUP, ComputeSettings, PassSettings, ResumeSettings
 
 
 def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
@@ -92,15 +92,13 @@ class BaseConfig(Settings):
         return self
 
 
-class TrainConfig(PassSettings, Settings):
+class TrainConfig(PassSettings, ResumeSettings, Settings):
     """`align-sft train`: QLoRA on completions."""
 
     base: Path = runtime(..., "Base model artifact.")
     data: Path = runtime(..., "Dataset artifact.")
     out: Path = runtime(..., "Directory of the new policy artifact.")
     overwrite: bool = runtime(False, "Replace an existing artifact.")
-    save_every: int = runtime(50, "Steps between saved states of an unfinished run.", ge=1)
-    resume: bool = runtime(True, "Continue an interrupted run of the same settings.")
 
     format: Literal["chosen", "genrm"] = setting("chosen", "Learn chosen answers, or to write a score.", "data")
     max_seq_length: int = setting(512, "Longer rows are dropped and counted, in tokens.", "data", ge=8)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import mlx.core as mx
 
+from align_mlx import signals
 from align_mlx import steps as stepping
 from align_mlx.adapters import Adapter, Params
 from align_mlx.batching import Batch, bucket, pad
@@ -32,7 +33,6 @@ def accumulate(
     rows: Sequence[Tokens],
     batch_size: int,
     token_budget: int | None = None,
-    check: Callable[[], None] = lambda: None,
 ) -> tuple[float, Params, int]:
     """Give loss and gradient of an effective batch, micro-batch by micro-batch.
 
@@ -45,7 +45,6 @@ def accumulate(
         rows: the rows of the effective batch.
         batch_size: most rows of a micro-batch.
         token_budget: most padded tokens of one (one row at least); None for no bound.
-        check: called before each micro-batch; may raise to stop.
 
     Returns:
         Mean −log p over response tokens (nats), its gradients, and the number of response tokens.
@@ -53,7 +52,7 @@ def accumulate(
     tokens = sum(len(row.response) for row in rows)
     total, grads = 0.0, None
     for group in micro_batches(rows, batch_size, token_budget):
-        check()
+        signals.check()
         batch = pad(group, share=False)  # few answers share a prompt; one shape compiles
         nll, part = gradient(params, batch.tokens_BL, batch.starts_B, batch.mask_BT)
         grads = stepping.add(grads, part)

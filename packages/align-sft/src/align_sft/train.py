@@ -6,11 +6,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from align_contracts import Artifact, Draft, open_artifact, publish
+from align_contracts import Artifact, Draft, open_artifact
 from align_contracts.details import Certificate
 from align_contracts.errors import ConfigError, DivergedError
 from align_mlx import adapters as lora
-from align_mlx import liveness, unfinished
+from align_mlx import liveness
 from align_mlx import steps as stepping
 from align_mlx.adapters import Adapter, LoraSpec
 from align_mlx.compute import bound_memory, choose
@@ -20,7 +20,7 @@ from align_mlx.perplexity import perplexity
 from align_mlx.progress import Meter
 from align_mlx.resident import Resident
 from align_mlx.train_state import TrainState
-from align_mlx.unfinished import Run
+from align_mlx.unfinished import Run, training
 from align_sft.config import TrainConfig
 from align_sft.gradient import accumulate, make_gradient
 from align_sft.plan import plan
@@ -37,14 +37,10 @@ def run(config: TrainConfig) -> int:
     if config.dry_run:
         print(dry_run(config, spec, *load(config, base, data)))
         return 0
-    with (
-        unfinished.keep(config.out, config, inputs, every=config.save_every) as state_on_disk,
-        publish(
-            config.out, "policy", producer="align-sft", config=config, inputs=inputs, overwrite=config.overwrite
-        ) as draft,
-    ):
+    with training(config, "policy", producer="align-sft", inputs=inputs) as (draft, run):
         resident, train, validation = load(config, base, data)
-        adapter, certificate = fit(config, spec, resident, train, validation, draft, state_on_disk)
+        adapter, certificate = fit(config, spec, resident, train, validation, draft, run)
+        run.save()
         lora.save(adapter, draft.file("adapter.safetensors", role="adapter"))
         names = list(lora.adapted_names(resident.maps, spec))
         draft.details = {
@@ -109,7 +105,7 @@ def fit(
     train: Encoded,
     validation: Encoded,
     draft: Draft,
-    unfinished_run: Run,
+    run: Run,
 ) -> tuple[Adapter, Certificate]:
     """Run the training loop.
 
@@ -120,7 +116,7 @@ def fit(
         train: rows to learn.
         validation: rows whose perplexity is measured before, after each epoch, and at the end.
         draft: where metrics, curve and log go.
-        unfinished_run: where the state is kept meanwhile.
+        run: where log and state are kept meanwhile.
 
     Returns:
         The trained adapter, and what its training proved.
@@ -131,7 +127,7 @@ def fit(
     """
     fresh = lora.fresh(resident.maps, spec, mx.random.key(config.seed))
     state = TrainState.start(fresh.params, weight_decay=config.weight_decay)
-    state.memory = {"curve": [], "log": [], "tokens": 0, "seconds": 0.0, "peak_memory_bytes": 0}
+    state.memory = {"curve": [], "tokens": 0, "seconds": 0.0, "peak_memory_bytes": 0}
     size = config.batch_size * config.gradient_accumulation_steps
     steps = stepping.steps_of(len(train.tokens), size, config.epochs, config.max_steps)
     per_epoch = stepping.steps_of(len(train.tokens), size, 1)
@@ -141,22 +137,21 @@ def fit(
         found = perplexity(resident, (adapter,), validation.tokens, config.token_budget)
         state.memory["curve"].append({"step": state.iteration, "epoch": epoch, "perplexity": found})
 
-    resumed = unfinished_run.begin(state, resume=config.resume)
+    run.begin(state)
     config = draft.config = plan(config, resident, fresh.scale, train.tokens, state)
     gradient = make_gradient(resident, fresh.scale, compiled=config.compile)
     mx.reset_peak_memory()
-    if not resumed:
-        measure(0)
     memory = state.memory
+    if not memory["curve"]:
+        measure(0)
+        run.reached(state)
     with Meter("sft", steps, quiet=config.quiet) as meter:
         meter.advance(state.iteration)
         while state.iteration < steps:
             began, step = time.monotonic(), state.iteration
             rows = stepping.rows_of(step, len(train.tokens), size, config.seed)
             chosen = [train.tokens[i] for i in rows]
-            loss, grads, tokens = accumulate(
-                gradient, state.params, chosen, config.batch_size, config.token_budget, unfinished_run.check
-            )
+            loss, grads, tokens = accumulate(gradient, state.params, chosen, config.batch_size, config.token_budget)
             rate = stepping.learning_rate(config.learning_rate, step, config.warmup_steps, steps, config.schedule)
             liveness.watch(state, grads, rate)
             try:
@@ -168,33 +163,32 @@ def fit(
             memory["tokens"] += tokens
             memory["seconds"] += seconds
             memory["peak_memory_bytes"] = max(memory["peak_memory_bytes"], mx.get_peak_memory())
-            memory["log"].append(
-                {
-                    "step": state.iteration,
-                    "epoch": step // per_epoch + 1,
-                    "loss": loss,
-                    "learning_rate": rate,
-                    "gradient_norm": norm,
-                    "tokens": tokens,
-                    "seconds": round(seconds, 4),
-                    "active_memory_bytes": mx.get_active_memory(),
-                    "peak_memory_bytes": memory["peak_memory_bytes"],
-                }
-            )
+            row = {
+                "step": state.iteration,
+                "epoch": step // per_epoch + 1,
+                "loss": loss,
+                "learning_rate": rate,
+                "gradient_norm": norm,
+                "tokens": tokens,
+                "seconds": round(seconds, 4),
+                "active_memory_bytes": mx.get_active_memory(),
+                "peak_memory_bytes": memory["peak_memory_bytes"],
+            }
+            run.log("train.jsonl", row)
             if state.iteration % per_epoch == 0 or state.iteration == steps:
                 measure(step // per_epoch + 1)
-            unfinished_run.save(state)
+            run.reached(state)
             meter.advance(loss=loss, perplexity=memory["curve"][-1]["perplexity"])
     certificate = liveness.certificate(state)
+    run.hand_over(draft, "train.jsonl", role="log", volatile=True)
     report(config, memory, len(validation.tokens), certificate, draft)
     return Adapter(state.params, fresh.scale), certificate
 
 
 def report(config: TrainConfig, memory: dict[str, Any], rows: int, certificate: Certificate, draft: Draft) -> None:
-    """Write curve, log and metrics of a finished run."""
+    """Write curve and metrics of a finished run."""
     first, last = memory["curve"][0], memory["curve"][-1]
     draft.write_jsonl("curve.jsonl", memory["curve"], role="curve")
-    draft.write_jsonl("train.jsonl", memory["log"], role="log", volatile=True)
     draft.metric("perplexity_before", first["perplexity"], step=first["step"], n=rows)
     draft.metric("perplexity_after", last["perplexity"], step=last["step"], n=rows)
     draft.metric("tokens", memory["tokens"])

@@ -1,0 +1,58 @@
+"""The first signal is a wish, the second one an end."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from align_contracts.errors import InterruptedRun
+from align_mlx import signals
+
+PATIENT = """
+import os, signal, time
+from align_mlx import signals
+with signals.listening() as listener:
+    listener.patient = True
+    os.kill(os.getpid(), signal.{first})
+    print("goes on", flush=True)
+    os.kill(os.getpid(), signal.{second})
+    print("must not be reached", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", signals.SIGNALS)
+def test_work_stops_where_it_looks(number, capfd):
+    with signals.listening() as listener:
+        listener.patient = True
+        signals.check()
+        os.kill(os.getpid(), number)
+        with pytest.raises(InterruptedRun) as error:
+            signals.check()
+    assert error.value.exit_code == 128 + number
+    assert "a second signal stops at once" in capfd.readouterr().err
+    signals.check()  # nothing is left of it for the next run
+
+
+@pytest.mark.parametrize(("first", "second"), [("SIGTERM", "SIGINT"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGTERM")])
+def test_the_second_signal_ends_the_process_at_once(first, second):
+    command = [sys.executable, "-c", PATIENT.format(first=first, second=second)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "goes on\n"
+    assert done.returncode == -getattr(signal, second)
+
+
+def test_in_another_thread_nothing_changes():
+    handlers = []
+
+    def listen():
+        with signals.listening():
+            handlers.extend(signal.getsignal(number) for number in signals.SIGNALS)
+
+    before = [signal.getsignal(number) for number in signals.SIGNALS]
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert handlers == before
