@@ -274,14 +274,15 @@ def test_evaluation_points_are_measured_alike(tmp_path):
     method = GRPO(config, model.resident, scorer.calibration)
     state = TrainState.start(moved(method.params(mx.random.key(1)), seed=2, size=0.2))
     written, ids = draw_rows(5, [3, 7], [4, 9]), [f"v{i}" for i in range(5)]
-    evaluate = Evaluator(method, model.resident, scorer, PROMPTS, ids, written, config, tmp_path)
+    (tmp_path / "eval").mkdir()
+    evaluate = Evaluator(method, model.resident, scorer, PROMPTS, ids, written, config, tmp_path.joinpath)
     first = evaluate(state, 0.1)
     state.iteration = 7
     assert {**evaluate(state, 0.1), "iteration": 0} == first
     actor = as_lora(actor_adapter(state.params, config))
     expected = sft.perplexity(methods.token_logprobs(model, written, [actor]))
     assert first["perplexity"] == pytest.approx(expected, rel=1e-5)
-    kept = [json.loads(line) for line in (tmp_path / "0007.jsonl").read_text().splitlines()]
+    kept = [json.loads(line) for line in (tmp_path / "eval" / "0007.jsonl").read_text().splitlines()]
     rows = [Tokens(prompt.ids, tuple(row["tokens"])) for prompt, row in zip(PROMPTS, kept, strict=True)]
     assert [row["prompt_id"] for row in kept] == ids
     for name, loras in (("logprobs", [actor]), ("ref_logprobs", [])):

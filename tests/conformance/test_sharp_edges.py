@@ -14,6 +14,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tokenizers.processors import TemplateProcessing
 
 from align_contracts.errors import DivergedError
+from align_contracts.selection import Point
 from align_mlx import liveness
 from align_mlx.adapters import Adapter
 from align_mlx.batching import pad
@@ -246,10 +247,11 @@ def test_evaluation_has_the_phases_target_and_its_actions_count():
 
 def make_evaluator(folder, **settings):
     """Give an evaluator and a state whose policy is away from the reference."""
+    (folder / "eval").mkdir()
     method, scorer = start("grpo", **settings)
     resident = replace(method.resident, tokenizer=TokenizerWrapper(word_tokenizer()))
     ids, written = [f"v{i}" for i in range(len(PROMPTS))], draw_rows(5, [3], [4])
-    evaluator = Evaluator(method, resident, scorer, PROMPTS, ids, written, method.config, folder)
+    evaluator = Evaluator(method, resident, scorer, PROMPTS, ids, written, method.config, folder.joinpath)
     return evaluator, TrainState.start(moved(method.params(mx.random.key(0)), seed=2, size=0.3))
 
 
@@ -257,12 +259,12 @@ def test_the_start_is_never_the_best(tmp_path):
     """Study: the point before any update is on the curve, and not published, however well it does."""
     evaluate, state = make_evaluator(tmp_path)
     evaluate(state, 1e6)
-    assert evaluate.best is None
+    assert "best" not in state.memory
     state.iteration = 5
     evaluate(state, 1e-9)
-    assert [point["iteration"] for point in evaluate.points] == [0, 5]
-    assert evaluate.best[0].iteration == 5
-    assert not evaluate.best[0].passes  # by the target given now, not by the one before
+    assert [point["iteration"] for point in state.memory["curve"]] == [0, 5]
+    assert state.memory["best"]["iteration"] == 5
+    assert not Point(**state.memory["best"]).passes  # by the target given now, not by the one before
 
 
 def test_the_best_keeps_the_policy_that_was_measured(tmp_path):
@@ -273,9 +275,8 @@ def test_the_best_keeps_the_policy_that_was_measured(tmp_path):
         evaluate(state, target)
         seen.append(float64(state.params))
         state.params = moved(state.params, seed=state.iteration)
-    point, params = evaluate.best
-    assert point.iteration == 2
-    for name, value in float64(params).items():
+    assert state.memory["best"]["iteration"] == 2
+    for name, value in float64(state.best).items():
         np.testing.assert_array_equal(value, seen[1][name])
         assert (value != seen[0][name]).all()
 

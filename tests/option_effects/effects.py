@@ -24,10 +24,10 @@ from pydantic import BaseModel, ValidationError
 
 from align_contracts import Artifact, open_artifact
 from align_contracts.errors import AlignError
+from align_mlx import checkpoints
 from align_mlx.adapters import AdaptedLinear
 from align_mlx.prefix import Prefix
 from align_mlx.resident import Resident
-from align_mlx import checkpoints
 from align_mlx.train_state import TrainState
 
 ANY = object()

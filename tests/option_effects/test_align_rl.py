@@ -12,6 +12,7 @@ from option_effects.effects import (
     Runs,
     See,
     Table,
+    arrays,
     at,
     check,
     column,
@@ -21,6 +22,7 @@ from option_effects.effects import (
     forecast,
     inputs,
     inside,
+    interrupted,
     metric,
     number_format,
     passes,
@@ -112,6 +114,18 @@ LOOP: dict[str, Effects] = {
     "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
     "overwrite": Effect(True, refusal, want=None, first=finished),
     "quiet": Effect(False, silent, want=False),
+    "checkpoint_every": Effect(1, lambda o: o.watch.saves, given={"num_iterations": 2}, want=3),
+    "keep_checkpoints": Effect(
+        1, lambda o: o.watch.kept, given={"num_iterations": 3, "checkpoint_every": 1}, want=1, same=arrays("adapter")
+    ),
+    "resume": Effect(
+        "never",
+        lambda o: o.watch.updates,  # a resumed run has the second iteration's two left
+        given={"num_iterations": 2, "checkpoint_every": 1},
+        want=4,
+        same=arrays("adapter"),
+        first=interrupted,
+    ),
     "num_iterations": Effect(3, column("iteration"), want=[1, 2, 3]),
     "batch_size": Effect(2, column("responses"), want=[6]),  # K = 3
     "minibatches": Effect(4, column("updates"), want=[4]),

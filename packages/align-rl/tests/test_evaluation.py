@@ -20,11 +20,13 @@ from align_rl.rollout import collect
 def evaluator(store, resident, scorer, start, tmp_path):
     """Make an evaluator and the state that it measures."""
 
+    (tmp_path / "eval").mkdir()
+
     def make(config, *, moved=True):
         method, state, _ = start(config, moved=moved)
         rows = rl_data.load(open_artifact(store / "data"), resident, config)
         found = Evaluator(
-            method, resident, scorer, rows.validation, rows.validation_ids, rows.chosen, config, tmp_path / "eval"
+            method, resident, scorer, rows.validation, rows.validation_ids, rows.chosen, config, tmp_path.joinpath
         )
         return found, state
 
@@ -41,7 +43,7 @@ def test_the_reference_measures_itself(evaluator, configure):
     assert (record["iteration"], record["target_kl"]) == (0, 0.05)
     assert record["kl"] == record["kl_k1"] == 0.0
     assert record["responses"] == 5
-    assert measure.best is None  # the start itself is never published
+    assert "best" not in state.memory  # the start itself is never published
 
 
 def test_a_record_is_what_a_measurement_by_hand_gives(evaluator, configure, resident, scorer):
@@ -53,7 +55,7 @@ def test_a_record_is_what_a_measurement_by_hand_gives(evaluator, configure, resi
     rollout = collect(
         resident, actor, scorer, measure.prompts, config, draw=Draw(config.seed, EVALUATION_DRAW), answers=1
     )
-    rows = read(measure.folder / "0002.jsonl")
+    rows = read(measure.file("eval") / "0002.jsonl")
     assert [r["prompt_id"] for r in rows] == ["v0", "v1", "v2", "v3", "v4"]
     assert [r["tokens"] for r in rows] == [list(a.tokens.response) for a in rollout.answers]
     assert record["reward_mean"] == pytest.approx(rollout.scores_B.mean())
@@ -77,7 +79,7 @@ def test_the_same_draws_at_every_point(evaluator, configure):
     for iteration in (0, 7):
         state.iteration = iteration
         measure(state, 0.05)
-    tokens = [[r["tokens"] for r in read(measure.folder / f"{name}.jsonl")] for name in ("0000", "0007")]
+    tokens = [[r["tokens"] for r in read(measure.file("eval") / f"{name}.jsonl")] for name in ("0000", "0007")]
     assert tokens[0] == tokens[1]
 
 
@@ -85,7 +87,7 @@ def test_the_kept_adapter_is_the_actor_in_bf16(evaluator, configure):
     config = configure("grpo")
     measure, state = evaluator(config)
     measure(state, 0.05)
-    found, _ = lora.load(measure.folder / "0000.safetensors")
+    found, _ = lora.load(measure.file("eval") / "0000.safetensors")
     actor = actor_adapter(state.params, config)
     assert found.scale == actor.scale
     for name, value in actor.params.items():
@@ -101,8 +103,8 @@ def test_the_best_point_keeps_its_parameters(evaluator, configure):
     state.params = {k: v * 0.0 if k.endswith("lora_b") else v for k, v in moved.items()}
     state.iteration = 2
     second, still = measure(state, 1e9)["reward_mean"], state.params
-    point, params = measure.best
-    assert point.reward == max(first, second)
+    params = state.best
+    assert state.memory["best"]["reward"] == max(first, second)
     expected = moved if first > second else still
     assert all(params[k] is v or mx.array_equal(params[k], v) for k, v in expected.items())
 

@@ -285,9 +285,9 @@ def test_a_run_can_stop_and_go_on_without_a_trace(configure, training, tmp_path,
     settings = {"kl_schedule": "constant", "target_kl": (0.001,), "warmup_iterations": 3}
     whole, log, _ = training(configure(method, num_iterations=4, **settings))
     half, first, _ = training(configure(method, num_iterations=2, **settings))
-    half.save(tmp_path / "state")
+    half.save(tmp_path)
     fresh = TrainState.start({k: mx.zeros(v.shape) for k, v in half.params.items()})
-    fresh.restore(tmp_path / "state")
+    fresh.restore(tmp_path)
     rest, second, points = training(configure(method, num_iterations=4, **settings), fresh)
     assert rest.iteration == whole.iteration == 4
     assert points == [(4, 0.001)]

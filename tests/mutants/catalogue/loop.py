@@ -79,8 +79,8 @@ MUTANTS = (
         "test_sharp_edges.py",
         (
             "best-point-with-the-first-policy",
-            "(point, dict(state.params))",
-            "(point, self.best[1] if self.best else dict(state.params))",
+            "asdict(point), state.params",
+            "asdict(point), state.best or state.params",
             "what is published is not what was measured",
         ),
         ("start-may-be-best", "if state.iteration > 0 and better", "if better", "an untrained policy is published"),

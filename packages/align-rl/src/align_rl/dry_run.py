@@ -31,7 +31,8 @@ def forecast(ready: Ready) -> Forecast:
     prompts = len(ready.rows.validation)
     few = min(prompts, config.rollout_rows)
     with tempfile.TemporaryDirectory() as folder:
-        evaluator = ready.evaluator(Path(folder))
+        Path(folder, "eval").mkdir()
+        evaluator = ready.evaluator(Path(folder).joinpath)
         evaluator.prompts, evaluator.chosen = evaluator.prompts[:few], evaluator.chosen[:few]
         start = time.perf_counter()
         evaluator(ready.state, config.targets[0])

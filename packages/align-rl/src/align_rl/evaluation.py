@@ -1,7 +1,7 @@
 """Evaluation points: the policy measured on fixed validation prompts, and what is kept of it."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import mlx.core as mx
 
 from align_contracts.selection import Point, better
 from align_mlx import adapters as lora
-from align_mlx.adapters import Params
 from align_mlx.chat import Tokens
 from align_mlx.perplexity import perplexity
 from align_mlx.resident import Resident
@@ -26,6 +25,8 @@ from align_rl.rollout import Rollout, collect
 
 EVALUATION_DRAW = 1 << 40
 """The iteration number of evaluation draws: far from training's, and the same at every point."""
+File = Callable[[str], Path]
+"""Gives where to write a file of this name; its folder is there."""
 PULLBACKS = 4
 """How often an evaluation point above its target is pulled back and measured again."""
 
@@ -37,9 +38,7 @@ class Evaluator:
     Attributes:
         prompts: validation prompts, with their ids in `prompt_ids`.
         chosen: validation prompts with their chosen answers, for perplexity.
-        folder: where adapters and responses are written, ``0050.safetensors`` and ``0050.jsonl``.
-        points: the records of all points so far.
-        best: the point to publish so far, and its parameters.
+        file: gives where to write a file, ``eval/0050.safetensors`` or ``eval/0050.jsonl``.
     """
 
     method: Method
@@ -49,13 +48,12 @@ class Evaluator:
     prompt_ids: Sequence[str]
     chosen: Sequence[Tokens]
     config: RLConfig
-    folder: Path
-    points: list[dict[str, Any]] = field(default_factory=list)
-    best: tuple[Point, Params] | None = None
+    file: File
 
     def __call__(self, state: TrainState, target: float) -> dict[str, Any]:
-        """Measure the state's policy, keep its adapter and responses, and remember it if it is the best.
+        """Measure the state's policy, keep its adapter and responses, and let the state remember it if it is the best.
 
+        The state's memory has all records, ``curve``, and the best `Point`, ``best``; its parameters are `state.best`.
         With controller ``pullback`` the policy is first pulled back under the target; each time counts as an action.
         """
         rollout, record = self._measure(state, target)
@@ -68,10 +66,11 @@ class Evaluator:
                 state.memory["control"] = {**decision, "actions": decision["actions"] + 1}
                 rollout, record = self._measure(state, target)
         self._keep(state, rollout, record["iteration"])
-        self.points.append(record)
+        state.memory["curve"] = [*state.memory.get("curve", []), record]
         point = Point(state.iteration, record["kl"], record["perplexity"], record["reward_mean"], target)
-        if state.iteration > 0 and better(self.config.selection, point, self.best and self.best[0]):
-            self.best = (point, dict(state.params))
+        best = state.memory.get("best")
+        if state.iteration > 0 and better(self.config.selection, point, Point(**best) if best else None):
+            state.memory["best"], state.best = asdict(point), state.params
         return record
 
     def _measure(self, state: TrainState, target: float) -> tuple[Rollout, dict[str, Any]]:
@@ -87,8 +86,7 @@ class Evaluator:
         return rollout, record
 
     def _keep(self, state: TrainState, rollout: Rollout, iteration: int) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         actor = actor_adapter(state.params, self.config)
-        lora.save(actor, self.folder / f"{iteration:04d}.safetensors", dtype=mx.bfloat16)
+        lora.save(actor, self.file(f"eval/{iteration:04d}.safetensors"), dtype=mx.bfloat16)
         rows = answer_rows(self.resident, rollout, self.prompt_ids, self.method.diagnose(rollout, state.params))
-        write_rows(self.folder / f"{iteration:04d}.jsonl", rows)
+        write_rows(self.file(f"eval/{iteration:04d}.jsonl"), rows)

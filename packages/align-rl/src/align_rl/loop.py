@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from align_contracts.errors import NonFiniteError
-from align_mlx import liveness
+from align_mlx import liveness, signals
 from align_mlx.adapters import Params
 from align_mlx.batching import by_length
 from align_mlx.guard import Guard, require
@@ -54,8 +54,9 @@ def train(
     log: Callable[[Record], None],
     keep: Keep = nothing,
     watch: Watch | None = None,
+    reached: Callable[[TrainState], None] = lambda state: None,
 ) -> None:
-    """Run the iterations that `state` has not done yet; `state` is whole after each of them.
+    """Run the iterations that `state` has not done yet.
 
     Args:
         method: PPO or GRPO.
@@ -68,6 +69,7 @@ def train(
         log: called with one record an iteration.
         keep: called before every evaluation but the first.
         watch: what happens when a number is not finite; none: the run stops, and no diagnosis is written.
+        reached: called with the state whenever it is whole: a run that is interrupted goes on from there.
 
     Raises:
         DivergedError: a loss, gradient, reward, KL or weight was not finite (nothing non-finite was kept), an
@@ -76,8 +78,11 @@ def train(
     watch = watch or Watch(Guard(method.name, None, 0, resident), method, scorer, config, {})
     rate = warmup(config.learning_rate, config.warmup_iterations)
     decision = Control(**state.memory.get("control", {"kl_coef": penalty_start(config)}))
-    if state.iteration == 0:
+    if "method" in state.memory:
+        method.recall(state.memory["method"])
+    if state.iteration == 0 and not state.memory.get("curve"):
         evaluate(state, config.targets[0])
+        reached(state)
     for iteration in range(state.iteration, config.num_iterations):
         clock = Clock()
         target = phased_target(config.targets, iteration, config.num_iterations)
@@ -110,6 +115,7 @@ def train(
             decision = Control(**state.memory["control"])  # pulling back before a measurement is an action too
         record["controller_actions"] = decision.actions
         log({**record, **clock.facts()})
+        reached(state)
 
 
 def update(
@@ -169,6 +175,7 @@ def accumulate(
     grads: Params = {}
     facts: dict[str, float] = {}
     for group in by_length(minibatch.rows, config.token_budget):
+        signals.check()
         part = minibatch.part(group)
         part_weights_BT = weights_BT[mx.array(group), : part.learn_BT.shape[1]]
         for prefixes, loss in method.losses.items():

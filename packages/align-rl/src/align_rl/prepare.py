@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import mlx.core as mx
 
@@ -16,7 +15,7 @@ from align_mlx.train_state import TrainState
 from align_rl import data as rl_data
 from align_rl.config import RLConfig
 from align_rl.data import RLData
-from align_rl.evaluation import Evaluator
+from align_rl.evaluation import Evaluator, File
 from align_rl.kept import lesson_rows, write_rows
 from align_rl.loop import Keep, Record, nothing, train
 from align_rl.methods.base import Experience, Method
@@ -35,7 +34,7 @@ class Ready:
         scorer: the reward model over it.
         method: PPO or GRPO.
         rows: prompts and answers.
-        state: the state before the first iteration.
+        state: the state that the run goes on from.
     """
 
     config: RLConfig
@@ -45,24 +44,29 @@ class Ready:
     rows: RLData
     state: TrainState
 
-    def evaluator(self, folder: Path) -> Evaluator:
-        """Give what measures the policy; it writes into a folder."""
+    def evaluator(self, file: File) -> Evaluator:
+        """Give what measures the policy and keeps the evaluation points."""
         rows = self.rows
         fixed = rows.validation, rows.validation_ids, rows.chosen
-        return Evaluator(self.method, self.resident, self.scorer, *fixed, self.config, folder)
+        return Evaluator(self.method, self.resident, self.scorer, *fixed, self.config, file)
 
-    def keeper(self, folder: Path) -> Keep:
-        """Give what keeps some of the answers that were learned from, beside the evaluation points in a folder."""
+    def keeper(self, file: File) -> Keep:
+        """Give what keeps some of the answers that were learned from, beside the evaluation points."""
         names = {prompt.number: name for prompt, name in zip(self.rows.train, self.rows.train_ids, strict=True)}
 
         def keep(iteration: int, prompts: Sequence[Prompt], rollout: Rollout, experience: Experience) -> None:
             rows = lesson_rows(self.resident, prompts, names, rollout, experience)
-            write_rows(folder / f"{iteration:04d}_rollout.jsonl", rows)
+            write_rows(file(f"eval/{iteration:04d}_rollout.jsonl"), rows)
 
         return keep
 
     def train(
-        self, *, evaluate: Callable[[TrainState, float], Record], log: Callable[[Record], None], keep: Keep = nothing
+        self,
+        *,
+        evaluate: Callable[[TrainState, float], Record],
+        log: Callable[[Record], None],
+        keep: Keep = nothing,
+        reached: Callable[[TrainState], None] = lambda state: None,
     ) -> None:
         """Run the loop, see `align_rl.loop.train`."""
         train(
@@ -75,15 +79,23 @@ class Ready:
             evaluate=evaluate,
             log=log,
             keep=keep,
+            reached=reached,
         )
 
 
-def prepare(config: RLConfig, sft: Artifact, rm: Artifact, data: Artifact) -> Ready:
+def prepare(
+    config: RLConfig,
+    sft: Artifact,
+    rm: Artifact,
+    data: Artifact,
+    begin: Callable[[TrainState], object] = lambda state: None,
+) -> Ready:
     """Load, encode, initialise, plan.
 
     Args:
         config: the settings.
         sft, rm, data: the opened inputs.
+        begin: called with the fresh state before anything is planned; may put an older run's state in its place.
 
     Raises:
         ConfigError: the inputs leave nothing to train on.
@@ -94,6 +106,7 @@ def prepare(config: RLConfig, sft: Artifact, rm: Artifact, data: Artifact) -> Re
     scorer = load_scorer(rm, resident if rm.details.backbone == "policy" else None, compute)
     rows = rl_data.load(data, resident, config)
     state = TrainState.start(make_method(config, resident, scorer).params(mx.random.key(config.seed)))
+    begin(state)
     config = plan(config, resident, scorer, rows.train, state)
     scorer = replace(scorer, token_budget=config.token_budget)
     return Ready(config, resident, scorer, make_method(config, resident, scorer), rows, state)

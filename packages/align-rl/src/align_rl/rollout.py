@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
+from align_mlx import signals
 from align_mlx.adapters import Adapter
 from align_mlx.batching import Batch, by_length, pad
 from align_mlx.chat import Tokens
@@ -135,6 +136,7 @@ def by_budget(
     """
     whole: list[np.ndarray] = []
     for group in by_length(rows, budget):
+        signals.check()
         parts = compute(pad([rows[i] for i in group]))
         mx.eval(parts)
         whole = whole or [np.zeros(batch.mask_BT.shape, np.float32) for _ in parts]

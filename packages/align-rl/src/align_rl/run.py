@@ -1,6 +1,5 @@
 """A run from artifacts to artifact: open, train, publish."""
 
-import json
 import shutil
 import sys
 import time
@@ -8,23 +7,23 @@ from typing import Any
 
 import mlx.core as mx
 
-from align_contracts import Artifact, open_artifact, publish
+from align_contracts import Artifact, Draft, open_artifact
 from align_contracts.errors import ConfigError
+from align_contracts.selection import Point
 from align_mlx import adapters as lora
 from align_mlx import liveness
 from align_mlx.adapters import Adapter
 from align_mlx.compute import bound_memory
 from align_mlx.progress import Meter
 from align_mlx.train_state import TrainState
+from align_mlx.unfinished import Run, training
 from align_rl.code_size import method_lines
 from align_rl.config import PPOConfig, RLConfig
 from align_rl.dry_run import forecast
-from align_rl.evaluation import Evaluator
 from align_rl.loop import Record
 from align_rl.methods.actor import actor_adapter, part_of
-from align_rl.methods.base import Method
 from align_rl.methods.ppo import CRITIC, HEAD, PPO
-from align_rl.prepare import prepare
+from align_rl.prepare import Ready, prepare
 
 
 def run(config: RLConfig) -> int:
@@ -42,48 +41,51 @@ def run(config: RLConfig) -> int:
     if config.dry_run:
         print(forecast(prepare(config, sft, rm, data)))
         return 0
-    with publish(
-        config.out,
-        "policy",
-        producer="align-rl",
-        config=config,
-        inputs={"base": sft.input("base"), "policy": sft, "reward_model": rm, "dataset": data},
-        overwrite=config.overwrite,
-    ) as draft:
+    inputs = {"base": sft.input("base"), "policy": sft, "reward_model": rm, "dataset": data}
+    with training(config, "policy", producer="align-rl", inputs=inputs) as (draft, run):
         start = time.perf_counter()
-        ready = prepare(config, sft, rm, data)
-        config = draft.config = ready.config
-        method, state = ready.method, ready.state
-        evaluator = ready.evaluator(draft.dir / "eval")
-        mx.reset_peak_memory()
-        log_path = draft.file("train.jsonl", role="log", volatile=True)
-        label = f"{method.name} seed {config.seed}"
-        with (
-            Meter(label, config.num_iterations, unit="iteration", quiet=config.quiet) as meter,
-            log_path.open("w") as log,
-        ):
-
-            def record(row: Record) -> None:
-                log.write(json.dumps(row, allow_nan=False) + "\n")
-                log.flush()
-                meter.advance(reward=row["reward_mean"], kl=row["kl"], target=row["target_kl"])
-
-            ready.train(evaluate=evaluator, log=record, keep=ready.keeper(evaluator.folder))
-        write(draft, sft, evaluator, method, state)
-        draft.metric("training_seconds", time.perf_counter() - start)
-        draft.metric("peak_memory_bytes", mx.get_peak_memory())
-        draft.metric("prompts_dropped", sum(ready.rows.dropped["train"].values()))
+        ready = prepare(config, sft, rm, data, run.begin)
+        draft.config = ready.config
+        iterate(ready, run, start)
+        run.save()
+        write(draft, sft, ready, run)
         draft.extensions["dropped"] = ready.rows.dropped
         if not config.quiet:
             print(liveness.sentence(draft.details.certificate), file=sys.stderr)
     return 0
 
 
-def write(draft: Any, sft: Artifact, evaluator: Evaluator, method: Method, state: TrainState) -> None:
-    """Write the best checkpoint, its curve and every evaluation point into the draft."""
-    config = evaluator.config
-    assert evaluator.best is not None  # the last iteration is always an evaluation point
-    point, params = evaluator.best
+def iterate(ready: Ready, run: Run, start: float) -> None:
+    """Run the loop; log, evaluation points and state go to the run folder.
+
+    Args:
+        ready: the run.
+        run: where it is kept.
+        start: when this process began with it, by `time.perf_counter`.
+    """
+    config, state = ready.config, ready.state
+    before, peak = state.memory.get("seconds", 0.0), state.memory.get("peak_memory_bytes", 0)
+    mx.reset_peak_memory()
+    label = f"{ready.method.name} seed {config.seed}"
+    with Meter(label, config.num_iterations, unit="iteration", quiet=config.quiet) as meter:
+        meter.advance(state.iteration)
+
+        def log(row: Record) -> None:
+            run.log("train.jsonl", row)
+            meter.advance(reward=row["reward_mean"], kl=row["kl"], target=row["target_kl"])
+
+        def reached(state: TrainState) -> None:
+            state.memory["seconds"] = before + time.perf_counter() - start
+            state.memory["peak_memory_bytes"] = max(peak, mx.get_peak_memory())
+            run.reached(state)
+
+        ready.train(evaluate=ready.evaluator(run.file), log=log, keep=ready.keeper(run.file), reached=reached)
+
+
+def write(draft: Draft, sft: Artifact, ready: Ready, run: Run) -> None:
+    """Write the best checkpoint, its curve, the log and every evaluation point into the draft."""
+    config, method, state = ready.config, ready.method, ready.state
+    point, params = Point(**state.memory["best"]), state.best  # the last iteration is always an evaluation point
     policy = actor_adapter(params, config)
     lora.save(policy, draft.file("adapter.safetensors", role="adapter"))
     adapters = []
@@ -95,18 +97,22 @@ def write(draft: Any, sft: Artifact, evaluator: Evaluator, method: Method, state
     if isinstance(method, PPO):
         critic = Adapter(part_of(params, CRITIC), method.critic_scale)
         lora.save(critic, draft.file("critic.safetensors", role="critic"), extra=prefixed(part_of(params, HEAD)))
-    points = [{**p, "selected": p["iteration"] == point.iteration} for p in evaluator.points]
+    points = [{**p, "selected": p["iteration"] == point.iteration} for p in state.memory["curve"]]
     draft.write_jsonl("curve.jsonl", points, role="curve")
+    run.hand_over(draft, "train.jsonl", role="log", volatile=True)
     for p in points:
         stem = f"{p['iteration']:04d}"
-        draft.file(f"eval/{stem}.safetensors", role=f"eval_{stem}")
-        draft.file(f"eval/{stem}.jsonl", role=f"eval_{stem}_responses")
+        run.hand_over(draft, f"eval/{stem}.safetensors", role=f"eval_{stem}")
+        run.hand_over(draft, f"eval/{stem}.jsonl", role=f"eval_{stem}_responses")
         if p["iteration"] > 0:
-            draft.file(f"eval/{stem}_rollout.jsonl", role=f"eval_{stem}_rollout")
+            run.hand_over(draft, f"eval/{stem}_rollout.jsonl", role=f"eval_{stem}_rollout")
     chosen = next(p for p in points if p["selected"])
     for name in ("kl", "kl_k1", "perplexity", "reward_mean", "response_length_mean", "truncated_rate"):
-        draft.metric(name, chosen[name], step=point.iteration, n=len(evaluator.prompts))
+        draft.metric(name, chosen[name], step=point.iteration, n=len(ready.rows.validation))
     draft.metric("iterations", state.iteration)
+    draft.metric("training_seconds", state.memory["seconds"])
+    draft.metric("peak_memory_bytes", state.memory["peak_memory_bytes"])
+    draft.metric("prompts_dropped", sum(ready.rows.dropped["train"].values()))
     draft.metric("controller_actions", state.memory["control"]["actions"])
     draft.extensions["lines_of_code"] = method_lines(method.name)
     draft.seeds = [config.seed]
