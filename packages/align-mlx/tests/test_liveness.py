@@ -78,9 +78,9 @@ def test_a_restored_state_goes_on_counting(tmp_path):
     state = TrainState.start({"a": mx.ones((2, 3)), "b": mx.ones((2, 3))})
     for _ in range(2):
         liveness.watch(state, {"a": SOME, "b": NONE}, 0.1)
-    state.save(tmp_path / "state")
+    state.save(tmp_path)
     other = TrainState.start({"a": mx.zeros((2, 3)), "b": mx.zeros((2, 3))})
-    other.restore(tmp_path / "state")
+    other.restore(tmp_path)
     assert liveness.seen(other) == liveness.seen(state) == Liveness(2, {"b": 2}, 2)
     with pytest.raises(DivergedError, match="none for b"):
         liveness.watch(other, {"a": SOME, "b": NONE}, 0.1)

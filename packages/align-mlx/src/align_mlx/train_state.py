@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -84,7 +84,7 @@ class TrainState:
 
     def fork(self) -> "TrainState":
         """Give a state of the same arrays that can move on without this one."""
-        optimizer = optim.AdamW(learning_rate=0.0, weight_decay=self.optimizer.weight_decay, bias_correction=True)
+        optimizer = copy(self.optimizer)
         optimizer.state = tree_map(lambda array: array, self.optimizer.state)
         return TrainState(self.params, optimizer, self.iteration, deepcopy(self.memory), self.best)
 
