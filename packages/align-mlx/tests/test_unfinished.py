@@ -22,8 +22,8 @@ from align_contracts.errors import (
     VerificationError,
 )
 from align_mlx import checkpoints, signals, unfinished
-from align_mlx.tensors import save_tensors
 from align_mlx.settings import ResumeSettings
+from align_mlx.tensors import save_tensors
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import training
 
