@@ -74,8 +74,8 @@ def _print_all(waiting: list[Future[Outcome]], width: int) -> list[str]:
         row, count = outcome.row, outcome.count
         tally = f"{count.survived}/{count.tried}"
         print(f"{row.name:{width}} {tally:>11} {outcome.seconds:5.0f} s  {row.promise}", flush=True)
-        for failure in count.failures[:SHOWN]:
-            print(textwrap.indent(failure, "    "), flush=True)
+        for line in (*count.notes, *count.failures[:SHOWN]):
+            print(textwrap.indent(line, "    "), flush=True)
         if (more := len(count.failures) - SHOWN) > 0:
             print(f"    … and {more} more", flush=True)
         if not outcome.passed:

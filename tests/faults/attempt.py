@@ -86,7 +86,7 @@ def _count(scratch: Path, status: int | None, limit: float) -> Count:
         return Count(0, 0, (f"it did not end within {limit:.0f} s",))
     if status == 0 and (scratch / COUNT).exists():
         raw = json.loads((scratch / COUNT).read_text(encoding="utf-8"))
-        return Count(raw["survived"], raw["tried"], tuple(raw["failures"]))
+        return Count(raw["survived"], raw["tried"], tuple(raw["failures"]), tuple(raw["notes"]))
     last = (scratch / OUTPUT).read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
     how = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
     return Count(0, 0, (f"it ended with {how}: {last or 'it said nothing'} (all of it in {OUTPUT})",))

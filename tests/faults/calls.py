@@ -34,14 +34,14 @@ class Striker:
         at: number of the call that is struck, from 1; 0 for none.
         fault: what happens there; it raises, or ends the process.
         names: the calls that count.
-        lasting: whether every later call is struck too, as on a disk that stays full.
+        lasting: the calls that fail from then on, as on a disk that stays full.
         seen: names of the calls so far.
     """
 
     at: int = 0
     fault: Callable[[], Any] = lambda: None
     names: tuple[str, ...] = WRITING + REMOVING
-    lasting: bool = False
+    lasting: tuple[str, ...] = ()
     seen: list[str] = field(default_factory=list)
 
     def __call__(self, name: str, tear: Callable[[], Any] = lambda: None) -> None:
@@ -52,7 +52,7 @@ class Striker:
         if len(self.seen) == self.at:
             tear()
             self.fault()
-        elif self.lasting and 0 < self.at < len(self.seen):
+        elif name in self.lasting and 0 < self.at < len(self.seen):
             self.fault()
 
 

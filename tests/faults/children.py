@@ -11,14 +11,15 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from faults.row import BrokenPromiseError
 
-class ChildError(RuntimeError):
-    """A child raised what it was not expected to; the text is its traceback."""
 
-    @property
-    def last(self) -> str:
-        """The traceback's last line."""
-        return str(self).strip().rpartition("\n")[2]
+class ChildError(BrokenPromiseError):
+    """A child raised what it was not expected to, or died; `traceback` has all of it."""
+
+    def __init__(self, traceback: str) -> None:
+        self.traceback = traceback.strip()
+        super().__init__(self.traceback.rpartition("\n")[2])
 
 
 def ask(work: Callable[[], Any]) -> Any:
@@ -85,10 +86,11 @@ def die() -> None:
 
 def _be_child(work: Callable[[], Any], write: int) -> NoReturn:
     try:
-        said = (True, work())
+        said = pickle.dumps((True, work()))
     except BaseException:
-        said = (False, traceback.format_exc())
+        said = pickle.dumps((False, traceback.format_exc()))
     try:
-        os.write(write, pickle.dumps(said))
+        with os.fdopen(write, "wb") as pipe:
+            pipe.write(said)
     finally:
         os._exit(0)

@@ -28,7 +28,7 @@ class Operation:
         read: the version that is there, verified whole; None if there is none yet. Raises if it is damaged.
         strays: names that do not belong in the folder when nothing is going on.
         fresh: whether there is nothing before.
-        atomic: whether a reader finds a state at any moment; otherwise the next start finds it.
+        recover: what the next start does first, where a reader does not find a state at every moment before it.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Operation:
     read: Callable[[Path], int | None]
     strays: Callable[[Path], list[str]]
     fresh: bool = False
-    atomic: bool = True
+    recover: Callable[[Path], None] = lambda folder: None
 
 
 def publish_version(folder: Path, version: int) -> None:
@@ -90,6 +90,12 @@ def without_exchange() -> Iterator[None]:
         yield
 
 
+def clean(folder: Path) -> None:
+    """Do what publishing does first."""
+    with durable.locked(folder / NAME):
+        durable.clean_stale(folder / NAME)
+
+
 def _publish_by_two_renames(folder: Path, version: int) -> None:
     with without_exchange():
         publish_version(folder, version)
@@ -98,5 +104,5 @@ def _publish_by_two_renames(folder: Path, version: int) -> None:
 OPERATIONS = (
     Operation("publish", publish_version, published_version, beside, fresh=True),
     Operation("publish over", publish_version, published_version, beside),
-    Operation("publish over by two renames", _publish_by_two_renames, published_version, beside, atomic=False),
+    Operation("publish over by two renames", _publish_by_two_renames, published_version, beside, recover=clean),
 )

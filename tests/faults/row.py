@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,11 +16,33 @@ class Count:
         survived: tries after which everything promised was verified.
         tried: tries made.
         failures: a sentence for each try that did not survive.
+        notes: how it was done, where that depends on the machine.
     """
 
     survived: int
     tried: int
     failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class BrokenPromiseError(Exception):
+    """A promise that did not hold; the message says how."""
+
+
+def sentence(what: str, work: Callable[[], object]) -> str | None:
+    """Do the work of one try; give a sentence that begins with `what` if it breaks a promise."""
+    try:
+        work()
+    except BrokenPromiseError as error:
+        return f"{what}: {error}"
+    return None
+
+
+def tally(sentences: Iterable[str | None], notes: tuple[str, ...] = ()) -> Count:
+    """Count tries by their sentences; None is for one that survived."""
+    found = list(sentences)
+    failures = tuple(problem for problem in found if problem)
+    return Count(len(found) - len(failures), len(found), failures, notes)
 
 
 @dataclass(frozen=True)

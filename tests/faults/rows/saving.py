@@ -1,100 +1,59 @@
 """SIGKILL while a state is being saved: at random moments, and before every single call that changes the disk."""
 
 import random
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
-from typing import Any
 
-from align_contracts.durable import clean_stale, locked
 from faults.calls import Striker, struck
-from faults.children import ChildError, ask, die, kill_during, seconds
-from faults.operations import NAME, OPERATIONS, Operation
-from faults.row import Count, Row
+from faults.children import die, kill_during
+from faults.operations import OPERATIONS
+from faults.row import BrokenPromiseError, Count, Row, sentence, tally
+from faults.saver import Saver
 
 
 def run(scratch: Path, tries: int, seed: int) -> Count:
     """Kill `tries` times at random, spread over the operations, then once at every call of each."""
     randomness = random.Random(seed)
-    tried, failures = 0, []
+    found: list[str | None] = []
     for index, operation in enumerate(OPERATIONS):
-        victim = Victim(operation, scratch / str(index))
-        share = len(range(index, tries, len(OPERATIONS)))
-        found = [victim.kill_at_random(randomness) for _ in range(share)]
-        found += [victim.kill_before(call) for call in range(1, victim.calls + 1)]
-        tried += len(found)
-        failures += [f"{operation.name}: {problem}" for problem in found if problem]
-    return Count(tried - len(failures), tried, tuple(failures))
+        saver = Saver(operation, scratch / str(index))
+        duration = saver.duration()
+        found += [_kill_at_random(saver, duration, randomness) for _ in range(index, tries, len(OPERATIONS))]
+        found += [_kill_at_call(saver, call) for call in range(1, saver.count() + 1)]
+    return tally(found)
 
 
-class Victim:
-    """An operation, a folder, and the number of the version that is saved next."""
-
-    def __init__(self, operation: Operation, folder: Path) -> None:
-        self.operation, self.folder, self.next = operation, folder, 1
-        folder.mkdir()
-        ask(self.save)
-        self.seconds = median(ask(lambda: seconds(self._anew)) for _ in range(5))
-        self._clear()
-        self.calls = len(ask(lambda: _watched(self.save, Striker()).seen))
-        self.next += 1
-
-    def save(self) -> None:
-        """Save the next version."""
-        self.operation.save(self.folder, self.next)
-
-    def kill_at_random(self, randomness: random.Random) -> str | None:
-        """Kill at a moment drawn evenly from the operation's duration; tell what was lost, if anything was."""
-        while True:
-            delay = randomness.uniform(0, self.seconds)
-            self._clear()
-            if kill_during(self.save, delay):
-                return self._judge(f"killed after {1000 * delay:.2f} of {1000 * self.seconds:.2f} ms")
-            self.next += 1
-
-    def kill_before(self, call: int) -> str | None:
-        """Kill before a call of this number, in the middle of it where it writes."""
-        self._clear()
-        if not kill_during(lambda: _watched(self.save, Striker(call, die)), None):
-            return f"there is no call {call} to be killed at"
-        return self._judge(f"killed at call {call}")
-
-    def _anew(self) -> None:
-        self._clear()
-        self.save()
-
-    def _clear(self) -> None:
-        if self.operation.fresh:
-            shutil.rmtree(self.folder)
-            self.folder.mkdir()
-
-    def _judge(self, when: str) -> str | None:
-        """Read what the kill has left, start again, and look for what is left over."""
-        legal = (None if self.operation.fresh else self.next - 1, self.next)
-        try:
-            if not self.operation.atomic:
-                with locked(self.folder / NAME):
-                    clean_stale(self.folder / NAME)
-            if (found := ask(lambda: self.operation.read(self.folder))) not in legal:
-                return f"{when}: version {found} is there, expected {legal[0]} or {legal[1]}"
-            self.next += 1
-            ask(self.save)
-            if (found := ask(lambda: self.operation.read(self.folder))) != self.next:
-                return f"{when}: the next start saved version {self.next}, and {found} is there"
-        except ChildError as error:
-            return f"{when}: {error.last}"
-        finally:
-            self.next += 1
-        if strays := self.operation.strays(self.folder):
-            return f"{when}: left over after the next start: {', '.join(strays)}"
-        return None
+def _kill_at_random(saver: Saver, duration: float, randomness: random.Random) -> str | None:
+    """Kill at a moment drawn evenly from the operation's duration; one that came too late is drawn again."""
+    while True:
+        delay = randomness.uniform(0, duration)
+        saver.prepare()
+        if kill_during(saver.save, delay):
+            what = f"{saver.operation.name}, killed after {1000 * delay:.2f} of {1000 * duration:.2f} ms"
+            return sentence(what, lambda: _judge(saver))
+        saver.next += 1
 
 
-def _watched(work: Callable[[], Any], striker: Striker) -> Striker:
-    with struck(striker):
-        work()
-    return striker
+def _kill_at_call(saver: Saver, call: int) -> str | None:
+    """Kill before a call of this number; in the middle of it where it writes."""
+
+    def save() -> None:
+        with struck(Striker(call, die)):
+            saver.save()
+
+    def judge() -> None:
+        saver.prepare()
+        if not kill_during(save, None):
+            raise BrokenPromiseError("there is no such call")
+        _judge(saver)
+
+    return sentence(f"{saver.operation.name}, killed at call {call}", judge)
+
+
+def _judge(saver: Saver) -> None:
+    """The old or the new version is there, whole, and the next start leaves no trace of the kill."""
+    saver.operation.recover(saver.folder)
+    saver.expect(saver.before, saver.next)
+    saver.start_again()
 
 
 ROWS = (Row("saving", "killed while saving: the old or the new state loads, nothing is left over", 200, run),)
