@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from align_contracts import KindError, VerificationError, open_artifact
+from align_contracts import KindError, MissingError, VerificationError, open_artifact
 from align_contracts.artifact import resolve_input
 
 
@@ -125,6 +125,13 @@ def test_a_rerun_with_equal_content_is_as_good(run, make):
     make(run / "data", "dataset", overwrite=True)
     found = open_artifact(run / "sft").input("dataset")
     assert found.content_digest == old.content_digest
+
+
+def test_links_that_lead_in_a_circle(run):
+    (run / "loop").symlink_to(run / "loop")
+    with pytest.raises(MissingError, match="loop: "):
+        open_artifact(run / "loop")
+    assert open_artifact(run / "sft").input("dataset").name == "data"  # and a circle beside it does no harm
 
 
 def test_an_artifact_reached_through_a_link_has_its_own_name(run, tmp_path):

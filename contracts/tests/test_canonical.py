@@ -94,6 +94,8 @@ def test_to_json_names_the_place(value, message):
         (b'{"a":1e999}', "finite"),
         (b'{"a":\xff}', "byte 5 is not UTF-8"),
         (b"\xef\xbb\xbf{}", "not valid JSON"),
+        (b'{"a":"\\ud83d"}', "f: half of a surrogate pair"),
+        (b'{"\\uDE00":1}', "f: half of a surrogate pair"),
         (b"{", "not valid JSON"),
         (b"{}{}", "not valid JSON"),
         (b"", "not valid JSON"),
@@ -118,6 +120,10 @@ def test_what_is_refused_is_refused_at_once_and_in_little_memory():
     assert json_depth(text) == 40
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.platform == "darwin" else 1024)
     assert grown < 16 * len(text)  # backtracking: above 100 bytes a byte
+
+
+def test_whole_surrogate_pairs_are_characters():
+    assert strict_loads(b'["\\ud83d\\ude00"]', "f") == ["\U0001f600"]
 
 
 def test_depth_counts_brackets_outside_strings_only():

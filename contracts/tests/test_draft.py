@@ -61,6 +61,13 @@ def test_numbers_that_are_not_finite_are_refused_with_their_place(draft):
         draft.metric("kl", float("nan"))
 
 
+def test_half_a_surrogate_pair_is_refused_with_its_place(draft):
+    with pytest.raises(ConfigError, match=r"r.jsonl line 2: half of a surrogate pair, .* got '\\ud83d'"):
+        draft.write_jsonl("r.jsonl", [{"a": "b"}, {"a": "cut \ud83d"}], role="rows")
+    with pytest.raises(ConfigError, match=r"t.md: half of a surrogate pair"):
+        draft.write_text("t.md", "\ud83d", role="text")
+
+
 def test_metrics(draft):
     draft.metric("kl", 1, step=50, n=200)
     draft.metric("kl", 2.5)

@@ -10,7 +10,7 @@ from typing import Any
 
 from align_contracts.canonical import sha256_bytes, strict_loads
 from align_contracts.content import parse_row
-from align_contracts.errors import AlignError, KindError, VerificationError
+from align_contracts.errors import AlignError, KindError, MissingError, VerificationError
 from align_contracts.manifest import MAX_MANIFEST_BYTES, Manifest
 from align_contracts.paths import MANIFEST, open_inside
 from align_contracts.records import FileRecord, InputRecord, Metric
@@ -172,7 +172,7 @@ def open_artifact(
         KindError: when it is of another kind.
         VerificationError: when it is damaged, incomplete or unsafe; the message names the file.
     """
-    root = Path(path).resolve()
+    root = resolved(path)
     manifest, raw, manifest_digest = verify_quick(root)
     kinds = (kind,) if isinstance(kind, str) else kind
     if kinds and manifest.kind not in kinds:
@@ -185,6 +185,18 @@ def open_artifact(
 def a_kind(kind: str) -> str:
     """Return a kind with its article; responses and judgments are many and have none."""
     return kind if kind.endswith("s") else f"a {kind}"
+
+
+def resolved(path: str | os.PathLike[str]) -> Path:
+    """Return a path without links.
+
+    Raises:
+        MissingError: when its links lead in a circle.
+    """
+    try:
+        return Path(path).resolve()
+    except (OSError, RuntimeError) as error:  # the latter is what Python 3.11 says of a circle
+        raise MissingError(f"{path}: its links lead nowhere", got=error) from error
 
 
 def resolve_input(artifact: Artifact, record: InputRecord) -> Artifact:
@@ -242,7 +254,7 @@ def _candidates(places: list[Path], name: str) -> Iterator[Path]:
 def _claimed_digest(path: Path) -> str | None:
     """Read the content digest that a manifest claims, cheaply; opening the artifact then proves it."""
     try:
-        with open_inside(path.resolve(), MANIFEST) as file:
+        with open_inside(resolved(path), MANIFEST) as file:
             raw = strict_loads(file.read(MAX_MANIFEST_BYTES + 1), MANIFEST)
     except (AlignError, OSError):
         return None

@@ -25,6 +25,7 @@ MAX_DEPTH = 32
 """Deepest nesting of arrays and objects in any JSON of an artifact."""
 
 # Possessive (`*+`): it never goes back, so a long string costs no memory; a plain `*` took 120 bytes a character.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 
 
@@ -131,7 +132,7 @@ def json_depth(data: bytes) -> int:
 
 
 def strict_loads(data: bytes, where: str) -> Any:
-    """Parse JSON that may be hostile: UTF-8 only, no duplicate keys, no NaN or infinity, at most 32 levels.
+    """Parse JSON that may be hostile: UTF-8 and whole characters only, no duplicate keys, no NaN, at most 32 levels.
 
     Args:
         data: the JSON text.
@@ -162,10 +163,15 @@ def strict_loads(data: bytes, where: str) -> Any:
         raise VerificationError(f"{where}: nested too deep", expected=f"at most {MAX_DEPTH} levels", got=depth)
     try:
         text = data.decode("utf-8")
-        return json.loads(text, parse_constant=refuse, parse_float=finite, object_pairs_hook=unique)
+        value = json.loads(text, parse_constant=refuse, parse_float=finite, object_pairs_hook=unique)
+        if _SURROGATE.search(data):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
     except VerificationError:
         raise
     except UnicodeDecodeError as error:
         raise VerificationError(f"{where}: byte {error.start} is not UTF-8") from error
+    except UnicodeEncodeError as error:
+        raise VerificationError(f"{where}: half of a surrogate pair, which is no character") from error
     except (ValueError, RecursionError) as error:
         raise VerificationError(f"{where}: not valid JSON ({error})") from error

@@ -87,9 +87,13 @@ class Draft:
         return full
 
     def write_text(self, path: str, text: str, *, role: str, volatile: bool = False) -> Path:
-        """Declare and write a UTF-8 text file (see `file`); line breaks stay as they are."""
+        """Declare and write a UTF-8 text file (see `file`); line breaks stay as they are.
+
+        Raises:
+            ConfigError: for half of a surrogate pair.
+        """
         full = self.file(path, role=role, volatile=volatile)
-        full.write_bytes(text.encode("utf-8"))
+        full.write_bytes(_utf8(text, path))
         return full
 
     def write_json(self, path: str, value: Any, *, role: str, volatile: bool = False) -> Path:
@@ -117,7 +121,8 @@ class Draft:
         with open(full, "wb") as file:
             for number, row in enumerate(rows, start=1):
                 plain = to_json(row, f"{path} line {number}")
-                file.write(json.dumps(plain, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
+                line = json.dumps(plain, ensure_ascii=False, allow_nan=False)
+                file.write(_utf8(line, f"{path} line {number}") + b"\n")
         return full
 
     def metric(self, name: str, value: float, *, step: int | None = None, n: int | None = None) -> None:
@@ -140,6 +145,15 @@ class Draft:
         if any((other.name, other.step) == (record.name, record.step) for other in self.metrics):
             raise ConfigError(f"metric {name!r} at step {step} is recorded twice")
         self.metrics.append(record)
+
+
+def _utf8(text: str, where: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{where}: half of a surrogate pair, which is no character", got=ascii(text[error.start])
+        ) from error
 
 
 def _validated(model: type[RecordT], value: Any, where: str) -> RecordT:

@@ -26,6 +26,15 @@ __all__ = [
 ]
 
 
+_LONGEST = 500
+
+
+def _short(value: object) -> str:
+    """Return a value's text, without its middle when it is too long to be read: it may be a hostile file's words."""
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:300]} ... {text[-150:]}"
+
+
 class AlignError(Exception):
     """An error with a message for a person; the root of the tree.
 
@@ -48,9 +57,12 @@ class AlignError(Exception):
     def __str__(self) -> str:
         """Return ``what: expected …, got …. do`` with the parts that were given."""
         parts = [
-            f"{word} {value}" for word, value in (("expected", self.expected), ("got", self.got)) if value is not None
+            f"{word} {_short(value)}"
+            for word, value in (("expected", self.expected), ("got", self.got))
+            if value is not None
         ]
-        message = f"{self.what}: {', '.join(parts)}" if parts else self.what
+        what = "\n".join(map(_short, self.what.split("\n")))
+        message = f"{what}: {', '.join(parts)}" if parts else what
         if self.do is None:
             return message
         joint = " " if message.endswith((".", "?", "!", "\n")) else ". "
