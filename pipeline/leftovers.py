@@ -16,6 +16,8 @@ def clear(target: Path) -> None:
     Raises:
         LockedError: another process is publishing there.
     """
-    with locked(target):
+    run = target.parent / f".{target.name}.run"
+    with locked(run), locked(target):
+        clean_stale(run)
         clean_stale(target)
-        shutil.rmtree(target.parent / f".{target.name}.run", ignore_errors=True)
+        shutil.rmtree(run, ignore_errors=True)

@@ -103,10 +103,11 @@ def test_the_directory_is_held_until_the_last_step_of_a_dead_pipeline_has_ended(
 
 
 def test_what_a_killed_step_left_beside_its_artifact_is_cleared(tmp_path):
-    for name in (".sft.tmp-0123456789abcdef", ".sft.run", "sft", ".rm.run"):
+    for name in (".sft.tmp-0123456789abcdef", "..sft.run.tmp-0123456789abcdef", ".sft.run", "sft", ".rm.run"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x").write_text("")
     (tmp_path / ".sft.lock").write_text("")
+    (tmp_path / "..sft.run.lock").write_text("")
     clear(tmp_path / "sft")
     assert {path.name for path in tmp_path.iterdir()} == {"sft", ".rm.run"}
     with locked(tmp_path / "sft"), pytest.raises(LockedError, match=f"pid {os.getpid()} on"):

@@ -10,6 +10,7 @@ import mlx.core as mx
 from align_contracts import Artifact, Draft, open_artifact
 from align_contracts.errors import ConfigError
 from align_contracts.selection import Point
+from align_contracts.space import require_space
 from align_mlx import adapters as lora
 from align_mlx import liveness
 from align_mlx.adapters import Adapter
@@ -17,6 +18,7 @@ from align_mlx.compute import bound_memory
 from align_mlx.progress import Meter
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run, training
+from align_rl import disk
 from align_rl.code_size import method_lines
 from align_rl.config import PPOConfig, RLConfig
 from align_rl.dry_run import forecast
@@ -46,6 +48,7 @@ def run(config: RLConfig) -> int:
         start = time.perf_counter()
         ready = prepare(config, sft, rm, data, run.begin)
         draft.config = ready.config
+        require_space(config.out, disk.parts(ready, sft), there=run.folder)
         iterate(ready, run, start)
         run.save()
         write(draft, sft, ready, run)

@@ -11,6 +11,7 @@ import numpy as np
 from align_contracts import Artifact, Draft, open_artifact
 from align_contracts.details import Certificate
 from align_contracts.errors import ConfigError, DivergedError, KindError
+from align_contracts.space import require_space
 from align_mlx import adapters as lora
 from align_mlx import liveness
 from align_mlx import steps as stepping
@@ -22,6 +23,7 @@ from align_mlx.loading import load_base, load_policy
 from align_mlx.progress import Meter
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
+from align_mlx.space import training_parts
 from align_mlx.tensors import save_tensors
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run, training
@@ -153,6 +155,7 @@ def fit(
         adapter, now = split_params(state.params, fresh.scale, head)
         return Scorer(resident, adapter, now, token_budget=config.token_budget)
 
+    require_space(config.out, training_parts(state, config), there=run.folder)
     run.begin(state)
     config = draft.config = plan(config, resident, make, train, state)
     gradient = make()

@@ -9,6 +9,7 @@ import mlx.core as mx
 from align_contracts import Artifact, Draft, open_artifact
 from align_contracts.details import Certificate
 from align_contracts.errors import ConfigError, DivergedError
+from align_contracts.space import require_space
 from align_mlx import adapters as lora
 from align_mlx import liveness
 from align_mlx import steps as stepping
@@ -19,6 +20,7 @@ from align_mlx.loading import load_base
 from align_mlx.perplexity import perplexity
 from align_mlx.progress import Meter
 from align_mlx.resident import Resident
+from align_mlx.space import training_parts
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run, training
 from align_sft.config import TrainConfig
@@ -137,6 +139,7 @@ def fit(
         found = perplexity(resident, (adapter,), validation.tokens, config.token_budget)
         state.memory["curve"].append({"step": state.iteration, "epoch": epoch, "perplexity": found})
 
+    require_space(config.out, training_parts(state, config), there=run.folder)
     run.begin(state)
     config = draft.config = plan(config, resident, fresh.scale, train.tokens, state)
     gradient = make_gradient(resident, fresh.scale, compiled=config.compile)
