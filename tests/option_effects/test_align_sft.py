@@ -80,6 +80,7 @@ BASE = Table(
         "intermediate_size": Effect(96, shape("mlp.gate_proj"), want=(96, 32)),
         "steps": Effect(4, column("step"), want=[4]),  # a log row every 50 steps and at the end
         "batch_tokens": Effect(128, content("weights")),
+        "processes": Effect(2, content("weights")),  # the same sum, rounded otherwise
         "max_length": Effect(16, content("weights")),
         # After warm-up a half cosine down to a tenth.
         "learning_rate": Effect(4e-3, column("learning_rate"), given={"warmup_steps": 1}, want=[4e-4]),

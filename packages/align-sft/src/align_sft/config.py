@@ -57,6 +57,13 @@ class BaseConfig(Settings):
     intermediate_size: int = setting(512, "Width inside the MLP.", "embedded", ge=32)
     steps: int = setting(600, "Pre-training steps.", "embedded", ge=1)
     batch_tokens: int = setting(2048, "Padded tokens of a step.", "embedded", ge=64)
+    processes: int = setting(
+        1,
+        "Processes that compute a step together, each its rows; the last bits depend on it.",
+        "embedded",
+        ge=1,
+        le=64,
+    )
     max_length: int = setting(64, "Longer lines of the corpus are cut here, in tokens.", "embedded", ge=8)
     learning_rate: float = setting(3e-3, "Peak learning rate: warm-up, then cosine to a tenth.", "embedded", gt=0)
     warmup_steps: int = setting(50, "Steps of linear warm-up.", "embedded", ge=0)

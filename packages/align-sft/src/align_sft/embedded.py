@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -20,6 +21,7 @@ from align_mlx.progress import Meter
 from align_mlx.steps import learning_rate
 from align_mlx.train_state import TrainState
 from align_sft.config import BaseConfig
+from align_sft.crew import Crew
 from align_sft.tokenizer import document_ids
 
 LOG_EVERY = 50
@@ -111,7 +113,7 @@ def next_token_loss(model: nn.Module, tokens_BL: mx.array, lengths_B: mx.array) 
 
 
 def pretrain(
-    model: nn.Module,
+    model: Model,
     texts: Sequence[str],
     tokenizer: PreTrainedTokenizerFast,
     config: BaseConfig,
@@ -123,7 +125,7 @@ def pretrain(
         model: an untrained model in fp32.
         texts: lines of the corpus.
         tokenizer: its tokenizer.
-        config: steps, batch, learning rate, seed.
+        config: steps, batch, processes, learning rate, seed.
         log: called every 50 steps with step, loss (mean since the last call), learning_rate and seconds.
 
     Returns:
@@ -137,19 +139,13 @@ def pretrain(
         raise ConfigError("the corpus is empty", expected="lines of text to pre-train on")
     lines = [document_ids(tokenizer, text, config.max_length) for text in texts]
     stream = batches(lines, config.batch_tokens, mx.random.key(config.seed))
-    fastmath.speed_up(model)
     state = TrainState.start(dict(tree_flatten(model.parameters())), weight_decay=config.weight_decay)
-
-    def loss(params: Params, tokens_BL: mx.array, lengths_B: mx.array) -> mx.array:
-        model.update(tree_unflatten(list(params.items())))
-        return next_token_loss(model, tokens_BL, lengths_B)
-
-    gradient = mx.compile(mx.value_and_grad(loss))
+    crew = Crew(model, partial(Model, model.args), next_token_loss, config.processes)
     started, recent = time.monotonic(), []
-    with Meter("pre-training", config.steps, quiet=config.quiet) as meter:
+    with crew, Meter("pre-training", config.steps, quiet=config.quiet) as meter:
         for step in range(config.steps):
             tokens_BL, lengths_B = next(stream)
-            value, grads = gradient(state.params, tokens_BL, lengths_B)
+            value, grads = crew.gradient(state.params, tokens_BL, lengths_B)
             rate = learning_rate(config.learning_rate, step, config.warmup_steps, config.steps, "cosine")
             state.update(grads, rate, config.max_grad_norm)
             recent.append(float(value.item()))
