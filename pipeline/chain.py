@@ -85,7 +85,8 @@ def chain(settings: PipelineConfig, embedded: bool, judge_by_rm: bool = False) -
     if settings.gold:
         steps.append(Step("rm-gold", "align-rm", "train", {**sft, **data}, ("--split", "gold")))
     runs = {f"{method}-{seed}": (method, seed) for seed in settings.seeds for method in settings.methods}
-    for run, (method, seed) in runs.items():
+    # GRPO's draw K answers a prompt: the longest steps begin first, so that the last ones end together.
+    for run, (method, seed) in sorted(runs.items(), key=lambda run: run[1][0] != "grpo"):
         inputs: Mapping[str, tuple[str, ...]] = {**sft, "--rm": ("rm",), **data}
         steps.append(Step(run, "align-rl", method, inputs, ("--seed", str(seed))))
     for run in ("sft", "sft-aa", *runs):

@@ -42,7 +42,7 @@ def test_the_recipe_passes(tmp_path):
         (["pipeline.seeds=[-1]"], "greater than or equal to 0"),
         (["base.num_heads=3", "base.num_kv_heads=2"], "multiple of num_kv_heads, got 3 and 2"),
         (["judge.base_url=localhost:8080/v1"], r"--base-url: no usable address: expected http://… or https://…"),
-        (["data.validation=31"], r"ppo-42 .*: expected eval_prompts ≤ 31 \(data\.validation\), got 200"),
+        (["data.validation=31"], r"grpo-42 .*: expected eval_prompts ≤ 31 \(data\.validation\), got 128"),
         (["pipeline.sweep=true", "sweep.eval_prompts=201"], r"sweep-ppo-42 .* ≤ 200 \(data\.validation\), got 201"),
         (["data.calibration=0"], r"data\.calibration is 0"),
         (["pipeline.gold=true", "data.gold=0"], r"data\.gold is 0"),

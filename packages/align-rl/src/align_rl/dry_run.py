@@ -39,6 +39,7 @@ def forecast(ready: Ready) -> Forecast:
         seconds = (time.perf_counter() - start) * prompts / few
     last = records[-1]
     points = 1 + -(-config.num_iterations // config.eval_every)
+    again = "; answered again each time that pullback acts there" if config.controller == "pullback" else ""
     phases = ", ".join(f"{name} {spent:.1f}" for name, spent in last["phases"].items() if name != "eval")
     return Forecast(
         f"{ready.method.name}, {config.num_iterations} iterations of {config.batch_size} prompts",
@@ -48,6 +49,6 @@ def forecast(ready: Ready) -> Forecast:
             Part(
                 "iteration", config.num_iterations, last["seconds"], f"{phases}; {last['response_tokens']} new tokens"
             ),
-            Part("evaluation point", points, seconds, f"{prompts} prompts"),
+            Part("evaluation point", points, seconds, f"{prompts} prompts{again}"),
         ),
     )

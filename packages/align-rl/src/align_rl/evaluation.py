@@ -56,15 +56,16 @@ class Evaluator:
         The state's memory has all records, ``curve``, and the best `Point`, ``best``; its parameters are `state.best`.
         With controller ``pullback`` the policy is first pulled back under the target; each time counts as an action.
         """
-        rollout, record = self._measure(state, target)
-        if self.config.controller == "pullback":
+        rollout = self._answer(state)
+        if self.config.controller == "pullback" and state.iteration > 0:
             for _ in range(PULLBACKS):
-                if record["kl"] <= target or state.iteration == 0:
+                if (kl := rollout_facts(rollout)["kl"]) <= target:
                     break
-                pull_back(state, 0.98 * (target / record["kl"]) ** 0.5)
+                pull_back(state, 0.98 * (target / kl) ** 0.5)
                 decision = state.memory.get("control", asdict(Control()))
                 state.memory["control"] = {**decision, "actions": decision["actions"] + 1}
-                rollout, record = self._measure(state, target)
+                rollout = self._answer(state)
+        record = self._record(state, rollout, target)
         self._keep(state, rollout, record["iteration"])
         state.memory["curve"] = [*state.memory.get("curve", []), record]
         point = Point(state.iteration, record["kl"], record["perplexity"], record["reward_mean"], target)
@@ -73,17 +74,18 @@ class Evaluator:
             state.memory["best"], state.best = asdict(point), state.params
         return record
 
-    def _measure(self, state: TrainState, target: float) -> tuple[Rollout, dict[str, Any]]:
+    def _answer(self, state: TrainState) -> Rollout:
+        actor, draw = actor_adapter(state.params, self.config), Draw(self.config.seed, EVALUATION_DRAW)
+        return collect(self.resident, actor, self.scorer, self.prompts, self.config, draw=draw, answers=1)
+
+    def _record(self, state: TrainState, rollout: Rollout, target: float) -> dict[str, Any]:
         actor = actor_adapter(state.params, self.config)
-        draw = Draw(self.config.seed, EVALUATION_DRAW)
-        rollout = collect(self.resident, actor, self.scorer, self.prompts, self.config, draw=draw, answers=1)
-        record = {
+        return {
             "iteration": state.iteration,
             **rollout_facts(rollout),
             "target_kl": target,
             "perplexity": perplexity(self.resident, (actor,), self.chosen, self.config.token_budget),
         }
-        return rollout, record
 
     def _keep(self, state: TrainState, rollout: Rollout, iteration: int) -> None:
         actor = actor_adapter(state.params, self.config)
