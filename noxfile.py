@@ -115,6 +115,12 @@ def faults(session):
 
 
 @nox.session
+def coverage(session):
+    """Branches of the store and verification that their tests take, at least 95 %: nox -s coverage -- [GROUP …]."""
+    python(session, "-m", "covered", *session.posargs, env={"PYTHONPATH": str(HERE / "tests")})
+
+
+@nox.session
 def pipeline(session):
     """The whole chain: nox -s pipeline -- [--recipe FILE] [--out DIR] [--set section.key=value] [--dry-run]."""
     # nox becomes the pipeline: signals reach it directly and once, and its exit code is the caller's, where nox has

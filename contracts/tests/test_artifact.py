@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from align_contracts import KindError, MissingError, VerificationError, open_artifact
+from align_contracts import KindError, MissingError, VerificationError, artifact, open_artifact, publish
 from align_contracts.artifact import resolve_input
 
 
@@ -125,6 +125,30 @@ def test_a_rerun_with_equal_content_is_as_good(run, make):
     make(run / "data", "dataset", overwrite=True)
     found = open_artifact(run / "sft").input("dataset")
     assert found.content_digest == old.content_digest
+
+
+def test_a_last_line_may_lack_its_break(tmp_path):
+    with publish(tmp_path / "x", "report", producer="a", config={}) as draft:
+        draft.details = {"runs": 0, "methods": {}}
+        draft.write_text("r.jsonl", '{"a": 1}\n{"a": 2}', role="rows")
+    assert open_artifact(tmp_path / "x").read_jsonl("rows") == [{"a": 1}, {"a": 2}]
+
+
+def test_a_claim_that_is_not_proven_is_passed_over(tmp_path, make, monkeypatch):
+    """A neighbour that claims the wanted content when it is asked, and has another when it is opened."""
+    data = make(tmp_path / "far" / "data", "dataset")
+    sft = make(tmp_path / "near" / "sft", "policy", {"dataset": data})
+    make(tmp_path / "near" / "data", "dataset", split_seed=7)
+    monkeypatch.setattr(artifact, "_claimed_digest", lambda path: data.content_digest if path.name == "data" else None)
+    with pytest.raises(VerificationError, match=r"input 'dataset' .* is not there"):
+        sft.input("dataset")
+
+
+@pytest.mark.parametrize("name", ["..", "."])
+def test_a_name_never_leads_out_of_the_place(run, name):
+    art = open_artifact(run / "sft")
+    record = next(one for one in art.manifest.inputs if one.role == "dataset")
+    assert resolve_input(art, record.model_copy(update={"name": name})).name == "data"  # found by its content
 
 
 def test_links_that_lead_in_a_circle(run):

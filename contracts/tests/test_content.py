@@ -69,6 +69,13 @@ def test_check_finite_names_the_tensor_and_reads_in_blocks(write_safetensors, mo
             check_finite(file, header, "f")
 
 
+def test_a_tensor_that_is_cut_after_its_header_was_read(write_safetensors):
+    data = write_safetensors({"w": ("F32", [4], bytes(16))})
+    header = read_header(io.BytesIO(data), len(data), "f")
+    with pytest.raises(VerificationError, match="f: tensor 'w' is cut"):
+        check_finite(io.BytesIO(data[:-4]), header, "f")
+
+
 def test_check_json(monkeypatch):
     check_json(io.BytesIO(b"[1]"), "a.json")
     check_json(io.BytesIO(b'{"a":1}\n{"b":2}'), "a.jsonl")

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -151,6 +152,39 @@ def test_exchange(tmp_path):
     assert tree(tmp_path) == {"a/file": "2", "b/file": "1"}
     assert not exchange(tmp_path / "a", tmp_path / "absent")
     assert tree(tmp_path) == {"a/file": "2", "b/file": "1"}
+
+
+@pytest.mark.parametrize(("answer", "done"), [(0, True), (-1, False)])
+def test_exchange_asks_the_system_in_its_own_words(monkeypatch, answer, done):
+    calls = []
+
+    class MacOS:
+        @staticmethod
+        def renamex_np(*arguments):
+            calls.append(arguments)
+            return answer
+
+    monkeypatch.setattr(durable.sys, "platform", "darwin")
+    monkeypatch.setattr(durable.ctypes, "CDLL", lambda name, use_errno: MacOS)
+    assert exchange(Path("a"), Path("b")) is done
+    assert calls == [(b"a", b"b", 2)]  # RENAME_SWAP of macOS's sys/stdio.h
+    monkeypatch.setattr(durable.ctypes, "CDLL", lambda name, use_errno: object())  # an older system without it
+    assert exchange(Path("a"), Path("b")) is False
+
+
+def test_a_lock_file_removed_between_open_and_lock_is_taken_again(tmp_path, monkeypatch):
+    flock, calls = durable.fcntl.flock, []
+
+    def removing(fd, operation):
+        if not calls:
+            (tmp_path / ".x.lock").unlink()  # what its last holder does on its way out
+        calls.append(fd)
+        return flock(fd, operation)
+
+    monkeypatch.setattr(durable.fcntl, "flock", removing)
+    with locked(tmp_path / "x"):
+        assert len(calls) == 2
+        assert (tmp_path / ".x.lock").exists()
 
 
 @pytest.mark.parametrize("atomic", [True, False])

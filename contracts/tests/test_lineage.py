@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from align_contracts import MissingError, publish
 from align_contracts.artifact import open_artifact
-from align_contracts.lineage import draw, find_artifacts, find_cycle, trace
+from align_contracts.lineage import Lineage, check, draw, find_artifacts, find_cycle, trace
 
 
 def test_a_whole_run_is_closed_and_drawn_in_the_order_of_making(finished_run):
@@ -64,6 +64,23 @@ def test_two_bases_and_two_tokenizers(run, make):
     assert "in base-2" in problems[0]
     assert problems[1].startswith("more than one tokenizer: ")
     assert "bbbbbbbbbbbb in sft-2" in problems[1]
+
+
+def test_a_cycle_is_told_and_can_be_drawn(finished_run):
+    """Digests make one impossible to write, so it is made here from two real artifacts and edges that never were."""
+    data, base = (open_artifact(finished_run / name) for name in ("data", "base"))
+    one, two = data.content_digest, base.content_digest
+    graph = Lineage({one: data, two: base}, {one: [("a", two)], two: [("b", one)]})
+    assert check(graph) == ["the lineage has a cycle: data → base → data"]
+    draw(graph)  # ends
+
+
+def test_many_inputs_are_counted_by_kind(tmp_path, make):
+    judged = [make(tmp_path / f"j{i}", "judgments", wins=i) for i in range(6)]
+    ppo = make(tmp_path / "ppo", "policy")
+    make(tmp_path / "report", "report", {"judgments": judged, "policies": [ppo]})
+    line = next(line for line in draw(trace([tmp_path / "report"])).splitlines() if "report" in line)
+    assert line.endswith("(+ 5 judgments, 1 policy)")  # one of the seven is drawn above it
 
 
 def test_find_artifacts(run, tmp_path):

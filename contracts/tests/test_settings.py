@@ -39,6 +39,10 @@ def test_mappings():
     )
 
 
+def test_a_nested_part_without_runtime_settings_leaves_no_empty_one():
+    assert split_config({"a": {"b": 1}}) == ({"a": {"b": 1}}, {})
+
+
 def test_what_json_cannot_hold_is_named():
     with pytest.raises(ConfigError, match="rate: expected a finite number, got nan"):
         split_config({"optimizer": {"rate": float("nan")}})
