@@ -28,6 +28,7 @@ class Operation:
         read: the version that is there, verified whole; None if there is none yet. Raises if it is damaged.
         strays: names that do not belong in the folder when nothing is going on.
         fresh: whether there is nothing before.
+        ahead: whether after an error the new version may be there: it came before, in clearing away the oldest.
         recover: what the next start does first, where a reader does not find a state at every moment before it.
     """
 
@@ -36,6 +37,7 @@ class Operation:
     read: Callable[[Path], int | None]
     strays: Callable[[Path], list[str]]
     fresh: bool = False
+    ahead: bool = False
     recover: Callable[[Path], None] = lambda folder: None
 
 
@@ -101,7 +103,7 @@ def _publish_by_two_renames(folder: Path, version: int) -> None:
         publish_version(folder, version)
 
 
-OPERATIONS = (
+PUBLISHING = (
     Operation("publish", publish_version, published_version, beside, fresh=True),
     Operation("publish over", publish_version, published_version, beside),
     Operation("publish over by two renames", _publish_by_two_renames, published_version, beside, recover=clean),

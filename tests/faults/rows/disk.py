@@ -11,10 +11,12 @@ from align_contracts.errors import AlignError, PreflightError
 from faults.calls import WRITING, Striker, struck
 from faults.children import ask
 from faults.full_disk import filled, mount_small, short_files
-from faults.operations import OPERATIONS
+from faults.operations import PUBLISHING
 from faults.row import BrokenPromiseError, Count, Row, sentence, tally
 from faults.saver import Saver
+from faults.training import CHECKPOINT
 
+OPERATIONS = (*PUBLISHING, CHECKPOINT)
 SPACE = ("open", "write", "fsync", "mkdir")
 """What a disk that stays full goes on refusing."""
 ERRORS = ((errno.ENOSPC, SPACE), (errno.EDQUOT, ()), (errno.EIO, ()))
@@ -62,9 +64,8 @@ def _run_out(small: Path, tries: int, randomness: random.Random) -> tuple[str, l
 
 
 def _out_of_space(saver: Saver, small: Path, mounted: bool, randomness: random.Random) -> str | None:
-    """Save with less space left than a version needs."""
-    sizes = [path.stat().st_size for path in saver.folder.rglob("*") if path.is_file()]
-    left = randomness.randrange(sum(sizes) if mounted else max(sizes))
+    """Save with less space left than the largest file of a version needs."""
+    left = randomness.randrange(max(path.stat().st_size for path in saver.folder.rglob("*") if path.is_file()))
     disk = (lambda: filled(small, left)) if mounted else (lambda: short_files(left))
     return sentence(f"{saver.operation.name}: {left} bytes left", lambda: _survive(saver, disk, must_fail=True))
 
@@ -75,7 +76,8 @@ def _survive(saver: Saver, disk: Disk, must_fail: bool = False) -> None:
     code, text = ask(lambda: _said(saver, disk))
     if code not in (0, PreflightError.exit_code) or "\n" in text or (must_fail and not code):
         raise BrokenPromiseError(f"exit code {code} and the message {text!r}")
-    saver.expect(saver.before if code else saver.next)
+    legal = {saver.before if code else saver.next} | ({saver.next} if saver.operation.ahead else set())
+    saver.expect(*legal)
     saver.start_again()
 
 

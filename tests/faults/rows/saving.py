@@ -5,9 +5,12 @@ from pathlib import Path
 
 from faults.calls import Striker, struck
 from faults.children import die, kill_during
-from faults.operations import OPERATIONS
+from faults.operations import PUBLISHING
 from faults.row import BrokenPromiseError, Count, Row, sentence, tally
 from faults.saver import Saver
+from faults.training import CHECKPOINT
+
+OPERATIONS = (*PUBLISHING, CHECKPOINT)
 
 
 def run(scratch: Path, tries: int, seed: int) -> Count:
