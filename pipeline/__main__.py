@@ -23,6 +23,7 @@ from pipeline.logs import last_attempt
 from pipeline.plan import finished, plan
 from pipeline.preflight import agree, preflight, require_free
 from pipeline.processes import Pool
+from pipeline.study import require_disk, study
 
 LOGS = ".logs"
 
@@ -34,13 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _arguments(argv)
         out = arguments.out or Path("artifacts") / arguments.recipe.stem
-        return _run(arguments.recipe, out, arguments.sets, arguments.dry_run)
+        return _run(arguments.recipe, out, arguments.sets, arguments.dry_run, arguments.tflops)
     except AlignError as error:
         print(f"{styled('error:', 'error', sys.stderr)} {error}", file=sys.stderr)
         return error.exit_code
 
 
-def _run(recipe: Path, out: Path, sets: Sequence[str], dry: bool) -> int:
+def _run(recipe: Path, out: Path, sets: Sequence[str], dry: bool, tflops: float | None) -> int:
     begun = time.monotonic()
     settings, steps = plan(recipe, out, sets)
     if out.exists() and not out.is_dir():
@@ -51,8 +52,10 @@ def _run(recipe: Path, out: Path, sets: Sequence[str], dry: bool) -> int:
         for planned, made in zip(steps, there, strict=True):
             command = shlex.join([planned.step.script, *planned.argv])
             print(f"# {planned.step.name} is there" if made else command)
+        print("\n".join(f"# {line}" for line in study(settings, steps, there, tflops)))
         return 0
     preflight(steps, there, os.environ)
+    require_disk(out, steps, there, settings.jobs)
     with only_one(out) as lock:
         require_free(steps, there)
         pool = Pool(out / LOGS, settings.jobs, Console(), inherited=(lock,))
@@ -85,13 +88,16 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="SECTION.KEY=VALUE",
         help="override a setting of the recipe; may be repeated",
     )
-    add("--dry-run", action="store_true", help="check every setting, print the commands and stop")
+    add("--dry-run", action="store_true", help="check every setting, print commands and forecast, and stop")
+    add("--tflops", type=float, metavar="X", help="speed to forecast with (default: measure this machine)")
     known, unknown = parser.parse_known_args(argv)
     if unknown:
         flags = [flag for action in parser._actions for flag in action.option_strings]
         what = "unknown flag" if unknown[0].startswith("-") else "unexpected argument"
         do = did_you_mean(unknown[0].partition("=")[0], flags, f"{parser.prog} --help lists the flags")
         raise ConfigError(f"nox -s pipeline: {what} {unknown[0]}", do=do)
+    if known.tflops is not None and not 0 < known.tflops < float("inf"):
+        raise ConfigError("--tflops", expected="a number above 0", got=known.tflops)
     return known
 
 
