@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from align_contracts.secrets import holds_key, masked
@@ -47,3 +50,27 @@ def test_a_filler_is_no_secret(monkeypatch, filler):
 def test_a_filler_of_some_length_may_stand_in_a_path(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "not-needed")
     assert not holds_key("run/not-needed")
+
+
+LOG = """
+import logging
+from align_contracts.secrets import mask_logs
+logging.basicConfig(level="DEBUG", format="%(message)s")
+mask_logs()
+log = logging.getLogger("library")
+log.debug("headers %s", [KEY])
+try:
+    raise ValueError(f"bad {KEY}")
+except ValueError:
+    log.exception("told with %d traceback", 1)
+"""
+
+
+def test_what_libraries_log(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    done = subprocess.run(
+        [sys.executable, "-c", f"KEY = {CANARY!r}\n{LOG}"], capture_output=True, text=True, check=True
+    )
+    assert "headers ['***']\ntold with 1 traceback\n" in done.stderr
+    assert done.stderr.endswith("ValueError: bad ***\n")
+    assert CANARY not in done.stderr

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import re
+from typing import Any
 from urllib.parse import quote
 
 VARIABLES = ("OPENAI_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -37,6 +40,21 @@ def masked(text: str) -> str:
 def holds_key(text: str) -> bool:
     """Whether a text holds the value of one of `VARIABLES`, or something of the form of a key."""
     return bool(_KEY.search(text)) or any(value in text for value in _values(_SHORTEST_REFUSED))
+
+
+@functools.cache
+def mask_logs() -> None:
+    """Mask keys in all that this process logs from now on: libraries asked to be talkative log what servers say."""
+    make = logging.getLogRecordFactory()
+
+    def make_masked(*given: Any, **named: Any) -> logging.LogRecord:
+        record = make(*given, **named)
+        record.msg, record.args = masked(record.getMessage()), ()
+        if record.exc_info:
+            record.exc_text = masked(logging.Formatter().formatException(record.exc_info))
+        return record
+
+    logging.setLogRecordFactory(make_masked)
 
 
 def _values(shortest: int) -> list[str]:

@@ -24,7 +24,7 @@ from align_contracts.console.suggest import did_you_mean
 from align_contracts.console.wording import plain
 from align_contracts.errors import AlignError, ConfigError, PreflightError
 from align_contracts.paths import printable
-from align_contracts.secrets import VARIABLES, holds_key, masked
+from align_contracts.secrets import VARIABLES, holds_key, mask_logs, masked
 
 __all__ = ["Command", "main", "resolve"]
 
@@ -72,6 +72,7 @@ def main(prog: str, description: str, commands: Sequence[Command], argv: Sequenc
         message on stderr; ``ALIGN_TRACEBACK=1`` shows the traceback too. Keys are masked in both.
     """
     lifeline.hold()
+    mask_logs()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return _main(prog, description, commands, arguments)
