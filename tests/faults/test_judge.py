@@ -22,9 +22,9 @@ def test_kills_and_faults_lose_nothing(study):
     judging, rng = Judging(study, Endpoint(1)), random.Random(1)
     for _ in range(2):
         judging.disturb(rng)
-    codes = [judging.finish("--retry-invalid")[0] for _ in range(3)]
+    codes = [judging.finish()[0], judging.finish("--retry-invalid", "--overwrite")[0]]
     judging.endpoint.server.close()
-    assert codes[-1] == 0
+    assert codes in ([5, 0], [0, 0])  # more than 2 % were refused when they were first asked, or not
     assert judging.failures == []
     assert len(judging.committed) > 40
 

@@ -220,7 +220,7 @@ def _the_small_cap(folder: Path, rng: random.Random, seed: int) -> list[str]:
     if code != 5 or len(judging.endpoint.calls) > calls + 1:  # one fits if a call was turned away before
         judging.fail(f"the cap was forgotten: exit code {code}, {len(judging.endpoint.calls) - calls} calls more")
     judging.cap = CAP
-    codes = [judging.finish("--retry-invalid")[0] for _ in range(2)]  # what was refused, then what was refused once
+    codes = [judging.finish()[0], judging.finish("--retry-invalid", "--overwrite")[0]]
     if codes[-1] != 0:
         judging.fail(f"under a higher cap: exit codes {codes}")
     judging.endpoint.server.close()
