@@ -51,6 +51,12 @@ class Log:
             file.seek(max(self.start, self.path.stat().st_size - _TAIL))
             return lines_of(file.read())[-count:]
 
+    def remarks(self) -> list[str]:
+        """Return the warnings and notes of this attempt: lines that begin so."""
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            return [line for line in lines_of(file.read()) if line.startswith(("warning: ", "note: "))]
+
     def _mark(self, text: str) -> None:
         self.file.write(f"{MARK}{text}\n".encode())
         self.file.flush()

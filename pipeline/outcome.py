@@ -9,6 +9,9 @@ from pathlib import Path
 from align_contracts import AlignError
 from pipeline.chain import Step
 
+INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Exit codes of a step that was asked to stop, and can go on."""
+
 
 class StepError(AlignError):
     """A step ended with an exit code other than 0; the first one's becomes the pipeline's."""
@@ -40,6 +43,8 @@ class Failure:
     @property
     def how(self) -> str:
         """How it ended, in words."""
+        if self.code in INTERRUPTED:
+            return f"was interrupted (exit code {self.code})"
         if self.code > 0:
             return f"failed with exit code {self.code}"
         short = ": was the memory enough?" if -self.code == signal.SIGKILL else ""

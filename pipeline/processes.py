@@ -73,6 +73,7 @@ class Pool:
     inherited: tuple[int, ...] = ()
     running: list[Running] = field(default_factory=list)
     outcome: Outcome = field(default_factory=Outcome)
+    _told: set[str] = field(default_factory=set)
     _spoke: float = field(default_factory=time.monotonic)
     _lifeline: tuple[int, int] = field(default_factory=os.pipe)
 
@@ -132,12 +133,12 @@ class Pool:
             if code == 0:
                 self.outcome.made.append(one.name)
                 self._line(one.name, "done", seconds, "green")
+                self._tell([line for line in one.log.remarks() if line not in self._told])
                 continue
             failure = Failure(one.name, code, one.log.path)
             self.outcome.failed.append(failure)
             self._line(one.name, failure.how, seconds, "red")
-            for line in one.log.last_lines(15):
-                self.console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+            self._tell(one.log.last_lines(15))
 
     def _ended(self) -> list[Running]:
         """Return the steps that have ended, which run no more."""
@@ -166,6 +167,12 @@ class Pool:
         self.console.print(f"{name:<22} {seconds:>10}  [{style}]{word}[/]", highlight=False)
         if not word.startswith("…"):
             self._note(f"{name} {word}")
+
+    def _tell(self, lines: Sequence[str]) -> None:
+        """Show lines of a log; a warning that every step repeats is shown once."""
+        for line in lines:
+            self.console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+        self._told |= set(lines)
 
     def _note(self, text: str) -> None:
         with (self.logs / "pipeline.log").open("a") as file:

@@ -119,6 +119,14 @@ def test_logs_keep_every_attempt_and_the_pipeline_s_own_tells_the_story(bench):
     ]
 
 
+def test_warnings_and_notes_are_shown_once(bench):
+    said = "echo 'warning: no [licence]'; echo other; echo 'note: {}'; echo made > $2"
+    printed = bench(1, ("a", said.format("of a"), ()), ("b", said.format("of b"), ("a",)))
+    assert [line.strip() for line in printed.splitlines() if line.startswith("  ")] == [
+        *("warning: no [licence]", "note: of a", "note: of b"),
+    ]
+
+
 def test_a_missing_script_is_told(bench, tmp_path):
     step = Planned(Step("x", "align-none", "go"), tmp_path, (), PipelineConfig())
     with pytest.raises(PreflightError, match="uv sync"):

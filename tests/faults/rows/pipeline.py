@@ -13,8 +13,9 @@ from align_contracts import open_artifact
 from faults.row import Count, Row
 
 ROOT = Path(__file__).parents[3]
-CHAIN = ("--recipe", "tests/tiny.toml", "--set", "pipeline.seeds=[1]")
-"""14 steps: both methods, one seed each."""
+OFTEN = [part for stage in ("sft", "rm", "rl") for part in ("--set", f"{stage}.checkpoint_every=1")]
+CHAIN = ("--recipe", "tests/tiny.toml", "--set", "pipeline.seeds=[1]", *OFTEN)
+"""14 steps: both methods, one seed each, a checkpoint after every iteration."""
 WAIT = (0.3, 8.0)
 """Seconds between start and kill; a few kills on the way of one chain."""
 DYING = 10.0
