@@ -8,6 +8,7 @@ from typing import Any
 
 from align_contracts import ConfigError
 from align_contracts.durable import locked
+from align_mlx import BLAS, blas
 from pipeline.plan import Planned
 
 
@@ -20,9 +21,10 @@ def preflight(steps: Sequence[Planned], there: Sequence[bool], environment: Mapp
         environment: the environment variables.
 
     Raises:
-        ConfigError: settings contradict each other, or the judge has no key.
+        ConfigError: settings contradict each other, the judge has no key, or ALIGN_BLAS names what cannot be loaded.
         MissingError: a local source is not there.
     """
+    blas.require(BLAS)
     agree(steps)
     waiting = [one for one, made in zip(steps, there, strict=True) if not made]
     for one in waiting:

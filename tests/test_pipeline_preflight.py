@@ -54,6 +54,12 @@ def test_settings_that_contradict_each_other(tmp_path, sets, message):
         check(tmp_path, *sets)
 
 
+def test_a_blas_that_cannot_be_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.preflight.BLAS", "missing: /nowhere")
+    with pytest.raises(ConfigError, match=r"ALIGN_BLAS: .* got /nowhere"):
+        check(tmp_path)
+
+
 def test_a_split_that_nobody_uses_may_be_empty(tmp_path):
     check(tmp_path, "data.gold=0")
 
