@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from ctypes import c_float
 from functools import partial
+from multiprocessing.sharedctypes import RawArray
 
 import mlx.core as mx
 import numpy as np
@@ -16,7 +18,7 @@ from mlx_lm.models.gemma import Model
 from align_contracts.errors import IncompleteError
 from align_sft import embedded
 from align_sft.config import BaseConfig
-from align_sft.crew import Crew, flat, unflat, weighted
+from align_sft.crew import Crew, flat, unflat
 from align_sft.tokenizer import train_tokenizer
 
 ROWS = [[2, 7, 9, 1, 0, 0, 0, 0], [2, 8, 1, 0, 0, 0, 0, 0], [2, 5, 6, 7, 8, 9, 10, 1], [2, 1, 0, 0, 0, 0, 0, 0]]
@@ -34,19 +36,15 @@ def crew_of(model, processes):
     return Crew(model, partial(Model, model.args), embedded.next_token_loss, processes)
 
 
-def test_what_goes_through_the_pipe_comes_back():
+def test_what_is_shared_comes_back():
     params = {"b": mx.array([[1.0, 2.0], [3.0, 4.0]]), "a": mx.array([5.0])}
-    assert flat(params).tolist() == [5, 1, 2, 3, 4]
-    back = unflat(flat(params), params)
+    shared = RawArray(c_float, 5)
+    flat(params, shared)
+    assert list(shared) == [5, 1, 2, 3, 4]
+    back = unflat(shared, params)
+    flat({name: 0 * array for name, array in params.items()}, shared)  # what was read is a copy
     assert back.keys() == params.keys()
     assert all(mx.array_equal(back[name], params[name]) for name in params)
-
-
-def test_parts_are_weighted():
-    parts = [(mx.array(1.0), {"w": mx.array([4.0, 0.0])}), (mx.array(5.0), {"w": mx.array([0.0, 8.0])})]
-    value, grads = weighted(parts, (0.75, 0.25))
-    assert value.item() == 2.0  # 0.75 · 1 + 0.25 · 5
-    assert grads["w"].tolist() == [3.0, 2.0]
 
 
 def test_a_gradient_is_the_same_however_many_compute_it(model):

@@ -2,14 +2,19 @@
 
 MLX computes on one thread of a CPU, and the products of a small model are too small for the threads of a BLAS. A
 helper is a function in another process: parameters and rows go in, loss and gradient come out, and it keeps nothing.
+Parameters and gradients lie in memory that the processes share; a pipe says when.
 """
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from ctypes import c_float
+from dataclasses import dataclass
+from functools import reduce
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -22,31 +27,43 @@ from align_mlx.adapters import Params
 
 Make = Callable[[], nn.Module]
 Loss = Callable[[nn.Module, mx.array, mx.array], mx.array]
-Gradient = Callable[[Params, mx.array, mx.array], tuple[mx.array, Params]]
+Gradient = Callable[[Params, mx.array, mx.array, mx.array], tuple[mx.array, Params]]
 
 
 def gradient_of(model: nn.Module, loss: Loss) -> Gradient:
-    """Give the function (params, tokens_BL, lengths_B) → (loss, gradient) of a model, compiled for every shape.
+    """Give the function (params, tokens_BL, lengths_B, share) → (share · loss, its gradient), compiled for every shape.
 
     The model is made fast, see `align_mlx.fastmath`: in every process the same.
     """
     fastmath.speed_up(model)
 
-    def of_params(params: Params, tokens_BL: mx.array, lengths_B: mx.array) -> mx.array:
+    def of_params(params: Params, tokens_BL: mx.array, lengths_B: mx.array, share: mx.array) -> mx.array:
         model.update(tree_unflatten(list(params.items())))
-        return loss(model, tokens_BL, lengths_B)
+        return share * loss(model, tokens_BL, lengths_B)
 
     return mx.compile(mx.value_and_grad(of_params))
+
+
+@dataclass
+class Helper:
+    """Another process, as seen from here.
+
+    Attributes:
+        process: it.
+        pipe: takes a part of a batch, gives its loss.
+        gradient: shared fp32 numbers, there when the loss has come.
+    """
+
+    process: BaseProcess
+    pipe: Connection
+    gradient: Any
 
 
 class Crew:
     """Computes gradients of a mean over predicted tokens; use as a context manager.
 
-    A batch is cut into as many parts as there are processes, at rows that depend on its shape alone; the last bits of
+    A batch is cut into as many parts as there are processes, at rows that depend on its shape alone. The last bits of
     the sum depend on their number, not on the machine.
-
-    Attributes:
-        own: the gradient of a part in this process.
     """
 
     def __init__(self, model: nn.Module, make: Make, loss: Loss, processes: int):
@@ -58,32 +75,33 @@ class Crew:
             loss: the mean over the predicted tokens (all real ones but the first) of rows, given the model.
             processes: how many, this one too.
         """
-        self.own = gradient_of(model, loss)
+        self._own = gradient_of(model, loss)
         self._start = (make, loss)
+        self._size = sum(array.size for _, array in tree_flatten(model.parameters()))
         self._parts = processes
-        self._helpers: list[Connection] = []
-        self._running: list[BaseProcess] = []
+        self._helpers: list[Helper] = []
 
     def __enter__(self) -> "Crew":
         context = get_context("spawn")  # MLX has threads, which a fork would not have
+        self._params: Any = context.RawArray(c_float, self._size if self._parts > 1 else 0)
         for _ in range(self._parts - 1):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=help_with, args=(theirs, *self._start), name="pre-training", daemon=True)
+            (ours, theirs), gradient = context.Pipe(), context.RawArray(c_float, self._size)
+            arguments = (theirs, self._params, gradient, *self._start)
+            process = context.Process(target=help_with, args=arguments, name="pre-training", daemon=True)
             process.start()
-            self._running.append(process)
             theirs.close()  # so that the end of either process is the end of the pipe for the other
-            self._helpers.append(ours)
+            self._helpers.append(Helper(process, ours, gradient))
         self._alone = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for helper, process in zip(self._helpers, self._running, strict=True):
-            helper.close()
-            process.kill()  # it keeps nothing
-            process.join()
-        self._helpers, self._running = [], []
+        for helper in self._helpers:
+            helper.pipe.close()
+            helper.process.kill()  # it keeps nothing
+            helper.process.join()
+        self._helpers = []
 
     def gradient(self, params: Params, tokens_BL: mx.array, lengths_B: mx.array) -> tuple[mx.array, Params]:
         """Give the loss of a batch and its gradient.
@@ -96,45 +114,39 @@ class Crew:
         Raises:
             IncompleteError: a helper has ended.
         """
-        rows = [part for part in np.array_split(np.arange(tokens_BL.shape[0]), self._parts) if part.size]
-        batches = [(tokens_BL[mx.array(part)], lengths_B[mx.array(part)]) for part in rows]
+        tokens, lengths = np.array(tokens_BL), np.array(lengths_B)
+        rows = [part for part in np.array_split(np.arange(len(tokens)), self._parts) if part.size]
+        predicted = (lengths - 1).sum()
+        batches = [(tokens[part], lengths[part], np.float32((lengths[part] - 1).sum() / predicted)) for part in rows]
         # MLX compiles a kernel to a file that all processes share: the first batch is computed by this one alone.
         helpers = [] if self._alone else self._helpers[: len(batches) - 1]
-        self._alone = False
+        self._alone, mine = False, len(batches) - len(helpers)
         try:
-            sent = flat(params).tobytes() if helpers else b""
-            for helper, batch in zip(helpers, batches[len(batches) - len(helpers) :], strict=True):
-                helper.send([np.array(array) for array in batch])
-                helper.send_bytes(sent)
-            found = [self.own(params, *batch) for batch in batches[: len(batches) - len(helpers)]]
+            if helpers:
+                flat(params, self._params)
+            for helper, batch in zip(helpers, batches[mine:], strict=True):
+                helper.pipe.send(batch)
+            found = [self._own(params, *map(mx.array, batch)) for batch in batches[:mine]]
             mx.eval(found)
             for helper in helpers:
-                value = helper.recv()
-                found.append((mx.array(value), unflat(np.frombuffer(helper.recv_bytes(), np.float32), params)))
+                found.append((mx.array(helper.pipe.recv()), unflat(helper.gradient, params)))
         except (EOFError, OSError) as error:
             raise IncompleteError(
-                "a process that helps with pre-training has ended", do="Run the same command again; was memory short?"
+                "a process that helps with pre-training has ended", do="run the same command again; was memory short?"
             ) from error
-        predicted = [int((lengths - 1).sum().item()) for _, lengths in batches]
-        return weighted(found, [count / sum(predicted) for count in predicted])
+        return reduce(mx.add, (value for value, _ in found)), {
+            name: reduce(mx.add, (grads[name] for _, grads in found)) for name in found[0][1]
+        }
 
 
-def weighted(parts: Sequence[tuple[mx.array, Params]], weights: Sequence[float]) -> tuple[mx.array, Params]:
-    """Give the weighted sum of losses and of gradients, in order."""
-    value = sum((weight * one for weight, (one, _) in zip(weights, parts, strict=True)), mx.array(0.0))
-    names = parts[0][1]
-    grads = {name: sum(w * grads[name] for w, (_, grads) in zip(weights, parts, strict=True)) for name in names}
-    return value, grads
+def flat(params: Params, shared: Any) -> None:
+    """Write all numbers of some fp32 arrays into shared memory, in the order of their names."""
+    np.concatenate([np.asarray(params[name]).ravel() for name in sorted(params)], out=np.frombuffer(shared, np.float32))
 
 
-def flat(params: Params) -> np.ndarray:
-    """Give all numbers of some fp32 arrays as one array, in the order of their names."""
-    return np.concatenate([np.array(params[name]).ravel() for name in sorted(params)])
-
-
-def unflat(numbers: np.ndarray, like: Params) -> Params:
+def unflat(shared: Any, like: Params) -> Params:
     """Undo `flat`: arrays of the names and shapes of `like`."""
-    found, start = {}, 0
+    numbers, found, start = np.frombuffer(shared, np.float32), {}, 0
     for name in sorted(like):
         shape, size = like[name].shape, like[name].size
         found[name] = mx.array(numbers[start : start + size].reshape(shape))
@@ -142,8 +154,8 @@ def unflat(numbers: np.ndarray, like: Params) -> Params:
     return found
 
 
-def help_with(pipe: Connection, make: Make, loss: Loss) -> None:
-    """Answer rows and parameters with loss and gradient, until the process that asks is gone."""
+def help_with(pipe: Connection, shared_params: Any, shared_gradient: Any, make: Make, loss: Loss) -> None:
+    """Answer parts of batches with their share of loss and gradient, until the process that asks is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they reach the whole group; who asks decides what they mean
         signal.signal(number, signal.SIG_IGN)
     model = make()
@@ -151,11 +163,10 @@ def help_with(pipe: Connection, make: Make, loss: Loss) -> None:
     gradient = gradient_of(model, loss)
     try:
         while True:
-            tokens_BL, lengths_B = (mx.array(array) for array in pipe.recv())
-            params = unflat(np.frombuffer(pipe.recv_bytes(), np.float32), shapes)
-            value, grads = gradient(params, tokens_BL, lengths_B)
+            batch = map(mx.array, pipe.recv())
+            value, grads = gradient(unflat(shared_params, shapes), *batch)
             mx.eval(value, grads)
-            pipe.send(float(value.item()))
-            pipe.send_bytes(flat(grads).tobytes())
+            flat(grads, shared_gradient)
+            pipe.send(value.item())
     except (EOFError, OSError):
         return
