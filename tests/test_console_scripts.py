@@ -67,7 +67,7 @@ def test_help_describes_every_flag_and_gives_an_example(script, command, capsys,
         if flag.kind != "table":
             assert flag.names[0].removeprefix("--") in page
     assert command.examples
-    assert all(example.startswith(f"{script} {command.name} ") for example in command.examples)
+    assert all(f"{example} ".startswith(f"{script} {command.name} ") for example in command.examples)
 
 
 @each_command

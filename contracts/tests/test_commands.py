@@ -64,6 +64,27 @@ def test_validate_deep_without_the_extra(cli, finished_run, monkeypatch):
     assert "Install align-contracts[deep]" in err
 
 
+@pytest.mark.usefixtures("deep")
+def test_validate_as_json_tells_failures_too(cli, run):
+    (run / "sft" / "config.json").unlink()
+    code, out, err = cli("validate", "--deep", "--json", run / "data", run / "sft")
+    good, bad = map(json.loads, out.splitlines())
+    manifest = json.loads((run / "data" / "manifest.json").read_bytes())
+    assert code == 3
+    assert good == {
+        "path": str(run / "data"),
+        "ok": True,
+        "deep": True,
+        "kind": "dataset",
+        "bytes": sum(record["size"] for record in manifest["files"]),
+        "content_digest": manifest["content_digest"],
+        "manifest_digest": (run / "data" / "manifest.sha256").read_text()[:64],
+    }
+    assert (bad["path"], bad["ok"]) == (str(run / "sft"), False)
+    assert err == f"error: {bad['error']}\n"
+    assert bad["error"].startswith("sft/config.json: missing")
+
+
 def test_inspect(cli, finished_run):
     code, out, _ = cli("inspect", finished_run / "ppo-42")
     assert code == 0
@@ -91,6 +112,32 @@ def test_lineage(cli, finished_run):
     assert out.splitlines()[-1] == "9 artifacts: closed, no cycle, one base, one tokenizer"
     assert "└─ base" in out
     assert [line.rpartition("  ")[2] for line in out.splitlines()[:2]] == ["licence: MIT", "licence: gemma"]
+
+
+def test_lineage_as_json(cli, run):
+    shutil.rmtree(run / "rm")
+    code, out, err = cli("lineage", "--json", run / "ppo-42")
+    found = json.loads(out)
+    by_name = {one["name"]: one for one in found["artifacts"]}
+    assert code == 3
+    assert len(found["problems"]) == 1
+    assert found["problems"][0] in err
+    assert set(by_name) == {"data", "base", "sft", "ppo-42"}
+    assert {name: one["licence"] for name, one in by_name.items() if one["licence"]} == {"data": "MIT", "base": "gemma"}
+    assert (by_name["ppo-42"]["kind"], by_name["ppo-42"]["method"]) == ("policy", "ppo")
+    assert {one["role"]: one["found"] for one in by_name["ppo-42"]["inputs"]} == {
+        "base": True,
+        "dataset": True,
+        "policy": True,
+        "reward_model": False,
+    }
+
+
+def test_env(cli):
+    code, out, err = cli("env")
+    assert (code, err) == (0, "")
+    assert out.startswith("align-contracts ")
+    assert json.loads(cli("env", "--json")[1])["schema"] == "1.3"
 
 
 def test_lineage_that_does_not_hold(cli, run):

@@ -1,9 +1,9 @@
-"""Console script `align-contracts`: validate, inspect, lineage, schema."""
+"""Console script `align-contracts`: validate, inspect, lineage, schema, env."""
 
 from __future__ import annotations
 
 from align_contracts import console
-from align_contracts.commands import InspectConfig, LineageConfig, SchemaConfig, ValidateConfig
+from align_contracts.commands import EnvConfig, InspectConfig, LineageConfig, SchemaConfig, ValidateConfig
 
 COMMANDS = (
     console.Command(
@@ -11,7 +11,11 @@ COMMANDS = (
         "Verify artifacts against their manifests.",
         ValidateConfig,
         "align_contracts.commands:validate",
-        examples=("align-contracts validate artifacts/run", "align-contracts validate --deep artifacts/run/sft"),
+        examples=(
+            "align-contracts validate artifacts/run",
+            "align-contracts validate --deep artifacts/run/sft",
+            "align-contracts validate --json artifacts/run",
+        ),
     ),
     console.Command(
         "inspect",
@@ -25,7 +29,11 @@ COMMANDS = (
         "Draw where artifacts come from and check that they belong together.",
         LineageConfig,
         "align_contracts.commands:lineage",
-        examples=("align-contracts lineage artifacts/run", "align-contracts lineage artifacts/run/report"),
+        examples=(
+            "align-contracts lineage artifacts/run",
+            "align-contracts lineage artifacts/run/report",
+            "align-contracts lineage --json artifacts/run",
+        ),
     ),
     console.Command(
         "schema",
@@ -37,6 +45,13 @@ COMMANDS = (
             "align-contracts schema --out contracts/schemas",
             "align-contracts schema --check contracts/schemas",
         ),
+    ),
+    console.Command(
+        "env",
+        "Say what is installed and what it runs on, to be pasted into a report of a bug; no paths, no secrets.",
+        EnvConfig,
+        "align_contracts.commands:env",
+        examples=("align-contracts env", "align-contracts env --json"),
     ),
 )
 

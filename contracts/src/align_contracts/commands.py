@@ -12,7 +12,8 @@ from pydantic.config import JsonDict
 
 from align_contracts.artifact import Artifact, open_artifact
 from align_contracts.errors import AlignError, ConfigError, VerificationError
-from align_contracts.lineage import draw, find_artifacts, trace
+from align_contracts.installation import facts, render
+from align_contracts.lineage import as_json, draw, find_artifacts, trace
 from align_contracts.paths import printable
 from align_contracts.records import Kind
 from align_contracts.schema import compare_schemas, json_schema, write_schemas
@@ -25,6 +26,10 @@ class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _json_flag(description: str) -> Any:
+    return Field(False, description=description, json_schema_extra={"aliases": ["--json"]})
+
+
 class ValidateConfig(_Config):
     """Settings of `validate`."""
 
@@ -33,15 +38,14 @@ class ValidateConfig(_Config):
         Field(min_length=1, description="artifacts, or directories of them", json_schema_extra=_POSITIONAL),
     ]
     deep: bool = Field(False, description="read every file: sha256, strict JSON, safetensors, finite weights")
+    as_json: bool = _json_flag("print one JSON object an artifact, a line each")
 
 
 class InspectConfig(_Config):
     """Settings of `inspect`."""
 
     path: Path = Field(description="an artifact", json_schema_extra=_POSITIONAL)
-    as_json: bool = Field(
-        False, description="print the whole manifest as JSON", json_schema_extra={"aliases": ["--json"]}
-    )
+    as_json: bool = _json_flag("print the whole manifest as JSON")
 
 
 class LineageConfig(_Config):
@@ -51,6 +55,13 @@ class LineageConfig(_Config):
         tuple[Path, ...],
         Field(min_length=1, description="artifacts, or directories of them", json_schema_extra=_POSITIONAL),
     ]
+    as_json: bool = _json_flag("print the graph and its problems as JSON")
+
+
+class EnvConfig(_Config):
+    """Settings of `env`."""
+
+    as_json: bool = _json_flag("print JSON")
 
 
 class SchemaConfig(_Config):
@@ -64,7 +75,7 @@ class SchemaConfig(_Config):
 
 
 def validate(config: ValidateConfig) -> int:
-    """Verify every artifact at or below the paths; one line each.
+    """Verify every artifact at or below the paths; one line each, with ``--json`` for failures too.
 
     Returns:
         0, or the exit code of the first failure.
@@ -77,12 +88,29 @@ def validate(config: ValidateConfig) -> int:
         except AlignError as error:
             if isinstance(error, ConfigError):
                 raise
-            print(f"error: {error}", file=sys.stderr)
+            if config.as_json:
+                print(json.dumps({"path": str(path), "ok": False, "deep": config.deep, "error": str(error)}))
+            print("error:", "\n".join(map(printable, str(error).split("\n"))), file=sys.stderr)
             code = code or error.exit_code
+            continue
+        if config.as_json:
+            print(json.dumps(_verified(artifact, path, config.deep)))
             continue
         depth = "deep" if config.deep else "quick"
         print(f"ok  {depth}  {artifact.kind:12}  {_size(artifact):>10}  {printable(str(path))}")
     return code
+
+
+def _verified(artifact: Artifact, path: Path, deep: bool) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "ok": True,
+        "deep": deep,
+        "kind": artifact.kind,
+        "bytes": sum(item.size for item in artifact.manifest.files),
+        "content_digest": artifact.content_digest,
+        "manifest_digest": artifact.manifest_digest,
+    }
 
 
 def inspect(config: InspectConfig) -> int:
@@ -144,17 +172,31 @@ def describe(artifact: Artifact) -> list[str]:
 
 
 def lineage(config: LineageConfig) -> int:
-    """Draw the graph of the artifacts at or below the paths, then its problems.
+    """Draw the graph of the artifacts at or below the paths, then its problems; with ``--json`` both as one object.
 
     Raises:
         VerificationError: when the graph is not closed, has a cycle or mixes bases or tokenizers.
     """
     graph = trace(found for path in config.paths for found in find_artifacts(path))
-    if graph.artifacts:
+    if config.as_json:
+        print(json.dumps(as_json(graph), indent=2))
+    elif graph.artifacts:
         print(draw(graph))
     if graph.problems:
         raise VerificationError("the lineage does not hold:\n  " + "\n  ".join(graph.problems))
-    print(f"{len(graph.artifacts)} artifacts: closed, no cycle, one base, one tokenizer")
+    if not config.as_json:
+        print(f"{len(graph.artifacts)} artifacts: closed, no cycle, one base, one tokenizer")
+    return 0
+
+
+def env(config: EnvConfig) -> int:
+    """Print what is installed and what it runs on."""
+    found = facts()
+    if config.as_json:
+        print(json.dumps(found, indent=2))
+        return 0
+    for line in render(found):
+        print(printable(line))
     return 0
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from align_contracts.artifact import Artifact, open_artifact, resolve_input
 from align_contracts.errors import AlignError, MissingError
@@ -170,6 +171,37 @@ def _draw(
         branch, deeper = ("", "") if above is None else ("└─ ", "   ") if last else ("├─ ", "│  ")
         rows.append((indent + branch + graph.artifacts[key].name, _label(graph, key, above)))
         _draw(graph, children, key, indent + deeper, rows)
+
+
+def as_json(graph: Lineage) -> dict[str, Any]:
+    """Return a graph as plain JSON, for other programs.
+
+    Returns:
+        {artifacts: [{name, kind, method, content_digest, licence, inputs: [{role, name, content_digest, found}]}],
+        problems: [sentence]}.
+    """
+    return {
+        "artifacts": [
+            {
+                "name": artifact.name,
+                "kind": artifact.kind,
+                "method": getattr(artifact.details, "method", None),
+                "content_digest": key,
+                "licence": licence(artifact),
+                "inputs": [
+                    {
+                        "role": record.role,
+                        "name": record.name,
+                        "content_digest": record.content_digest,
+                        "found": record.content_digest in graph.artifacts,
+                    }
+                    for record in artifact.manifest.inputs
+                ],
+            }
+            for key, artifact in graph.artifacts.items()
+        ],
+        "problems": list(graph.problems),
+    }
 
 
 def _label(graph: Lineage, key: str, above: str | None) -> str:

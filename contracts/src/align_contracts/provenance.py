@@ -32,13 +32,16 @@ def producer(package: str) -> dict[str, Any]:
     return {"package": package, "version": version, **_checkout()}
 
 
-def environment() -> dict[str, Any]:
+def environment(device: str | None = None) -> dict[str, Any]:
     """Describe the machine and MLX, if MLX is in use in this process.
+
+    Args:
+        device: MLX's device, where it was asked elsewhere.
 
     Returns:
         {os, chip, memory (bytes), device, mlx_version, determinism_class}.
     """
-    device, mlx = _mlx_device(), _mlx_version()
+    device, mlx = device or _mlx_device(), _mlx_version()
     kind = "none" if device is None else ("gpu" if "gpu" in device.lower() else "cpu")
     system, machine = platform.system().lower(), platform.machine()
     return {
