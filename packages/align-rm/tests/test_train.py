@@ -1,11 +1,12 @@
 import os
 import signal
+from collections import namedtuple
 
 import numpy as np
 import pytest
 
-from align_contracts import open_artifact
-from align_contracts.errors import ConfigError, InterruptedRun, KindError
+from align_contracts import open_artifact, space
+from align_contracts.errors import ConfigError, InterruptedRun, KindError, PreflightError
 from align_mlx.adapters import Adapter
 from align_mlx.chat import encode_prompt
 from align_mlx.loading import load_policy
@@ -176,3 +177,12 @@ def test_checkpointing_and_compile_give_the_same_model(store, make_config):
         scorer = load_scorer(open_artifact(store / name))
         arrays.append(scorer.head["weight"])
     np.testing.assert_allclose(np.array(arrays[0]), np.array(arrays[1]), rtol=1e-3, atol=1e-5)
+
+
+def test_without_room_on_the_disk_nothing_is_written(make_config, store, tmp_path, monkeypatch):
+    monkeypatch.setenv("ALIGN_STORE", str(store))
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda path: usage(0, 0, 1000))
+    with pytest.raises(PreflightError, match=r"out needs more disk .*the adapter .*checkpoints .*MiB free"):
+        train.run(make_config(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -1,15 +1,16 @@
 import json
 import shutil
+from collections import namedtuple
 
 import mlx.core as mx
 import mlx_lm
 import numpy as np
 import pytest
 
-from align_contracts import open_artifact
-from align_contracts.errors import ConfigError, DivergedError, MissingError, VerificationError
-from align_sft import base, embedded
-from align_sft.config import BaseConfig
+from align_contracts import open_artifact, space
+from align_contracts.errors import ConfigError, DivergedError, MissingError, PreflightError, VerificationError
+from align_sft import base, embedded, merge, train
+from align_sft.config import BaseConfig, MergeConfig
 from tiny.poison import spoil_array
 
 
@@ -173,3 +174,19 @@ def test_pretraining_that_diverges_publishes_nothing(store, base_config, tmp_pat
     with pytest.raises(DivergedError, match="not finite"):
         base.run(BaseConfig(embedded=True, data=store / "data", out=tmp_path / "o", **base_config))
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("command", ["base", "train", "merge"])
+def test_without_room_on_the_disk_nothing_is_written(command, store, tmp_path, make_config, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda path: usage(0, 0, 1000))
+    monkeypatch.setenv("ALIGN_STORE", str(store))
+    out = tmp_path / "out"
+    run = {
+        "base": lambda: base.run(BaseConfig(model=str(store / "base"), bits=0, out=out)),
+        "train": lambda: train.run(make_config(out)),
+        "merge": lambda: merge.run(MergeConfig(policy=store / "sft", out=out)),
+    }[command]
+    with pytest.raises(PreflightError, match=r"out needs more disk than there is: .*MiB free"):
+        run()
+    assert not out.exists()

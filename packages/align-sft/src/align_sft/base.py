@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 
 from align_contracts import Draft, open_artifact, publish
 from align_contracts.errors import ConfigError, MissingError
-from align_contracts.space import require_space
 from align_mlx.compute import bound_cache
 from align_mlx.head import find_head
 from align_mlx.loading import require_chat_template
@@ -19,6 +17,7 @@ from align_sft.model_files import (
     count_parameters,
     quantization_record,
     require_finite_files,
+    require_room,
     store_form,
     write_model,
     write_tokenizer,
@@ -105,8 +104,7 @@ def _write(
     """Bring the model into its storage form and write everything that a base artifact holds."""
     parameters = count_parameters(model)
     model, stored = store_form(model, model_config, config.bits, config.group_size)
-    weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
-    require_space(config.out, {"the weights": weights})
+    require_room(config.out, model)
     write_model(draft, model, stored)
     write_tokenizer(draft, tokenizer)
     head = find_head(model)

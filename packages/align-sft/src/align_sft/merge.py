@@ -25,7 +25,7 @@ from align_mlx.perplexity import perplexity_of
 from align_mlx.prefix import states
 from align_mlx.resident import Resident
 from align_sft.config import MergeConfig
-from align_sft.model_files import quantization_record, store_form, write_model, write_tokenizer
+from align_sft.model_files import quantization_record, require_room, store_form, write_model, write_tokenizer
 from align_sft.rows import encode_rows, read_rows
 
 
@@ -63,6 +63,7 @@ def run(config: MergeConfig) -> int:
         overwrite=config.overwrite,
     ) as draft:
         model, stored, tokenizer = merged_model(policy, base, config.bits, config.group_size)
+        require_room(config.out, model)
         write_model(draft, model, stored)
         write_tokenizer(draft, tokenizer)
         del model

@@ -16,6 +16,7 @@ from mlx_lm.utils import dequantize_model, quantize_model
 
 from align_contracts import Draft
 from align_contracts.errors import ConfigError, VerificationError
+from align_contracts.space import require_space
 from align_mlx.finite import broken, listed, require_finite
 from align_mlx.tensors import save_tensors
 
@@ -65,6 +66,11 @@ def count_parameters(model: nn.Module) -> int:
                 packed = name == "weight" and hasattr(module, "bits")
                 total += value.size * 32 // module.bits if packed else value.size
     return total
+
+
+def require_room(out: Path, model: nn.Module) -> None:
+    """Raise PreflightError where the disk has no room for a model in its storage form."""
+    require_space(out, {"the weights": sum(value.nbytes for _, value in tree_flatten(model.parameters()))})
 
 
 def write_model(draft: Draft, model: nn.Module, config: Mapping[str, Any]) -> None:
