@@ -19,6 +19,7 @@ nox.options.sessions = ["tests", "lint", "types", "imports"]
 HERE = Path(__file__).parent
 # What the project is held against. Exactly this PyTorch: it can be had without CUDA.
 PEERS = ("torch==2.13.0", "transformers==5.23.*", "trl==1.16.*", "peft==0.21.*", "safetensors==0.8.*", "numpy==2.4.*")
+RECEIVERS = ("datasets>=4", "tensorboard", "trackio", "wandb")
 # Members of the workspace and the workspace packages that each needs.
 STAGES = {
     "contracts": (),
@@ -90,7 +91,7 @@ def conformance_torch(session):
 @nox.session(venv_backend="venv", reuse_venv=True)
 def interop(session):
     """What leaves and comes in, by the programs themselves: mlx-lm, PEFT, transformers, datasets; a line each."""
-    session.install(*(peer for peer in PEERS if not peer.startswith("trl")), "datasets>=4", "tensorboard", "trackio")
+    session.install(*(peer for peer in PEERS if not peer.startswith("trl")), *RECEIVERS)
     peers = str(Path(session.bin) / "python")
     python(session, "-m", "interop", peers, env={"PYTHONPATH": str(HERE / "tests")})
 

@@ -41,7 +41,9 @@ def chain(store: Path) -> None:
     align("align-sft train", *recipe, "--base", base, "--data", data, "--max-steps", "10", "--out", sft)
     align("align-rm train", *recipe, "--sft", sft, "--data", data, "--out", rm)
     rate = ("--learning-rate", "0.01")
-    align("align-rl grpo", *recipe, *rate, "--sft", sft, "--rm", rm, "--data", data, "--out", store / "rl")
+    inputs = ("--sft", sft, "--rm", rm, "--data", data)
+    align("align-rl grpo", *recipe, *rate, *inputs, "--out", store / "rl")
+    align("align-rl grpo --track tensorboard", *recipe, *rate, *inputs, "--out", store / "tracked")
 
 
 def other(family: str, store: Path) -> Artifact:

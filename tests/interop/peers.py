@@ -3,8 +3,11 @@
 python peers.py RUN        RUN is the folder that the first part has filled
 """
 
+import importlib.metadata
 import json
 import os
+import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,12 +17,15 @@ os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1", "HF_DATAS
 import datasets
 import numpy as np
 import peft
+import tensorboard
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lines import say
 
+WRITER = str(Path(__file__).parents[2] / "packages" / "align-mlx" / "src" / "align_mlx" / "track_writer.py")
 PEFT = f"PEFT {peft.__version__}"
 TRANSFORMERS = f"transformers {transformers.__version__}"
 DATASETS = f"datasets {datasets.__version__}"
@@ -38,6 +44,7 @@ def main(run: Path) -> None:
         for_import(run, name, case, ids, number)
     rows_out(run)
     rows_in(run)
+    points(run)
 
 
 def load(folder: str) -> torch.nn.Module:
@@ -117,6 +124,60 @@ def plain(row: dict) -> dict:
     if "checks" in found:
         found["checks"] = json.loads(found["checks"])
     return found
+
+
+def points(run: Path) -> None:
+    """What TensorBoard and trackio show of a GRPO run that was tracked, beside its own log."""
+    log = [json.loads(line) for line in (run / "store" / "tracked" / "train.jsonl").read_text().splitlines()]
+    wanted = {(row["iteration"], np.float32(row["reward_mean"])) for row in log}
+    (folder,) = (run / "store" / "tracking" / "tensorboard").iterdir()
+    shown = EventAccumulator(str(folder)).Reload()
+    found = [(point.step, np.float32(point.value)) for point in shown.Scalars("train/reward_mean")]
+    figure, passed = f"points equal {len(wanted & set(found))}/{len(log)}", sorted(wanted) == found
+    evals = sum("eval" in row for row in log)
+    passed &= len(shown.Scalars("eval/kl")) == evals
+    say(run, f"tensorboard {tensorboard.__version__}", "--track tensorboard: reward and evaluations", figure, passed)
+    lines = run / "lines-of-a-run"
+    for tracker in ("trackio", "wandb"):
+        watch = run / tracker
+        for part in (log[:2], log[1:]):  # killed after the second step, resumed from the first
+            fed = [{"kind": "train", "step": r["iteration"], "values": {"reward": r["reward_mean"]}} for r in part]
+            lines.write_text("".join(json.dumps(line) + "\n" for line in fed))
+            with lines.open() as text:
+                command = [sys.executable, "-P", WRITER, tracker, str(watch), "grpo", "settings"]
+                done = subprocess.run(command, stdin=text, capture_output=True, text=True, check=False, timeout=120)
+            if done.returncode:
+                raise SystemExit(done.stdout + done.stderr)
+        found = (in_trackio if tracker == "trackio" else in_wandb)(watch)
+        figure = f"points equal {len(set(found) & wanted)}/{len(log)}"
+        version = importlib.metadata.version(tracker)
+        say(run, f"{tracker} {version}", f"--track {tracker}, resumed once", figure, found == sorted(wanted))
+
+
+def in_trackio(watch: Path) -> list[tuple[int, np.float32]]:
+    os.environ["TRACKIO_DIR"] = str(watch / "trackio")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    (run,) = SQLiteStorage.get_runs("align")
+    return sorted((row["step"], np.float32(row["reward"])) for row in SQLiteStorage.get_logs("align", run))
+
+
+def in_wandb(watch: Path) -> list[tuple[int, np.float32]]:
+    """The history of offline runs: protobuf records, each behind its checksum, length and kind (LevelDB's log)."""
+    from wandb.proto import wandb_internal_pb2
+
+    found = []
+    for path in watch.rglob("*.wandb"):
+        data, at = path.read_bytes(), 7
+        assert len(data) < 32768  # one block
+        while at < len(data):
+            length, _ = struct.unpack_from("<HB", data, at + 4)
+            record = wandb_internal_pb2.Record.FromString(data[at + 7 : at + 7 + length])
+            at += 7 + length
+            items = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            if "reward" in items:
+                found.append((items["_step"], np.float32(items["reward"])))
+    return sorted(found)
 
 
 def rows_in(run: Path) -> None:

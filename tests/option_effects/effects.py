@@ -281,6 +281,11 @@ def forecast(outcome: Outcome) -> tuple[set[str], bool]:
     return published(outcome), "peak memory" in outcome.stdout
 
 
+def tracked(outcome: Outcome) -> set[str]:
+    """The directories in which a tracker's files lie."""
+    return {path.parents[2].name for path in outcome.folder.rglob("events.out.tfevents.*")}
+
+
 def published(outcome: Outcome) -> set[str]:
     """The artifacts in the run's directory."""
     return {path.parent.name for path in outcome.folder.glob("*/manifest.json")}

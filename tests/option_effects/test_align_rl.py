@@ -31,6 +31,7 @@ from option_effects.effects import (
     quantized,
     refusal,
     silent,
+    tracked,
     widest,
 )
 
@@ -156,6 +157,8 @@ LOOP: dict[str, Effects] = {
     "gradient_checkpointing": Effect(True, products, moves=operator.gt, same=measured),
     "memory_limit": Effect(1e-4, refusal, want="PreflightError"),
     "dry_run": Effect(True, forecast, want=(set(), True)),
+    "track": Effect("tensorboard", tracked, want={"tracking"}),
+    "track_dir": Effect(inside("watch"), tracked, given={"track": "tensorboard"}, want={"watch"}),
 }
 """What the loop heeds for both methods: shown with GRPO."""
 

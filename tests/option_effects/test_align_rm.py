@@ -30,6 +30,7 @@ from option_effects.effects import (
     quantized,
     refusal,
     silent,
+    tracked,
     widest,
 )
 
@@ -134,6 +135,8 @@ TRAIN = Table(
         "rollout_rows": Effect(1, widest, moves=operator.lt, same=arrays("adapter")),
         "memory_limit": Effect(1e-4, refusal, want="PreflightError"),
         "dry_run": Effect(True, forecast, want=(set(), True)),
+        "track": Effect("tensorboard", tracked, want={"tracking"}),
+        "track_dir": Effect(inside("watch"), tracked, given={"track": "tensorboard"}, want={"watch"}),
         # Traced once a shape instead of run for each batch; shared prompts make more shapes, so more steps show it.
         "compile": Effect(
             True, passes, given={"max_steps": 12, "epochs": 3}, moves=operator.lt, same=arrays("adapter")

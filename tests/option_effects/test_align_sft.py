@@ -33,6 +33,7 @@ from option_effects.effects import (
     quantized,
     refusal,
     silent,
+    tracked,
 )
 
 from align_sft import base, evaluate, export, import_adapter, merge, train
@@ -179,6 +180,8 @@ TRAIN = Table(
         "token_budget": Effect(64, passes, moves=operator.gt, same=arrays("adapter")),
         "memory_limit": Effect(1e-4, refusal, want="PreflightError"),
         "dry_run": Effect(True, forecast, want=(set(), True)),
+        "track": Effect("tensorboard", tracked, want={"tracking"}),
+        "track_dir": Effect(inside("watch"), tracked, given={"track": "tensorboard"}, want={"watch"}),
         # Traced once for each shape instead of run for each micro-batch.
         "compile": Effect(True, passes, given={"max_steps": 5}, moves=operator.lt, same=arrays("adapter")),
         "compute_form": Effect(

@@ -22,7 +22,7 @@ from align_contracts.errors import (
     VerificationError,
 )
 from align_mlx import checkpoints, signals, unfinished
-from align_mlx.settings import ResumeSettings
+from align_mlx.settings import PassSettings, ResumeSettings
 from align_mlx.tensors import save_tensors
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import training
@@ -30,7 +30,7 @@ from align_mlx.unfinished import training
 CARD = {"counts": {}, "formats": ["chosen"]}
 
 
-class Settings(ResumeSettings):
+class Settings(PassSettings, ResumeSettings):
     out: Path = runtime(..., "Where.")
     overwrite: bool = runtime(False, "Replace.")
     learning_rate: float = 0.5

@@ -1,5 +1,6 @@
 """The settings of everything that computes with a model, declared once for all stages."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,6 +10,7 @@ from align_mlx.units import Gib
 
 GROUP = {"group": "compute"}
 RESUME = {"group": "resume"}
+TRACKING = {"group": "tracking"}
 
 
 class ComputeSettings(BaseModel):
@@ -29,7 +31,7 @@ class ComputeSettings(BaseModel):
 
 
 class PassSettings(ComputeSettings):
-    """What every training command adds: how its work is cut to fit the memory (`align_mlx.plan`)."""
+    """What every training command adds: how its work is cut to fit the memory (`align_mlx.plan`), and who watches."""
 
     memory_limit: Annotated[Gib, Field(gt=0)] | None = runtime(
         None,
@@ -44,6 +46,12 @@ class PassSettings(ComputeSettings):
     )
     dry_run: bool = runtime(
         False, "Measure a little of the run, print its memory and time, and publish nothing.", json_schema_extra=GROUP
+    )
+    track: Literal["none", "tensorboard", "trackio", "wandb"] = runtime(
+        "none", "Also send the log's numbers there, which can never stop the run.", json_schema_extra=TRACKING
+    )
+    track_dir: Path | None = runtime(
+        None, "Directory of the tracker's files; none: `tracking` beside the artifact.", json_schema_extra=TRACKING
     )
 
 

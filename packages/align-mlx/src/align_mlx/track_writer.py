@@ -1,13 +1,13 @@
 """The process that hands a run's numbers to a tracker: started by `align_mlx.tracking`, which feeds it lines of JSON.
 
-    python -P track_writer.py TRACKER FOLDER NAME < lines
+    python -P track_writer.py TRACKER FOLDER NAME SETTINGS < lines
 
 It stands alone, needs nothing of align, and may hang, fail or be killed: the run does not wait for it. A line is
 ``{"kind": "train", "step": 3, "values": {"train/loss": 1.5}}``. Steps that an earlier process of the same run has
 handed on are left out, so that a resumed run doubles no point; a run that begins anew at its first step is a new run.
 
-The files of TensorBoard are written here: records of a length, its checksum, an event and its checksum (TFRecord, CRC-32C,
-RFC 3720), the event in protocol buffers. That is all it takes, and TensorBoard itself is needed only to look at them.
+The files of TensorBoard are written here: a length, its checksum, an event and its checksum (TFRecord with CRC-32C, RFC
+3720), the event in protocol buffers. That is all it takes, and TensorBoard itself is needed only to look at them.
 """
 
 import json
@@ -33,10 +33,12 @@ class TensorBoard:
         self._write(_text(3, "brain.Event:2"))
 
     def log(self, values: dict[str, float], step: int) -> None:
+        """Write one event."""
         summary = b"".join(_bytes(1, _text(1, name) + struct.pack("<Bf", 0x15, x)) for name, x in values.items())
         self._write(b"\x10" + _varint(step) + _bytes(5, summary))
 
     def finish(self) -> None:
+        """Close the file."""
         self.file.close()
 
     def _write(self, fields: bytes) -> None:
@@ -57,6 +59,7 @@ class Trackio:
         self.finish = trackio.finish
 
     def log(self, values: dict[str, float], step: int) -> None:
+        """Hand on one step."""
         self.run.log(values, step=step)
 
 
@@ -71,6 +74,7 @@ class WandB:
         self.finish = self.run.finish
 
     def log(self, values: dict[str, float], step: int) -> None:
+        """Hand on one step."""
         self.run.log(values, step=step)
 
 
@@ -78,21 +82,28 @@ TRACKERS: dict[str, Any] = {"tensorboard": TensorBoard, "trackio": Trackio, "wan
 
 
 class Seen:
-    """What has been handed on already: the name of the run and its last step of each kind, kept in a file."""
+    """What has been handed on already: the name of the run and its last step of each kind, kept in a file.
 
-    def __init__(self, path: Path, name: str):
-        self.path, self.name = path, name
+    Args:
+        path: that file.
+        name: the artifact's name.
+        settings: digest of the run's settings: one that goes on has the same.
+    """
+
+    def __init__(self, path: Path, name: str, settings: str):
+        self.path, self.name, self.settings = path, name, settings
         self.run, self.last = "", {}  # type: str, dict[str, int]
         try:
             kept = json.loads(path.read_text())
-            self.run, self.last = str(kept["run"]), {str(kind): int(step) for kind, step in kept["last"].items()}
+            if kept["settings"] == settings:
+                self.run, self.last = str(kept["run"]), {str(kind): int(step) for kind, step in kept["last"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass  # a first run, or a damaged file: then nothing is known
 
-    def begin(self, kind: str, step: int) -> str:
+    def begin(self, step: int) -> str:
         """Give the name of the run whose first line has come: the one before, where this one continues it."""
-        if not self.run or step <= 1 or step > self.last.get(kind, 0) + 1:
-            self.run, self.last = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}", {}
+        if not self.run or step <= 1:
+            self.run, self.last = f"{self.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}", {}
         return self.run
 
     def new(self, kind: str, step: int) -> bool:
@@ -103,20 +114,20 @@ class Seen:
         """Note a step as handed on."""
         self.last[kind] = step
         partial = self.path.with_suffix(".part")
-        partial.write_text(json.dumps({"run": self.run, "last": self.last}))
+        partial.write_text(json.dumps({"settings": self.settings, "run": self.run, "last": self.last}))
         partial.replace(self.path)
 
 
-def main(name: str, folder: Path, run: str) -> int:
+def main(name: str, folder: Path, run: str, settings: str) -> int:
     """Hand on every line until there are no more; a failure ends the process, and its text says why."""
     folder.mkdir(parents=True, exist_ok=True)
-    seen = Seen(folder / f".{run}.json", run)
+    seen = Seen(folder / f".{run}.json", run, settings)
     tracker: Any = None
     for text in sys.stdin.buffer:
         line = json.loads(text)
         kind, step = str(line["kind"]), int(line["step"])
         if tracker is None:
-            tracker = TRACKERS[name](folder, seen.begin(kind, step))
+            tracker = TRACKERS[name](folder, seen.begin(step))
         if seen.new(kind, step):
             tracker.log(line["values"], step)
             seen.keep(kind, step)
@@ -169,4 +180,4 @@ def _checksum(data: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]))

@@ -1,10 +1,10 @@
 """A run's numbers in TensorBoard, trackio or Weights & Biases, by a process of its own that can never stop the run.
 
-What a training logs also goes, as lines of JSON, into the pipe of `track_writer`. The pipe is never waited for: a record
-that finds no room waits in a short queue, and when that is full it is dropped and counted. A tracker that hangs, fails
-or is killed costs one warning at the end::
+What a training logs also goes, as lines of JSON, into the pipe of `track_writer`. The pipe is never waited for: a
+record that finds no room waits in a short queue, and when that is full it is dropped and counted. A tracker that hangs,
+fails or is killed costs one warning at the end. `align_mlx.unfinished.Run.log` is the one place that hands rows on::
 
-    with tracking(config, "sft") as track:
+    with tracking(config, config.out) as track:
         ...
         track({"step": 3, "loss": 1.5, "eval": {"kl": 0.1}})      # train/loss and eval/kl at step 3
 """
@@ -21,9 +21,12 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from align_contracts.canonical import digest
+from align_contracts.console import deterministic
 from align_contracts.errors import ConfigError
+from align_mlx.settings import PassSettings
 
 QUEUED = 1000
 """Records that wait where the tracker does not keep up."""
@@ -32,17 +35,6 @@ PATIENCE = 10.0
 INTERRUPTED = 1.0
 """Seconds that it waits when the run was stopped or failed."""
 WRITER = Path(__file__).with_name("track_writer.py")
-
-
-class Tracked(Protocol):
-    """Settings of a run that may be tracked."""
-
-    @property
-    def track(self) -> str: ...  # noqa: D102
-    @property
-    def track_dir(self) -> Path | None: ...  # noqa: D102
-    @property
-    def out(self) -> Path: ...  # noqa: D102
 
 
 class Track:
@@ -122,33 +114,43 @@ class Track:
             self._queue.popleft()
 
 
+SILENT = Track(None)
+"""No tracker."""
+
+
 def numbers(record: Mapping[str, Any], kind: str) -> Iterator[tuple[str, float]]:
     """Yield the finite numbers of a record by name: ``train/loss``, and ``eval/kl`` of an inner mapping ``eval``."""
     for name, value in record.items():
         if isinstance(value, Mapping):
             yield from numbers(value, name)
-        elif isinstance(value, int | float) and not isinstance(value, bool) and name not in ("step", "iteration"):
-            if math.isfinite(value):
-                yield f"{kind}/{name}", float(value)
+        elif name not in ("step", "iteration") and type(value) in (int, float) and math.isfinite(value):
+            yield f"{kind}/{name}", float(value)
 
 
-def require_tracker(config: Tracked) -> None:
+def require_tracker(config: PassSettings) -> None:
     """Raise ConfigError where the tracker is not installed: before any work is done."""
     if config.track in ("trackio", "wandb") and importlib.util.find_spec(config.track) is None:
         raise ConfigError(
             f"--track {config.track} needs the package {config.track}",
-            do=f"pip install 'align-rl[{config.track}]', or leave --track out",
+            do=f"uv pip install {config.track} (the extra align-rl[{config.track}]), or leave --track out",
         )
 
 
 @contextlib.contextmanager
-def tracking(config: Tracked) -> Iterator[Track]:
+def tracking(config: PassSettings, out: Path) -> Iterator[Track]:
     """Start the tracker that the settings name and give what records are handed to; without one it does nothing.
 
     Args:
-        config: its ``track``, its ``track_dir`` (by default ``tracking`` beside the artifact) and its ``out``.
+        config: the run's settings: its ``track``, its ``track_dir``, and what identifies it.
+        out: the artifact's directory: the run is called after it, and ``tracking`` lies beside it by default.
+
+    Raises:
+        ConfigError: the tracker is not installed.
     """
-    track = Track(_start(config))
+    require_tracker(config)
+    folder = config.track_dir or out.absolute().parent / "tracking"
+    log = folder / f"{out.name}.log"
+    track = Track(None if config.track == "none" else _start(config, folder, out.name, log))
     patience = INTERRUPTED
     try:
         yield track
@@ -156,28 +158,19 @@ def tracking(config: Tracked) -> Iterator[Track]:
     finally:
         if problem := track.close(patience):
             lost = f"{track.dropped} of {track.taken} records did not reach it"
-            log = folder_of(config) / f"{config.out.name}.log"
-            print(f"note: the tracker {config.track} {problem}, {lost}; the run is whole ({log})", file=sys.stderr)
+            print(f"note: the tracker {config.track} {problem}; {lost}; the run goes its way ({log})", file=sys.stderr)
 
 
-def folder_of(config: Tracked) -> Path:
-    """Give the directory of a run's tracker."""
-    return config.track_dir or config.out.absolute().parent / "tracking"
-
-
-def _start(config: Tracked) -> "subprocess.Popen[bytes] | None":
-    if config.track == "none":
-        return None
-    require_tracker(config)
-    folder = folder_of(config)
+def _start(config: PassSettings, folder: Path, name: str, log: Path) -> "subprocess.Popen[bytes] | None":
+    settings = digest(deterministic(config))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / f"{config.out.name}.log", "ab") as log:
+        with open(log, "ab") as text:
             return subprocess.Popen(
-                [sys.executable, "-P", str(WRITER), config.track, str(folder), config.out.name],
+                [sys.executable, "-P", str(WRITER), config.track, str(folder), name, settings],
                 stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
+                stdout=text,
+                stderr=text,
                 start_new_session=True,  # Ctrl-C is for the run; the tracker ends when its pipe does
             )
     except OSError as error:

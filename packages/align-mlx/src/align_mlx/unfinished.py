@@ -39,6 +39,7 @@ from align_mlx.checkpoints import CHECKPOINTS, RECORD, Journal, Record
 from align_mlx.live import LiveFiles
 from align_mlx.settings import ResumeSettings
 from align_mlx.signals import Listener
+from align_mlx.tracking import SILENT, Track, tracking
 from align_mlx.train_state import TrainState
 
 Identity = dict[str, dict[str, Any]]
@@ -54,6 +55,7 @@ class Run:
         settings: how it is kept and continued.
         made_by: the program; every version of it that had a part in the run, once it has begun.
         listener: hears signals.
+        track: shows what is logged to a tracker.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class Run:
     settings: ResumeSettings
     made_by: list[dict[str, Any]] = field(default_factory=list)
     listener: Listener = field(default_factory=Listener)
+    track: Track = SILENT
     _start: tuple[TrainState, Journal] | None = None
     _saved: int | None = None
 
@@ -101,8 +104,9 @@ class Run:
         return found is not None
 
     def log(self, name: str, row: Mapping[str, Any]) -> None:
-        """Add a row to a JSONL file of the run folder; it will be part of the artifact."""
+        """Add a row to a JSONL file of the run folder, for the artifact, and show it to the tracker."""
         self._live.append(name, row)
+        self.track(row, Path(name).stem)
 
     def file(self, name: str) -> Path:
         """Give where to write a file of the run folder, once; it will be part of the artifact."""
@@ -247,7 +251,7 @@ def training(config: Any, kind: str, *, producer: str, inputs: Mapping[str, Arti
     folder stays.
 
     Args:
-        config: the stage's settings, with `out`, `overwrite` and `ResumeSettings`.
+        config: the stage's settings, with `out`, `overwrite`, `ResumeSettings` and `PassSettings`.
         kind: of the artifact.
         producer: distribution name of the stage.
         inputs: its input artifacts by role.
@@ -264,10 +268,10 @@ def training(config: Any, kind: str, *, producer: str, inputs: Mapping[str, Arti
     make_directory(out.parent, parents=True)
     digests = {role: artifact.content_digest for role, artifact in inputs.items()}
     identity = {"settings": json.loads(json.dumps(deterministic(config))), "inputs": digests}
-    with locked(folder), signals.listening() as listener:
+    with tracking(config, out) as track, locked(folder), signals.listening() as listener:
         clean_stale(folder)
         with publish(out, kind, producer=producer, config=config, inputs=inputs, overwrite=config.overwrite) as draft:
-            run = Run(folder, identity, config, [_program(producer)], listener)
+            run = Run(folder, identity, config, [_program(producer)], listener, track)
             try:
                 yield draft, run
             except Exception as error:

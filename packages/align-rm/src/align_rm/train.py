@@ -192,6 +192,7 @@ def fit(
                 accuracy = pairwise_accuracy(chosen - rejected)
                 point = {"step": state.iteration, "epoch": step // per_epoch + 1, "pairwise_accuracy": accuracy}
                 memory["curve"].append(point)
+                run.track(point, "validation")
             run.reached(state)
             facts = {"accuracy": memory["curve"][-1]["pairwise_accuracy"]} if memory["curve"] else {}
             meter.advance(loss=loss, **facts)

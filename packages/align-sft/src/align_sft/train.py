@@ -138,6 +138,7 @@ def fit(
         adapter = Adapter(state.params, fresh.scale)
         found = perplexity(resident, (adapter,), validation.tokens, config.token_budget)
         state.memory["curve"].append({"step": state.iteration, "epoch": epoch, "perplexity": found})
+        run.track(state.memory["curve"][-1], "validation")
 
     require_space(config.out, training_parts(state, config), there=run.folder)
     run.begin(state)
