@@ -117,7 +117,7 @@ def faults(session):
 
 @nox.session
 def coverage(session):
-    """Branches of the store and verification that their tests take, at least 95 %: nox -s coverage -- [GROUP …]."""
+    """Branches of store and checkpoints that their tests take, at least 95 %: nox -s coverage -- [GROUP …]."""
     python(session, "-m", "covered", *session.posargs, env={"PYTHONPATH": str(HERE / "tests")})
 
 

@@ -23,6 +23,12 @@ STORE = (
     "artifact canonical checks compatibility content draft durable errors hostile licences lineage manifest migrations "
     "paths records safetensors_header schema settings store verify"
 )
+CHECKPOINT = "checkpoints unfinished train_state signals tensors space"
+CHECKPOINT_TESTS = "finite guard signals space tensors train_state unfinished"
 GROUPS = {
     "store": Group(tuple(f"align_contracts.{name}" for name in STORE.split()), ("contracts/tests",)),
+    "checkpoint": Group(
+        tuple(f"align_mlx.{name}" for name in CHECKPOINT.split()),
+        tuple(f"packages/align-mlx/tests/test_{name}.py" for name in CHECKPOINT_TESTS.split()),
+    ),
 }
