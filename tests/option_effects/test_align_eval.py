@@ -35,6 +35,7 @@ from option_effects.test_align_rl import SMALL as RL
 
 from align_contracts.errors import IncompleteError
 from align_eval import compare, importing, judge, plan, respond, summarize, sweep
+from align_eval.algorithms.length_control import ALPACA_EVAL_2
 from align_eval.config import (
     CompareConfig,
     ImportConfig,
@@ -45,6 +46,7 @@ from align_eval.config import (
     SweepConfig,
 )
 from align_eval.judges.prompt import PROBE_TEXT
+from align_eval.preferences import prior_of
 from align_rl.config import GRPOConfig, PPOConfig
 from align_rl.run import run as train
 
@@ -241,6 +243,7 @@ IMPORT = Table(
         "file": Effect(annotated(1, 1, 1.5), column("outcome", "verdicts"), want=["loss", "loss", "tie"]),
         "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
         "baseline": Effect("mine", column("outcome", "verdicts"), want=["win", "loss", "loss"]),
+        "length_prior": Effect("alpaca-eval-2", lambda o: prior_of(o.artifact), want=ALPACA_EVAL_2),
         "quiet": Effect(False, silent, want=False),
         "overwrite": Effect(True, refusal, want=None, first=finished),
     },

@@ -5,7 +5,7 @@ from align_eval.alarms import alarms
 RUN = {
     "label": "ppo-1", "method": "ppo", "control": "none", "tie_rate": 0.1, "wilson": [0.55, 0.7], "length_ratio": 1.1,
     "reward_gain_interval": [0.1, 0.2], "response_length_mean": 10.0, "gate_passed": True,
-    "first_place_interval": [0.48, 0.53], "longer_rate": 0.6,
+    "first_place_p": 0.4, "longer_rate": 0.6,
 }  # fmt: skip
 NO_INTERVAL = {"first": "ppo", "second": "grpo", "interval": None}
 POOLED = {"by_prompt": [0.45, 0.55]}
@@ -23,9 +23,9 @@ def codes(*runs, difference=NO_INTERVAL, aa=FAIR, pooled=POOLED):
         ({}, []),
         ({"tie_rate": 0.30}, []),
         ({"tie_rate": 0.301}, ["ties"]),
-        ({"first_place_interval": [0.51, 0.6]}, ["position"]),
-        ({"first_place_interval": [0.3, 0.49]}, ["position"]),
-        ({"first_place_interval": None, "longer_rate": None}, []),
+        ({"first_place_p": 0.049}, ["position"]),
+        ({"first_place_p": 0.05}, []),
+        ({"first_place_p": 1.0, "longer_rate": None}, []),
         ({"longer_rate": 0.04}, ["length_one_sided"]),
         ({"longer_rate": 0.951}, ["length_one_sided"]),
         ({"wilson": [0.49, 0.6]}, ["reward_inflation"]),

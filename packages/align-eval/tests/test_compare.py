@@ -205,7 +205,9 @@ def test_several_aa_rows_share_their_baseline(tmp_path):
     paths = _judge_all(study, ["ppo-42", "grpo-42", "aa-2", "aa-3"], base)
     for name, given in (("one", paths[:3]), ("two", paths)):
         compare.run(CompareConfig(judgments=given, out=tmp_path / name, quiet=True))
-    one, two = (open_artifact(tmp_path / name).read_json("report")["aa"] for name in ("one", "two"))
+    reports = [open_artifact(tmp_path / name).read_json("report") for name in ("one", "two")]
+    one, two = (report["aa"] for report in reports)
+    assert [row["label"] for row in reports[1]["diagnostics"]["length"]["aa"]] == ["sft-2", "sft-3"]
     assert one["interval"] == one["wilson"]
     assert two["rows"] == 2
     assert two["interval"] == pytest.approx(one["by_prompt"])

@@ -28,6 +28,8 @@ def test_by_hand():
     deviations = [w - 7 / 11 * d for w, d in ((1, 2), (1, 2), (2, 2), (2, 2), (0, 2), (1, 1))]
     half = stats.t.ppf(0.975, 5) * math.sqrt(6 / 5 * sum(x * x for x in deviations)) / 11
     assert found["first_place_interval"] == pytest.approx([max(0, 7 / 11 - half), min(1, 7 / 11 + half)])
+    # Two pairs lean to the first place twice over, one by a half tie; one leans to the second; two are even.
+    assert found["first_place_p"] == pytest.approx(stats.binomtest(3, 4).pvalue)
 
 
 def test_without_a_choice_there_are_nulls():
@@ -42,6 +44,15 @@ def test_always_the_same_place_has_an_interval_all_the_same():
     assert last["first_place_interval"] == pytest.approx([0.0, 3.841459 / 13.841459])  # z²/(n + z²)
     (alarm,) = judge_alarms(Tally(1, 1, 0, 0), last)
     assert "shown second" in alarm["text"]
+
+
+def test_a_handful_of_flips_raises_no_alarm():
+    """Among 40 pairs 5 flip, all to the first place: 2·(½)⁵ = 1/16; of 6 it is 1/32."""
+    for flips, alarmed in ((5, []), (6, ["position"])):
+        pairs = [("candidate", "baseline")] * flips + [("candidate", "candidate")] * (40 - flips)
+        found = order_numbers(verdicts(*pairs))
+        assert found["first_place_p"] == 2.0 * 0.5**flips
+        assert [one["code"] for one in judge_alarms(Tally(40 - flips, 0, flips, 0), found)] == alarmed
 
 
 def test_alarms():

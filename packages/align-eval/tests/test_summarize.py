@@ -82,6 +82,23 @@ def test_several_share_the_difficulty_and_come_as_a_list(imported, capsys):
     assert summarized(capsys, paths[0], imported("other", other))[0]["difficulty_sd"] == 0.0
 
 
+def test_the_prior_of_the_lengths_is_chosen_and_recorded(imported, capsys, tmp_path):
+    """By the baseline's name, or as said; another name changes nothing where it was said."""
+    content = [row(i, 1 + i % 2, output_2="c" * (1 + 3 * i), generator_1="gpt4_1106_preview") for i in range(12)]
+    renamed = [{**one, "generator_1": "gpt-4-turbo"} for one in content]
+    usual, plain = imported("usual", content), imported("plain", renamed)
+    said = tmp_path / "said"
+    given = ("--length-prior", "alpaca-eval-2", "--out", str(said), "--quiet")
+    main("import", "alpaca-eval", str(write(tmp_path / "said.json", renamed)), *given)
+    assert [open_artifact(path).manifest.config["length_prior"] for path in (usual, plain, said)] == [
+        "alpaca-eval-2", "weak", "alpaca-eval-2",
+    ]  # fmt: skip
+    found = [summarized(capsys, path) for path in (usual, plain, said)]
+    assert [one["length_prior"] for one in found] == ["alpaca-eval-2", "weak", "alpaca-eval-2"]
+    assert found[0]["length_controlled_win_rate"] == found[2]["length_controlled_win_rate"]
+    assert found[0]["length_controlled_win_rate"] != found[1]["length_controlled_win_rate"]
+
+
 def test_the_table_for_people(imported, capsys):
     main("summarize", imported("mine", rows()))
     head, line, care = capsys.readouterr().out.splitlines()
@@ -89,6 +106,8 @@ def test_the_table_for_people(imported, capsys):
         "candidate",
         "win",
         "rate",
+        "(ties",
+        "half)",
         "%",
         "length-controlled",
         "%",

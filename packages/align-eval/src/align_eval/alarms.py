@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Json = dict[str, Any]
@@ -14,6 +14,8 @@ TIE_ALARM = 0.30
 """Tie rate above which the judge does not tell the answers apart (the study's)."""
 ONE_SIDED = 0.05
 """Where fewer pairs than this have the longer answer on the other side, length and quality are hardly told apart."""
+PLACE_ALPHA = 0.05
+"""Level of the sign test for a taste for a place; five pairs that lean, all alike, have p = 1/16 and raise no alarm."""
 VERBOSE = 2.0
 """Length ratio at which equal win rates point to verbosity (the study's)."""
 
@@ -86,13 +88,18 @@ def off_centre(interval: Sequence[float] | None) -> bool:
     return interval is not None and not interval[0] <= 0.5 <= interval[1]
 
 
+def likes_a_place(order: Mapping[str, Any]) -> bool:
+    """Whether the exact sign test, at 5 %, says that a judge's choices lean to one place."""
+    return bool(order["first_place_p"] < PLACE_ALPHA)
+
+
 def one_sided(longer_rate: float | None) -> bool:
     """Whether nearly always the same side has the longer answer."""
     return longer_rate is not None and not ONE_SIDED <= longer_rate <= 1 - ONE_SIDED
 
 
 def _position(runs: Sequence[Json]) -> Json | None:
-    leaning = [run for run in runs if off_centre(run["first_place_interval"])]
+    leaning = [run for run in runs if likes_a_place(run)]
     text = "The judge likes a place in {runs}: what it was shown first matters. Swapping turns that into ties."
     return _warning("position", leaning, text)
 

@@ -116,6 +116,11 @@ class ImportConfig(BaseModel):
         default=None,
         description="name of the baseline; left out: AlpacaEval's own, else generator_1",
     )
+    length_prior: Literal["alpaca-eval-2", "weak"] | None = Field(
+        default=None,
+        description="what is known of the judge's taste for length; left out: alpaca-eval-2 against its baseline "
+        "gpt4_1106_preview, else weak",
+    )
     quiet: bool = runtime(False, "print no summary")
     overwrite: bool = runtime(False, "replace an existing artifact at --out")
 

@@ -9,6 +9,7 @@ from align_contracts.paths import printable
 from align_eval.algorithms.swap import Outcome, tally
 from align_eval.alpaca_eval import Annotation, read_annotations
 from align_eval.config import ImportConfig
+from align_eval.preferences import usual_prior
 
 
 def run(config: ImportConfig) -> int:
@@ -24,6 +25,8 @@ def run(config: ImportConfig) -> int:
         AlignError: As reading and publishing raise it; nothing is published then.
     """
     found = read_annotations(config.file, config.baseline)
+    # What was chosen is recorded, not only that it was left open.
+    config = config.model_copy(update={"length_prior": config.length_prior or usual_prior(found.baseline)})
     counts = tally(outcome(one.preference) for one in found.rows)
     preferences = [one.preference for one in found.rows if one.preference is not None]
     with publish(config.out, "judgments", producer="align-eval", config=config, overwrite=config.overwrite) as draft:

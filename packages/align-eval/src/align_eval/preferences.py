@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -86,10 +86,24 @@ def answer_lengths(ours: Sequence[Row], theirs: Sequence[Row]) -> dict[str, tupl
     return {row["prompt_id"]: (len(row["response"]), other[row["prompt_id"]]) for row in ours}
 
 
+PRIORS: Mapping[str, LengthPrior] = {"alpaca-eval-2": ALPACA_EVAL_2, "weak": WEAK}
+
+
+def usual_prior(baseline: str | None) -> Literal["alpaca-eval-2", "weak"]:
+    """Name of the prior to take where nobody chose one: only the taste of AlpacaEval 2's judge is known."""
+    return "alpaca-eval-2" if baseline == "gpt4_1106_preview" else "weak"
+
+
 def prior_of(judgments: Artifact) -> LengthPrior:
-    """What is known beforehand of a judge's taste for length: only AlpacaEval 2's is known."""
-    details = judgments.details
-    return ALPACA_EVAL_2 if (details.source, details.baseline) == ("alpaca-eval", "gpt4_1106_preview") else WEAK
+    """What is known beforehand of a judge's taste for length: as was chosen when the verdicts were imported."""
+    return PRIORS[prior_name(judgments)]
+
+
+def prior_name(judgments: Artifact) -> str:
+    """The name of that prior; from the baseline's name in an artifact of a version that recorded none."""
+    if judgments.details.source != "alpaca-eval":
+        return "weak"
+    return str(judgments.manifest.config.get("length_prior") or usual_prior(judgments.details.baseline))
 
 
 def comparable(judgments: Artifact) -> tuple[str, ...]:
@@ -100,7 +114,7 @@ def comparable(judgments: Artifact) -> tuple[str, ...]:
     """
     details = judgments.details
     if details.source != "judged":
-        return details.judge, f"{details.source} {details.baseline}"
+        return details.judge, f"{details.source} {details.baseline}", prior_name(judgments)
     inputs = judgments.manifest.inputs
     found = [record.content_digest for record in inputs if record.role == "baseline"]
     if len(found) != 1:

@@ -155,6 +155,7 @@ def run_numbers(run: Run, study: Study, convergence: Mapping[str, Any]) -> Json:
         "order_flip_interval": order["flip_interval"],
         "first_place_rate": order["first_place_rate"],
         "first_place_interval": order["first_place_interval"],
+        "first_place_p": order["first_place_p"],
         "categories": by_category(run.verdicts),
         "samples": samples(run.policy),
         "trainable_parameters": trainable_parameters(run.policy),

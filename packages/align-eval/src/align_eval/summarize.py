@@ -12,12 +12,12 @@ from align_contracts import Artifact, open_artifact
 from align_contracts.errors import ConfigError
 from align_contracts.paths import printable
 from align_eval.alarms import one_sided
-from align_eval.algorithms.length_control import ALPACA_EVAL_2, LengthControlled
+from align_eval.algorithms.length_control import LengthControlled
 from align_eval.algorithms.mean import mean_interval
 from align_eval.algorithms.swap import Tally
 from align_eval.config import SummarizeConfig
 from align_eval.order import judge_alarms, order_numbers
-from align_eval.preferences import Preferences, comparable, control_lengths, prior_of, read_preferences
+from align_eval.preferences import Preferences, comparable, control_lengths, prior_name, prior_of, read_preferences
 
 Json = dict[str, Any]
 
@@ -103,7 +103,7 @@ def summary(one: Judging, controlled: LengthControlled) -> Json:
         "length_controlled_win_rate": _percent(controlled.win_rate),
         "length_controlled_standard_error": _percent(controlled.standard_error),
         "length_coefficient": controlled.coefficient,
-        "length_prior": "alpaca-eval-2" if prior_of(one.judgments) is ALPACA_EVAL_2 else "weak",
+        "length_prior": prior_name(one.judgments),
         "difficulty_sd": controlled.difficulty_sd,
         "longer_rate": _percent(one.pairs.longer_rate),
         "order": order,
@@ -127,12 +127,12 @@ def table(found: Sequence[Json]) -> list[str]:
     """The summaries as lines for people."""
     names = [printable(one["candidate"]) for one in found]
     width = max(map(len, ["candidate", *names]))
-    lines = [f"{'candidate':<{width}}  win rate %      length-controlled %  wins  losses  ties  invalid"]
+    lines = [f"{'candidate':<{width}}  win rate (ties half) %  length-controlled %  wins  losses  ties  invalid"]
     for name, one in zip(names, found, strict=True):
         raw = _with_error(one["win_rate"], one["standard_error"])
         controlled = _with_error(one["length_controlled_win_rate"], one["length_controlled_standard_error"])
         lines.append(
-            f"{name:<{width}}  {raw:<14}  {controlled:<19}  {one['wins']:>4}  {one['losses']:>6}  "
+            f"{name:<{width}}  {raw:<22}  {controlled:<19}  {one['wins']:>4}  {one['losses']:>6}  "
             f"{one['ties']:>4}  {one['invalid']:>7}"
         )
     alarms = [(name, alarm) for name, one in zip(names, found, strict=True) for alarm in one["alarms"]]

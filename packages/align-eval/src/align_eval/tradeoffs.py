@@ -121,7 +121,7 @@ def trade_offs(ppo: Sequence[Json], grpo: Sequence[Json], primary_p: float | Non
     Returns:
         One dict a row: metric, expected_ppo, expected_grpo, expected_advantage, measured_ppo, measured_grpo (means
         over seeds, or their spread), sd_ppo, sd_grpo, unit, p, verdict (ppo, grpo, "not separated", "equal" or
-        "not measured"), agrees (yes, no, or open), note, volatile.
+        "not measured"), agrees (yes, no, or open), note, higher_is_better, volatile.
     """
     return [_row(expectation, ppo, grpo, primary_p) for expectation in TABLE]
 
@@ -156,6 +156,7 @@ def _row(expected: Expectation, ppo: Sequence[Json], grpo: Sequence[Json], prima
         "verdict": verdict,
         "agrees": _agrees(expected.advantage, verdict),
         "note": expected.note,
+        "higher_is_better": expected.higher_is_better,
         "volatile": expected.volatile,
     }
 

@@ -40,7 +40,7 @@ def test_outcomes_by_length_by_hand():
     # log ratios and 1, ½, 0 for win, tie, loss
     x = np.log([0.5, 0.8, 1, 1, 2, 2])
     assert row["correlation"]["value"] == pytest.approx(stats.pearsonr(x, [0, 0, 0.5, 1, 1, 1]).statistic)
-    assert found["aa"] is None
+    assert found["aa"] == []
 
 
 def test_the_interval_is_fishers():
@@ -63,7 +63,7 @@ def test_a_judge_that_prefers_longer_answers_is_exposed():
     found = length(study(run("ppo-1", lengths, outcomes), aa=[run("sft-1", lengths, outcomes)]))
     assert found["runs"][0]["correlation"]["interval"][0] > 0.7
     assert found["runs"][0]["longer_wins"]["value"] == 1.0
-    assert found["aa"]["correlation"]["value"] > 0.7
+    assert found["aa"][0]["correlation"]["value"] > 0.7
     (warning,) = diagnosed({"overoptimization": {"best_observed": []}, "length": found})
     assert (warning["code"], warning["runs"]) == ("length_driven", ["ppo-1"])
     assert "the longer an answer" in warning["text"]

@@ -18,7 +18,7 @@ EMPTY = {
         "fits": [],
         "best_observed": [],
     },
-    "length": {"bins": [], "methods": {}, "runs": [], "aa": None},
+    "length": {"bins": [], "methods": {}, "runs": [], "aa": []},
     "inflation": {"runs": []},
     "ties": {"threshold": 0.3, "alarm": False, "rows": []},
     "categories": [],

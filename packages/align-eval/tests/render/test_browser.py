@@ -6,7 +6,7 @@ from chromium import Page, find
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844, "mobile": True}
 EMPTY_PLOTS = """
-[...document.querySelectorAll('figure svg[role=img]')].filter(svg => {
+[...document.querySelectorAll('figure svg[role=img]')].filter(svg => !svg.closest('.narrow')).filter(svg => {
   const box = svg.getBoundingClientRect(), marks = svg.querySelectorAll('polyline, polygon, circle').length;
   return box.width < 200 || box.height < 60 || marks < 3 || !svg.getAttribute('aria-label');
 }).length
@@ -55,6 +55,30 @@ def test_the_page_is_never_wider_than_the_window(opened, compared, device, dark)
     opened.open(compared / "report" / "report.html")
     assert opened.js(WIDER) <= 0
     assert opened.js("innerWidth") == device["width"]
+
+
+ALONE = "[...document.querySelectorAll('figure.one')].filter(figure => figure.getClientRects().length)"
+OUTSIDE = f"""
+{ALONE}.flatMap(figure => [...figure.querySelectorAll('svg[role=img] *')]).filter(e => {{
+  const box = e.getBoundingClientRect();
+  return box.width && (box.left < 0 || box.right > innerWidth);
+}}).map(e => e.outerHTML)
+"""
+SMALLEST = f"""
+Math.min(...{ALONE}.flatMap(figure => [...figure.querySelectorAll('svg[role=img]')])
+  .filter(svg => svg.getClientRects().length).map(svg => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width))
+"""
+
+
+@pytest.mark.parametrize("width", [390, 360])
+def test_a_phone_shows_each_plot_that_stands_alone_whole_and_hardly_shrunk(opened, compared, width):
+    """The methods' estimates are seen without scrolling sideways; words keep more than 0.85 of their size."""
+    opened.look(width=width, height=844, mobile=True)
+    opened.open(compared / "report" / "report.html")
+    assert opened.js(f"{ALONE}.length") >= 2
+    assert opened.js(f"{ALONE}.filter(f => f.querySelector('.wide').getClientRects().length).length") == 0
+    assert opened.js(OUTSIDE) == []
+    assert opened.js(SMALLEST) > 0.85
 
 
 def test_a_click_sorts_a_table_and_another_turns_it(opened):

@@ -66,7 +66,8 @@ def test_headings_go_down_one_step_at_a_time(made):
 def test_every_plot_is_drawn_and_described(made):
     text = page(made)
     panels = [panel for figure in figures(made) for panel in figure.panels]
-    assert text.count('role="img"') == len(panels)
+    alone = [figure for figure in figures(made) if len(figure.panels) == 1]
+    assert text.count('role="img"') == len(panels) + len(alone)  # those are drawn once more, for phones
     for figure in figures(made):
         assert f'id="figure-{figure.name}"' in text
 

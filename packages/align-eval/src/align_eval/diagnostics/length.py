@@ -31,8 +31,8 @@ def length(study: Study) -> Json:
 
     Returns:
         {bins, methods, runs, aa}; the correlation is Pearson's between outcome and log length ratio, for a run with
-        Fisher's interval, for a method the mean over its seeds with Student's. `aa` is the row of SFT against itself,
-        where answers differ in length but not in the skill behind them.
+        Fisher's interval, for a method the mean over its seeds with Student's. `aa` has the rows of SFT against
+        itself, where answers differ in length but not in the skill behind them.
     """
     theirs = {row["prompt_id"]: row["length"] for row in study.baseline_answers}
     pairs = {run.label: _pairs(run, theirs) for run in study.runs}
@@ -54,7 +54,7 @@ def length(study: Study) -> Json:
             "twice_as_long": ratio >= VERBOSE,
         }
     aa = [_run(run, _pairs(run, theirs), study.baseline_answers) for run in study.aa]
-    return {"bins": list(BINS), "methods": methods, "runs": runs, "aa": aa[0] if aa else None}
+    return {"bins": list(BINS), "methods": methods, "runs": runs, "aa": aa}
 
 
 def bin_of(ratio: float) -> int:
@@ -103,13 +103,16 @@ def _run(run: Run, pairs: Sequence[tuple[float, Row]], baseline: Sequence[Row]) 
     known = [(math.log(ratio), POINTS[row["outcome"]]) for ratio, row in pairs if row["outcome"] in POINTS]
     lengths = [sum(row["length"] for row in rows) / len(rows) for rows in (run.answers, baseline)]
     ratio = lengths[0] / max(lengths[1], 1e-9)
-    decided = rates(count(run.verdicts))["wilson"]
+    judged = rates(count(run.verdicts))
+    decided = judged["wilson"]
     return {
         "label": run.label,
         "method": run.method,
         "length_ratio": ratio,
         "correlation": correlation([x for x, _ in known], [y for _, y in known]),
         "longer_wins": longer_wins(run, baseline),
+        "win_rate_decided": judged["win_rate_decided"],
+        "wilson": decided,
         "twice_as_long_at_equal_win_rate": ratio >= VERBOSE and (decided is None or decided[0] <= 0.5),
     }
 

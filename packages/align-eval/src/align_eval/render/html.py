@@ -30,6 +30,9 @@ from align_eval.render.document import (
 from align_eval.render.sources import short
 from align_eval.render.text import MISSING, fixed, glued, number, shown
 
+NARROW = 350.0
+"""Width in points at which a plot that stands alone is drawn for a phone."""
+
 
 def escape(text: str) -> str:
     """Text for HTML, numbers unbroken."""
@@ -181,8 +184,8 @@ class _Writer:
         legend = "".join(map(_legend, figure.legend))
         keys = f'<ul class="legend">{legend}</ul>' if legend else ""
         caption = f"<figcaption>{escape(figure.caption)}</figcaption>" if figure.caption else ""
-        plots = "".join(map(_panel, figure.panels))
         many = "many" if len(figure.panels) > 1 else "one"
+        plots = "".join(_panel(panel, alone=many == "one") for panel in figure.panels)
         return (
             f'<figure id="figure-{figure.name}" class="plot {many}"><h3>{escape(figure.title)}</h3>{keys}'
             f'<div class="panels">{plots}</div>{caption}</figure>'
@@ -194,11 +197,17 @@ def _flush(number_column: bool, tone: str = "") -> str:
     return f' class="{names}"' if names else ""
 
 
-def _panel(panel: Panel) -> str:
-    marks = panel.draw(panel.width, panel.height)
+def _panel(panel: Panel, *, alone: bool) -> str:
+    """A plot; one that stands alone is wide, so it is drawn once more for a phone: shrunk, nobody could read it."""
     title = f"<h4>{escape(panel.title)}</h4>" if panel.title else ""
-    plot = svg.inline(marks, panel.width, panel.height, panel.title or "Plot", panel.alt)
-    return f'<div class="panel">{title}{plot}</div>'
+    if not alone:
+        return f'<div class="panel">{title}{_drawn(panel, panel.width)}</div>'
+    wide, narrow = _drawn(panel, panel.width), _drawn(panel, NARROW)
+    return f'<div class="panel">{title}<div class="wide">{wide}</div><div class="narrow">{narrow}</div></div>'
+
+
+def _drawn(panel: Panel, width: float) -> str:
+    return svg.inline(panel.draw(width, panel.height), width, panel.height, panel.title or "Plot", panel.alt)
 
 
 def _legend(one: Legend) -> str:

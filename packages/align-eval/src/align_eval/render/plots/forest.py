@@ -11,6 +11,8 @@ from align_eval.render.plots.scale import Scale, extent, labels, ticks
 BOTTOM = 32.0
 LINE = 22.0
 """Height of a row in points."""
+HALF_LETTER = 2.8
+"""Half the width of a letter of an axis' title, in points, roughly."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ def draw(plot: Forest, width: float, height: float) -> list[Mark]:
         marks += [Line(((x(tick), 2), (x(tick), bottom)), "rule", 0.8)]
         marks += [Text(x(tick), bottom + 13, label, anchor="middle")]
     marks += [Line(((x(plot.null), 2), (x(plot.null), bottom)), "muted", 1.2)]
-    marks += [Text((plot.left + width - plot.right) / 2, height - 4, plot.axis, anchor="middle")]
+    half = HALF_LETTER * len(plot.axis)  # in a narrow drawing a long title moves inwards
+    centre = max(half, min(width - half, (plot.left + width - plot.right) / 2))
+    marks += [Text(centre, height - 4, plot.axis, anchor="middle")]
     for place, row in enumerate(plot.rows):
         marks += _row(row, x, 4 + (place + 0.5) * step, width)
     return marks

@@ -17,8 +17,8 @@ from align_eval.render.text import fixed, method, p_value, span
 Json = Mapping[str, Any]
 
 METRICS = {
-    "win_rate": ("win rate of all pairs, points", 100.0, 1, "judgments"),
-    "win_rate_decided": ("win rate of decided pairs, points", 100.0, 1, "judgments"),
+    "win_rate": ("won of all pairs, points", 100.0, 1, "judgments"),
+    "win_rate_decided": ("won of decided pairs, points", 100.0, 1, "judgments"),
     "reward_mean": ("mean reward", 1.0, 2, "responses"),
     "reward_gain": ("reward gain over SFT", 1.0, 2, "responses"),
     "kl": ("KL, nats a token", 1.0, 4, "policy"),

@@ -12,7 +12,7 @@ from align_eval.render.text import MISSING, fixed, method, p_value, percent, spa
 
 Json = Mapping[str, Any]
 
-SCORES = {"win_rate": "win rate of all pairs, points", "preference": "preferred, ties half, points"}
+SCORES = {"win_rate": "won of all pairs, points", "preference": "win rate (ties half), points"}
 
 
 def how_sure(report: Json, sources: Sources) -> list[Block]:

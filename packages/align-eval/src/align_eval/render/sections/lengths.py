@@ -48,22 +48,22 @@ def _bins(found: Json) -> Figure:
 def _table(report: Json, sources: Sources) -> Table:
     found = report["diagnostics"]["length"]
     own = {run["label"]: run for run in report["runs"]}
-    aa = [found["aa"]] if found["aa"] else []
     rows = []
-    for row in (*found["runs"], *aa):
+    for row in (*found["runs"], *found["aa"]):
         run = own.get(row["label"])
         keys = sources.run(row["label"], "responses", "judgments")
         longer, correlation = row["longer_wins"], row["correlation"] or {"value": None, "interval": None}
-        judged = run or report["aa"]
         rows.append(
             Row(
                 (
-                    cells.run(row) if run else Cell("A/A: SFT against SFT", tone="sft"),
+                    cells.run(row)
+                    if run
+                    else Cell(f"A/A: SFT, sampling seed {row['label'].partition('-')[2]}", tone="sft"),
                     cells.fixed(run["response_length_mean"] if run else None, keys, 1),
                     cells.fixed(row["length_ratio"], keys),
                     cells.share(longer["value"], longer["wilson"], keys),
                     cells.estimate(correlation["value"], correlation["interval"], keys),
-                    cells.share(judged["win_rate_decided"], judged["wilson"], keys),
+                    cells.share(row["win_rate_decided"], row["wilson"], keys),
                 )
             )
         )
@@ -102,7 +102,7 @@ def _controlled(report: Json, sources: Sources) -> Table:
         keys = sources.method(name, "responses", "judgments")
         means = [cells.spread(row[key], keys, 100.0, 1) for key in ("preference_mean", "length_controlled_win_rate")]
         rows.append(Row((cells.method(name, ", mean ± sd, %"), *means, Cell(""), Cell("")), strong=True, total=True))
-    numbers = ("preferred, ties half", "at equal lengths [95 %]", "length coefficient", "longer than SFT's")
+    numbers = ("win rate (ties half)", "at equal lengths [95 %]", "length coefficient", "longer than SFT's")
     note = (
         "At equal lengths: what a logistic model of all verdicts, with the method, the prompt and the difference in "
         "length as terms, predicts for answers as long as SFT's. A coefficient above 0 means that the judge "
