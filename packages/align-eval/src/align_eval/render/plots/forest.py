@@ -11,7 +11,7 @@ from align_eval.render.plots.scale import Scale, extent, labels, ticks
 BOTTOM = 32.0
 LINE = 22.0
 """Height of a row in points."""
-HALF_LETTER = 2.8
+HALF_LETTER = 2.9
 """Half the width of a letter of an axis' title, in points, roughly."""
 
 

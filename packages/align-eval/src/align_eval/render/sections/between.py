@@ -55,7 +55,7 @@ def _plot(effect: Json) -> Figure:
         text = f"{fixed(found['cohens_d'])} {span(found['interval'])}".strip()
         title = METRICS[name][0].partition(",")[0]
         rows.append(Estimate(title, found["cohens_d"], found["interval"], "ink", text, name == effect["metric"]))
-    plot = Forest(rows, "Cohen's d with 95 % interval; bold: the study's primary number", 0.0, left=164.0)
+    plot = Forest(rows, "Cohen's d, 95 % interval; bold: the primary number", 0.0, left=164.0)
     alt = "; ".join(f"{row.name}: d {row.text}" for row in rows) + "."
     title = f"Effect sizes: {method(effect['first'])} − {method(effect['second'])}"
     return Figure("effects", title, [Panel("", alt, partial(forest.draw, plot), 720.0, plot.height)])

@@ -16,7 +16,7 @@ from align_eval.render.text import method, percent, run_name, share
 Json = Mapping[str, Any]
 
 COUNTS = ("pairs", "win", "loss", "tie", "invalid", "won of decided [95 %]")
-DECIDED = "share of decided pairs won against SFT, with 95 % Wilson interval"
+DECIDED = "share of decided pairs won, 95 % Wilson interval"
 
 
 def winning(report: Json, sources: Sources) -> Section:
