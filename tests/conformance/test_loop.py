@@ -9,6 +9,7 @@ import pytest
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from align_mlx.chat import Tokens
+from align_mlx.guard import Guard
 from align_mlx.rollout import Draw, Prompt
 from align_mlx.train_state import TrainState
 from align_rl import loop
@@ -17,6 +18,7 @@ from align_rl.evaluation import Evaluator
 from align_rl.methods.actor import actor_adapter
 from align_rl.methods.grpo import GRPO
 from align_rl.methods.ppo import PPO
+from align_rl.watch import Watch
 from conformance import methods
 from conformance.methods import NOWHERE, make_scene, make_scorer, moved, under
 from conformance.reference import bradley_terry, finite_differences, grpo, kl, logprobs, ppo, sft
@@ -275,7 +277,8 @@ def test_evaluation_points_are_measured_alike(tmp_path):
     state = TrainState.start(moved(method.params(mx.random.key(1)), seed=2, size=0.2))
     written, ids = draw_rows(5, [3, 7], [4, 9]), [f"v{i}" for i in range(5)]
     (tmp_path / "eval").mkdir()
-    evaluate = Evaluator(method, model.resident, scorer, PROMPTS, ids, written, config, tmp_path.joinpath)
+    watch = Watch(Guard(method.name, None, 0, model.resident), method, scorer, config, {})
+    evaluate = Evaluator(method, model.resident, scorer, PROMPTS, ids, written, config, tmp_path.joinpath, watch)
     first = evaluate(state, 0.1)
     state.iteration = 7
     assert {**evaluate(state, 0.1), "iteration": 0} == first

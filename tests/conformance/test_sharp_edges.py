@@ -19,6 +19,7 @@ from align_mlx import liveness
 from align_mlx.adapters import Adapter
 from align_mlx.batching import pad
 from align_mlx.chat import encode_prompt, encode_turn
+from align_mlx.guard import Guard
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt
 from align_mlx.train_state import TrainState
@@ -29,6 +30,7 @@ from align_rl.evaluation import Evaluator
 from align_rl.methods.grpo import GRPO
 from align_rl.methods.ppo import PPO
 from align_rl.rollout import collect
+from align_rl.watch import Watch
 from align_rm.calibrate import calibrate
 from align_rm.pairs import Pair
 from align_sft.merge import fold
@@ -251,7 +253,8 @@ def make_evaluator(folder, **settings):
     method, scorer = start("grpo", **settings)
     resident = replace(method.resident, tokenizer=TokenizerWrapper(word_tokenizer()))
     ids, written = [f"v{i}" for i in range(len(PROMPTS))], draw_rows(5, [3], [4])
-    evaluator = Evaluator(method, resident, scorer, PROMPTS, ids, written, method.config, folder.joinpath)
+    watch = Watch(Guard(method.name, None, 0, resident), method, scorer, method.config, {})
+    evaluator = Evaluator(method, resident, scorer, PROMPTS, ids, written, method.config, folder.joinpath, watch)
     return evaluator, TrainState.start(moved(method.params(mx.random.key(0)), seed=2, size=0.3))
 
 

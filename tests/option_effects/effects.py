@@ -7,9 +7,10 @@ stages themselves made; a run is watched from outside, so that an option of comp
 """
 
 import hashlib
+import importlib
 import io
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from align_mlx.adapters import AdaptedLinear
 from align_mlx.prefix import Prefix
 from align_mlx.resident import Resident
 from align_mlx.train_state import TrainState
+from align_rl.rollout import collect
 
 ANY = object()
 """No value known by hand."""
@@ -118,6 +120,7 @@ class Effect:
         moves: or the direction, as ``moves(with, without)``.
         same: what stays the same but for rounding: options of computing decide how, not what.
         first: what happens in the run's directory before it: ``first(run, config)``.
+        fault: what goes wrong during it.
     """
 
     value: Any
@@ -128,6 +131,7 @@ class Effect:
     moves: Callable[[Any, Any], bool] | None = None
     same: See | None = None
     first: Callable[[Callable[[Any], int], Any], None] | None = None
+    fault: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 Effects = Effect | tuple[Effect, ...]
@@ -218,7 +222,7 @@ class Runs:
     def __call__(self, table: Table, effect: Effect, /, **changes: Any) -> Outcome:
         """Run a table's stage with an effect's given settings and these changes."""
         settings = {**table.base, **effect.given, **changes}
-        key = f"{table} {effect.first} {sorted((k, label(v)) for k, v in settings.items())}"
+        key = f"{table} {effect.first} {effect.fault} {sorted((k, label(v)) for k, v in settings.items())}"
         if key not in self.known:
             folder = self.folder / str(len(self.known))
             folder.mkdir()
@@ -235,7 +239,7 @@ class Runs:
         with redirect_stdout(out), redirect_stderr(err):
             if effect.first is not None:
                 effect.first(table.run, table.config(**values))
-            with watching() as watch:
+            with watching() as watch, effect.fault():
                 try:
                     table.run(table.config(**values))
                 except (AlignError, ValidationError) as refused:
@@ -383,3 +387,51 @@ def interrupted(run: Callable[[Any], int], config: Any) -> None:
 
     with patch.object(TrainState, "update", stop), pytest.raises(KeyboardInterrupt):
         run(config)
+
+
+def spoilt_row(*places: str) -> Callable[[], AbstractContextManager[None]]:
+    """Let the loss be NaN wherever the first row of the first pass takes part; `places` name `make_gradient`."""
+
+    @contextmanager
+    def fault() -> Iterator[None]:
+        first: list[tuple[int, ...]] = []
+
+        def spoil(make: Callable[..., Any]) -> Callable[..., Any]:
+            def made(*arguments: Any, **more: Any) -> Callable[..., Any]:
+                honest = make(*arguments, **more)
+
+                def gradient(params: Any, *arrays: mx.array) -> Any:
+                    tokens_BL = next(array for array in arrays if array.ndim == 2)
+                    rows = [tuple(np.trim_zeros(row, "b")) for row in np.array(tokens_BL)]
+                    first.extend(rows[: not first])
+                    loss, grads = honest(params, *arrays)
+                    return (loss * mx.nan if first[0] in rows else loss), grads
+
+                return gradient
+
+            return made
+
+        with ExitStack() as stack:
+            for place in places:
+                module, _, name = place.rpartition(".")
+                honest = getattr(importlib.import_module(module), name)
+                stack.enter_context(patch(place, spoil(honest)))
+            yield
+
+    return fault
+
+
+@contextmanager
+def spoilt_reward() -> Iterator[None]:
+    """Let the first answer of the first rollout have no reward."""
+    done: list[int] = []
+
+    def collected(*arguments: Any, **more: Any) -> Any:
+        rollout = collect(*arguments, **more)
+        if not done:
+            rollout.scores_B[0] = np.nan
+            done.append(1)
+        return rollout
+
+    with patch("align_rl.loop.collect", collected):
+        yield

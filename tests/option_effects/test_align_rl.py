@@ -31,6 +31,7 @@ from option_effects.effects import (
     quantized,
     refusal,
     silent,
+    spoilt_reward,
     tracked,
     widest,
 )
@@ -156,6 +157,8 @@ LOOP: dict[str, Effects] = {
     # Block inputs only: the backward pass applies every map once more.
     "gradient_checkpointing": Effect(True, products, moves=operator.gt, same=measured),
     "memory_limit": Effect(1e-4, refusal, want="PreflightError"),
+    # An answer without a reward: the run stops, or goes on without it.
+    "skip_nonfinite_rows": Effect(1, refusal, fault=spoilt_reward, want=None),
     "dry_run": Effect(True, forecast, want=(set(), True)),
     "track": Effect("tensorboard", tracked, want={"tracking"}),
     "track_dir": Effect(inside("watch"), tracked, given={"track": "tensorboard"}, want={"watch"}),

@@ -30,6 +30,7 @@ from option_effects.effects import (
     quantized,
     refusal,
     silent,
+    spoilt_row,
     tracked,
     widest,
 )
@@ -134,6 +135,8 @@ TRAIN = Table(
         "gradient_checkpointing": Effect(True, products, moves=operator.gt, same=arrays("adapter")),
         "rollout_rows": Effect(1, widest, moves=operator.lt, same=arrays("adapter")),
         "memory_limit": Effect(1e-4, refusal, want="PreflightError"),
+        # A row without a loss: the run stops, or goes on without it.
+        "skip_nonfinite_rows": Effect(1, refusal, fault=spoilt_row("align_rm.train.make_gradient"), want=None),
         "dry_run": Effect(True, forecast, want=(set(), True)),
         "track": Effect("tensorboard", tracked, want={"tracking"}),
         "track_dir": Effect(inside("watch"), tracked, given={"track": "tensorboard"}, want={"watch"}),

@@ -33,6 +33,7 @@ from option_effects.effects import (
     quantized,
     refusal,
     silent,
+    spoilt_row,
     tracked,
 )
 
@@ -119,6 +120,8 @@ def saves(o: Outcome) -> int:
     return o.watch.saves
 
 
+MAKE = "align_sft.train.make_gradient"
+
 TRAIN = Table(
     TrainConfig,
     train.run,
@@ -179,6 +182,8 @@ TRAIN = Table(
         "gradient_checkpointing": Effect(True, products, moves=operator.gt, same=arrays("adapter")),
         "token_budget": Effect(64, passes, moves=operator.gt, same=arrays("adapter")),
         "memory_limit": Effect(1e-4, refusal, want="PreflightError"),
+        # A row without a loss: the run stops, or goes on without it.
+        "skip_nonfinite_rows": Effect(1, refusal, fault=spoilt_row(MAKE, MAKE.replace("train", "probe")), want=None),
         "dry_run": Effect(True, forecast, want=(set(), True)),
         "track": Effect("tensorboard", tracked, want={"tracking"}),
         "track_dir": Effect(inside("watch"), tracked, given={"track": "tensorboard"}, want={"watch"}),

@@ -45,7 +45,7 @@ def scene():
 @pytest.fixture
 def guard(resident, tmp_path):
     """A guard that may leave out `limit` rows."""
-    return lambda limit=0: Guard("sft", tmp_path / "run", limit, resident, lambda: "run/000006")
+    return lambda limit=0: Guard("sft", tmp_path / "run", limit, resident)
 
 
 def test_it_stops_and_names_rows_and_file(guard, scene, tmp_path):
@@ -62,7 +62,7 @@ def test_it_stops_and_names_rows_and_file(guard, scene, tmp_path):
     assert (record["stage"], record["step"], record["phase"], record["not_finite"]) == ("sft", 7, "gradient", "loss")
     assert record["norms"]["parameters"] == {"all": 13, "b": 12, "a": 5}  # 3² + 4² = 5², 5² + 12² = 13²
     assert record["settings"] == {"learning_rate": 1e-4}
-    assert record["last_good"] == {"step": 6, "saved_at": "run/000006"}
+    assert record["last_good"] == {"step": 6, "saved_in": str(tmp_path / "run")}
     assert record["environment"]["dtype"] == "float32"
     assert record["environment"]["mlx"] == mx.__version__
     assert "--skip-nonfinite-rows 2" in record["what_to_try"][0]
@@ -88,10 +88,35 @@ def test_what_is_kept_between_steps_is_never_changed_in_place(guard, scene):
     assert len(left_out(before)) == 1
 
 
+def test_a_step_goes_on_without_the_rows_left_out_now_and_before(guard, scene):
+    """Rows 10, 11, 12 are drawn, 11 is spoilt; in the next epoch it is not drawn again, though it is alone then."""
+    losses = {10: 1.0, 11: NAN, 12: 2.0}
+    state, tried = scene([]).state, []
+
+    def take(rows):
+        tried.append(list(rows))
+        if any(np.isnan(losses[row]) for row in rows):
+            raise ERROR
+        return sum(losses[row] for row in rows)
+
+    def described(rows):
+        names = [{"id": f"p{row}", "row": row} for row in rows]
+        return replace(scene([losses[row] for row in rows], state), names=names)
+
+    assert guard(1).step([12, 11, 10], state, take, described) == 3
+    assert guard(1).step([11, 10], state, take, described) == 1
+    assert guard(1).step([11], state, take, described) == 0
+    assert tried == [[12, 11, 10], [12, 10], [10], []]
+    assert left_out(state) == [{"step": 7, "id": "p11", "row": 11}]
+
+
+def test_a_batch_of_one_may_be_left_out_whole(guard, scene):
+    assert guard(1).survivors(ERROR, scene([NAN])) == []
+
+
 @pytest.mark.parametrize(
     ("losses", "changes"),
     [
-        ([NAN, NAN], {}),  # no row would be left
         ([1.0, 2.0], {}),  # none is to blame
         ([NAN, NAN, NAN, 1.0], {}),  # three of at most two
         ([NAN, 1.0], {"learns": False}),  # rows that are fixed
@@ -134,7 +159,7 @@ def test_rows_that_overflow_together_only(guard, scene, tmp_path):
 
 
 def test_a_trial_writes_nothing(resident, scene, tmp_path):
-    with pytest.raises(DivergedError, match=r"p0.*First: look"):
+    with pytest.raises(DivergedError, match=r"p0.*The state before stands. Next: look"):
         Guard("sft", None, 0, resident).survivors(ERROR, scene([NAN, 1.0]))
     assert not list(tmp_path.iterdir())
 

@@ -1,12 +1,15 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from align_contracts import open_artifact
+from align_contracts.errors import DivergedError
 from align_mlx import adapters as lora
+from align_mlx.guard import Guard
+from align_mlx.loading import load_policy
 from align_mlx.perplexity import perplexity
 from align_mlx.rollout import Draw
 from align_rl import data as rl_data
@@ -14,6 +17,8 @@ from align_rl.algorithms.controller import Control
 from align_rl.evaluation import EVALUATION_DRAW, Evaluator
 from align_rl.methods.actor import actor_adapter, pull_back
 from align_rl.rollout import collect
+from align_rl.watch import Watch
+from tiny.poison import spoil_token
 
 
 @pytest.fixture
@@ -26,7 +31,21 @@ def evaluator(store, resident, scorer, start, tmp_path):
         method, state, _ = start(config, moved=moved)
         rows = rl_data.load(open_artifact(store / "data"), resident, config)
         found = Evaluator(
-            method, resident, scorer, rows.validation, rows.validation_ids, rows.chosen, config, tmp_path.joinpath
+            method,
+            resident,
+            scorer,
+            rows.validation,
+            rows.validation_ids,
+            rows.chosen,
+            config,
+            tmp_path.joinpath,
+            Watch(
+                Guard(method.name, tmp_path, 9, resident),
+                method,
+                scorer,
+                config,
+                {prompt.number: name for prompt, name in zip(rows.validation, rows.validation_ids, strict=True)},
+            ),
         )
         return found, state
 
@@ -129,3 +148,31 @@ def test_pulling_back_before_a_measurement_counts_as_an_action(evaluator, config
     measure(state, measure(state, 1e9)["kl"] / 3)
     assert len(factors) >= 1
     assert state.memory["control"] == asdict(Control(actions=5 + len(factors)))
+
+
+def test_nothing_is_left_out_of_an_evaluation_point(evaluator, configure, store, tmp_path):
+    """The row would be one of at most nine, but the points of a run are measured on the same rows."""
+    measure, state = evaluator(configure("ppo"))
+    scores = replace(measure.scorer, head={**measure.scorer.head, "bias": mx.array([mx.nan])})
+    measure.scorer = scores
+    with pytest.raises(DivergedError, match=r"the reward is not finite at iteration 0 \(evaluation\)"):
+        measure(state, 0.05)
+    record = json.loads((tmp_path / "diagnosis.json").read_text(), parse_constant=pytest.fail)
+    assert [row["id"] for row in record["offending_rows"]] == measure.prompt_ids
+    assert "curve" not in state.memory
+
+
+def test_a_perplexity_that_is_no_number_names_the_answer(evaluator, configure, store, tmp_path):
+    measure, state = evaluator(configure("grpo"))
+    measure.resident = load_policy(open_artifact(store / "sft"), measure.resident.compute)
+    asked = {token for prompt in measure.prompts for token in prompt.ids}
+    row, token = next(
+        (i, token) for i, row in enumerate(measure.chosen) for token in row.response[:-1] if token not in asked
+    )
+    honest = collect
+    spoil_token(measure.resident, token)
+    measure.method.resident, whole = measure.resident, measure.method.resident
+    with pytest.MonkeyPatch.context() as patch:  # the sampled answers come from a base that is whole
+        patch.setattr("align_rl.evaluation.collect", lambda _, *rest, **more: honest(whole, *rest, **more))
+        with pytest.raises(DivergedError, match=rf"the perplexity is not finite.*written validation answer {row + 1}"):
+            measure(state, 0.05)

@@ -1,22 +1,27 @@
+import json
 import os
 import signal
 from collections import namedtuple
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from align_contracts import open_artifact, space
-from align_contracts.errors import ConfigError, InterruptedRun, KindError, PreflightError
+from align_contracts.errors import ConfigError, DivergedError, InterruptedRun, KindError, PreflightError
+from align_mlx import checkpoints
+from align_mlx import steps as stepping
 from align_mlx.adapters import Adapter
 from align_mlx.chat import encode_prompt
 from align_mlx.loading import load_policy
-from align_mlx.reward import load_scorer
+from align_mlx.reward import Scorer, load_scorer
 from align_mlx.rollout import Draw, Prompt, prompt_number, sample
 from align_mlx.train_state import TrainState
 from align_rm import cli, train
 from align_rm.calibrate import reward_scale
 from align_rm.config import TrainConfig
 from align_rm.pairs import Pairs, encode_pairs
+from tiny.poison import explode_token, spoil_token
 
 
 def test_defaults_are_the_study():
@@ -186,3 +191,92 @@ def test_without_room_on_the_disk_nothing_is_written(make_config, store, tmp_pat
     with pytest.raises(PreflightError, match=r"out needs more disk .*the adapter .*checkpoints .*MiB free"):
         train.run(make_config(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def spoilt(monkeypatch):
+    """Let the backbone of the next run have a token that spoils or explodes, of one training pair's chosen answer.
+
+    No validation pair holds it, so that training meets it first. Gives the numbers of the training pairs that hold it.
+    """
+
+    def prepare(store, how):
+        honest = train.load
+        data, sft = open_artifact(store / "data"), open_artifact(store / "sft")
+        _, splits = honest(TrainConfig(sft=store / "sft", data=store / "data", out="o", max_seq_length=64), sft, data)
+        pairs = splits["train"].kept
+        token = pairs[5].chosen.response[0]
+
+        def holds(pair):
+            return token in pair.chosen.ids or token in pair.rejected.ids
+
+        def load(*arguments):
+            resident, splits = honest(*arguments)
+            how(resident, token)
+            sound = replace(splits["validation"], kept=[p for p in splits["validation"].kept if not holds(p)])
+            return resident, {**splits, "validation": sound}
+
+        monkeypatch.setattr(train, "load", load)
+        return [i for i, pair in enumerate(pairs) if holds(pair)], pairs
+
+    return prepare
+
+
+@pytest.mark.parametrize(("how", "quantity"), [(spoil_token, "loss"), (explode_token, "gradient")])
+def test_a_divergence_names_the_pairs_and_keeps_the_state_before(store, make_config, spoilt, how, quantity):
+    held, pairs = spoilt(store, how)
+    name = f"diverged-{quantity}"
+    config = make_config(store / name)
+    drawn = [stepping.rows_of(step, 64, 16, config.seed) for step in range(4)]
+    step = next(i for i, rows in enumerate(drawn) if set(rows) & set(held))
+    if quantity == "gradient":  # the head is 0 at first: no gradient reaches the trunk before the second step
+        step = next(i for i, rows in enumerate(drawn) if i and set(rows) & set(held))
+    with pytest.raises(DivergedError, match=f"the {quantity} is not finite at step {step + 1}") as caught:
+        train.run(config)
+    assert caught.value.exit_code == 4
+    assert not (store / name).exists()
+    folder = store / f".{name}.run"
+    record = json.loads((folder / "diagnosis.json").read_text(), parse_constant=pytest.fail)
+    expected = [row for row in drawn[step] if row in held]
+    assert [row["row"] for row in record["offending_rows"]] == expected
+    assert [row["id"] for row in record["offending_rows"]] == [pairs[row].prompt_id for row in expected]
+    assert checkpoints.numbered(folder / "checkpoints")[0].name == f"{step:06d}"
+
+
+def test_pairs_left_out_are_counted_and_listed(store, make_config, monkeypatch):
+    """Scores of 10³⁰⁰ and 0 are JSON numbers, and their gap is infinite in fp32: with a margin the loss is too."""
+    honest = train.load
+
+    def load(*arguments):
+        resident, splits = honest(*arguments)
+        kept = splits["train"].kept
+        kept[7] = replace(kept[7], gap=1e300)
+        return resident, splits
+
+    monkeypatch.setattr(train, "load", load)
+    config = make_config(store / "skipping", margin=0.01, epochs=2, skip_nonfinite_rows=1)
+    train.run(config)
+    art = open_artifact(store / "skipping", deep=True)
+    (left,) = art.manifest.extensions["skipped_rows"]
+    assert (left["row"], left["id"]) == (7, "1-7")
+    assert 7 in stepping.rows_of(left["step"] - 1, 64, 16, config.seed)
+    assert art.metric("skipped_rows") == 1
+    with pytest.raises(DivergedError, match="1 of 16 rows: 1-7"):
+        train.run(make_config(store / "stopping", margin=0.01, epochs=2))
+
+
+def test_scores_that_are_no_numbers_stop_the_measurement(store, make_config, monkeypatch):
+    """One answer of the validation pairs has no score: an accuracy would count it as ranked wrong."""
+    honest = Scorer.score
+
+    def score(self, rows):
+        scores = honest(self, rows)
+        if len(rows) == 2 * 24:  # the 24 validation pairs
+            scores[3] = np.nan
+        return scores
+
+    monkeypatch.setattr(Scorer, "score", score)
+    with pytest.raises(DivergedError, match=r"the score is not finite at step 4 \(validation\): .*1 of 24 pairs: 3-3"):
+        train.run(make_config(store / "unmeasured", skip_nonfinite_rows=9))
+    assert (store / ".unmeasured.run" / "diagnosis.json").exists()
+    assert not (store / "unmeasured").exists()

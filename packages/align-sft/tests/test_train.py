@@ -1,6 +1,9 @@
+import json
 import math
 import os
 import signal
+from collections import Counter
+from dataclasses import replace
 
 import mlx.core as mx
 import mlx_lm
@@ -10,13 +13,17 @@ import pytest
 from align_contracts import open_artifact
 from align_contracts.errors import ConfigError, DivergedError, InterruptedRun
 from align_mlx import adapters as lora
+from align_mlx import checkpoints
+from align_mlx import steps as stepping
 from align_mlx.adapters import Adapter, LoraSpec
 from align_mlx.chat import Tokens
 from align_mlx.loading import load_base, load_policy
 from align_mlx.perplexity import perplexity
 from align_mlx.train_state import TrainState
 from align_sft import cli, train
+from align_sft.gradient import accumulate, make_gradient
 from align_sft.rows import encode_rows, read_rows
+from tiny.poison import explode_token, spoil_token
 
 SPEC = LoraSpec(rank=4, alpha=8.0, layers=2)
 
@@ -34,14 +41,14 @@ def started(resident):
         k: v if k.endswith("lora_a") else 0.1 * mx.random.normal(v.shape, key=mx.random.key(i))
         for i, (k, v) in enumerate(fresh.params.items())
     }
-    return params, train.make_gradient(resident, fresh.scale, compiled=False), fresh.scale
+    return params, make_gradient(resident, fresh.scale, compiled=False), fresh.scale
 
 
 def test_loss_is_the_mean_surprise_of_the_answers(store, resident, tokens):
     """Without an adapter: mlx-lm's own model, one row at a time, log-softmax in float64."""
-    gradient = train.make_gradient(resident, 2.0, compiled=False)
+    gradient = make_gradient(resident, 2.0, compiled=False)
     params = lora.fresh(resident.maps, SPEC, mx.random.key(0)).params  # B = 0: nothing changes
-    loss, _, count = train.accumulate(gradient, params, tokens, 4)
+    loss, _, count = accumulate(gradient, params, tokens, 4)
     model, _ = mlx_lm.load(str(store / "base"))
     model.set_dtype(mx.float32)
     total = 0.0
@@ -57,8 +64,8 @@ def test_loss_is_the_mean_surprise_of_the_answers(store, resident, tokens):
 @pytest.mark.parametrize("batch_size", [1, 3, 4])
 def test_accumulation_does_not_change_the_gradient(started, tokens, batch_size):
     params, gradient, _ = started
-    whole = train.accumulate(gradient, params, tokens, 10)
-    parts = train.accumulate(gradient, params, tokens[::-1], batch_size)
+    whole = accumulate(gradient, params, tokens, 10)
+    parts = accumulate(gradient, params, tokens[::-1], batch_size)
     assert parts[0] == pytest.approx(whole[0], rel=1e-5)
     for name, grad in whole[1].items():
         np.testing.assert_allclose(np.array(parts[1][name]), np.array(grad), rtol=1e-3, atol=2e-6)
@@ -66,8 +73,8 @@ def test_accumulation_does_not_change_the_gradient(started, tokens, batch_size):
 
 def test_compile_does_not_change_the_gradient(resident, started, tokens):
     params, gradient, scale = started
-    compiled = train.make_gradient(resident, scale, compiled=True)
-    plain, fused = (train.accumulate(g, params, tokens, 4) for g in (gradient, compiled))
+    compiled = make_gradient(resident, scale, compiled=True)
+    plain, fused = (accumulate(g, params, tokens, 4) for g in (gradient, compiled))
     assert fused[0] == pytest.approx(plain[0], rel=1e-5)
     for name, grad in plain[1].items():
         np.testing.assert_allclose(np.array(fused[1][name]), np.array(grad), rtol=1e-3, atol=2e-6)
@@ -75,14 +82,14 @@ def test_compile_does_not_change_the_gradient(resident, started, tokens):
 
 def test_gradient_equals_a_finite_difference(started, tokens):
     params, gradient, _ = started
-    _, grads, _ = train.accumulate(gradient, params, tokens, 10)
+    _, grads, _ = accumulate(gradient, params, tokens, 10)
     direction = {k: mx.random.normal(v.shape, key=mx.random.key(i)) for i, (k, v) in enumerate(params.items())}
     slope = sum((grads[k] * direction[k]).sum().item() for k in params)
     step = 2e-3
 
     def loss(sign):
         moved = {k: params[k] + sign * step * direction[k] for k in params}
-        return train.accumulate(gradient, moved, tokens, 10)[0]
+        return accumulate(gradient, moved, tokens, 10)[0]
 
     assert (loss(1) - loss(-1)) / (2 * step) == pytest.approx(slope, rel=0.02)
 
@@ -187,14 +194,100 @@ def test_no_row_at_all_is_an_error(make_config, tmp_path):
         train.run(make_config(tmp_path / "o", max_seq_length=8))
 
 
-def test_a_divergence_names_the_rows(store, make_config, monkeypatch):
-    def accumulate(gradient, params, *args):
-        return math.nan, {name: mx.full(value.shape, math.nan) for name, value in params.items()}, 1
+@pytest.fixture
+def spoilt(monkeypatch):
+    """Let the base of the next run have a token that spoils or explodes: spoilt(how, row) picks one of a row's own.
 
-    monkeypatch.setattr(train, "accumulate", accumulate)
-    with pytest.raises(DivergedError, match=r"step 1.*rows p\d+"):
-        train.run(make_config(store / "diverged"))
-    assert not (store / "diverged").exists()
+    Gives the ids of the training rows that hold it, and their numbers.
+    """
+
+    def prepare(store, how, row=5):
+        data = encode_rows(read_rows(open_artifact(store / "data"), "chosen", "train"), load_base(store / "base"), 512)
+        counts = Counter(token for turn in data.tokens for token in set(turn.ids))
+        token = min(data.tokens[row].response[:-1], key=lambda token: (counts[token], token))
+        held = [i for i, turn in enumerate(data.tokens) if token in turn.ids]
+        honest = train.load
+
+        def load(*arguments):
+            resident, *rows = honest(*arguments)
+            how(resident, token)
+            # Validation rows without it, so that it is training that meets it first.
+            validation = rows[1]
+            kept = [i for i, turn in enumerate(validation.tokens) if token not in turn.ids]
+            tokens, ids = ([column[i] for i in kept] for column in (validation.tokens, validation.ids))
+            return resident, rows[0], replace(validation, tokens=tokens, ids=ids)
+
+        monkeypatch.setattr(train, "load", load)
+        return held, [data.ids[i] for i in held]
+
+    return prepare
+
+
+def diagnosis(store, name):
+    return json.loads((store / f".{name}.run" / "diagnosis.json").read_text(), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(("how", "quantity"), [(spoil_token, "loss"), (explode_token, "gradient")])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_divergence_names_the_rows_and_keeps_the_state_before(store, make_config, spoilt, how, quantity, compiled):
+    held, ids = spoilt(store, how)
+    name = f"diverged-{quantity}-{compiled}"
+    config = make_config(store / name, compile=compiled, checkpoint_every=1)
+    rows = [set(stepping.rows_of(step, 24, 16, config.seed)) for step in range(2)]
+    step = next(i for i, drawn in enumerate(rows) if drawn & set(held))
+    with pytest.raises(DivergedError, match=f"the {quantity} is not finite at step {step + 1}") as caught:
+        train.run(config)
+    assert caught.value.exit_code == 4
+    assert not (store / name).exists()
+    record = diagnosis(store, name)
+    drawn = stepping.rows_of(step, 24, 16, config.seed)
+    assert [row["row"] for row in record["offending_rows"]] == [row for row in drawn if row in held]
+    assert {row["id"] for row in record["offending_rows"]} <= set(ids)
+    assert str(store / f".{name}.run" / "diagnosis.json") in str(caught.value)
+    assert checkpoints.numbered(store / f".{name}.run" / "checkpoints")[0].name == f"{step:06d}"
+
+
+def test_rows_left_out_are_counted_and_listed(store, make_config, spoilt):
+    """Two epochs over 24 rows: each spoilt row is met once, left out for good, and in the artifact."""
+    held, ids = spoilt(store, spoil_token)
+    config = make_config(store / "skipping", epochs=2, skip_nonfinite_rows=len(held))
+    train.run(config)
+    art = open_artifact(store / "skipping", deep=True)
+    assert sorted(row["row"] for row in art.manifest.extensions["skipped_rows"]) == held
+    assert {row["id"] for row in art.manifest.extensions["skipped_rows"]} == set(ids)
+    assert art.metric("skipped_rows") == len(held)
+    log = art.read_jsonl("log")
+    assert [row["skipped_rows"] for row in log][-1] == len(held)
+    with pytest.raises(DivergedError, match=f"of at most {len(held) - 1}"):
+        train.run(make_config(store / "skipping-less", epochs=2, skip_nonfinite_rows=len(held) - 1))
+    assert not (store / "skipping-less").exists()
+
+
+def test_a_run_that_stopped_goes_on_with_rows_left_out(store, make_config, spoilt):
+    """The setting is no part of a run's identity: what stopped continues with it, as if it had been there at first."""
+    held, _ = spoilt(store, spoil_token)
+    with pytest.raises(DivergedError):
+        train.run(make_config(store / "went-on"))
+    train.run(make_config(store / "went-on", skip_nonfinite_rows=len(held)))
+    train.run(make_config(store / "at-once", skip_nonfinite_rows=len(held)))
+    one, other = (open_artifact(store / name) for name in ("went-on", "at-once"))
+    assert one.file("adapter").read_bytes() == other.file("adapter").read_bytes()
+    assert one.manifest.extensions["skipped_rows"] == other.manifest.extensions["skipped_rows"]
+
+
+def test_a_perplexity_that_is_no_number_stops_the_run(store, make_config, monkeypatch):
+    honest = train.load
+
+    def load(*arguments):
+        resident, data, validation = honest(*arguments)
+        spoil_token(resident, validation.tokens[0].response[0])
+        return resident, data, validation
+
+    monkeypatch.setattr(train, "load", load)
+    with pytest.raises(DivergedError, match=r"the perplexity is not finite at step 0 \(validation\)"):
+        train.run(make_config(store / "unmeasured", skip_nonfinite_rows=99))
+    assert diagnosis(store, "unmeasured")["offending_rows"]
+    assert not (store / "unmeasured").exists()
 
 
 def test_genrm_policies(store, make_config):
@@ -206,7 +299,7 @@ def test_prompts_are_not_learned(started, resident):
     """The gradient of a row does not depend on how surprising its prompt is, only the answer's tokens count."""
     params, gradient, scale = started
     row = Tokens((2, 4, 9, 9, 5), (10, 11, 5))
-    loss, _, count = train.accumulate(gradient, params, [row], 1)
+    loss, _, count = accumulate(gradient, params, [row], 1)
     assert count == 3
     assert loss == pytest.approx(math.log(perplexity(resident, (Adapter(params, scale),), [row])), rel=1e-5)
 

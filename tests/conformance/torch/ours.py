@@ -174,8 +174,8 @@ def likelihoods(resident: Resident, adapter: Adapter, rows: list[Tokens]) -> Num
 
 
 def sft(resident: Resident, adapter: Adapter, rows: list[Tokens]) -> Numbers:
-    gradient = align_sft.train.make_gradient(resident, adapter.scale, compiled=True)
-    loss, grads, _ = align_sft.train.accumulate(gradient, adapter.params, rows, batch_size=5)
+    gradient = align_sft.gradient.make_gradient(resident, adapter.scale, compiled=True)
+    loss, grads, _ = align_sft.gradient.accumulate(gradient, adapter.params, rows, batch_size=5)
     return {"SFT loss": np.array([loss]), **named("SFT gradient", grads)}
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
@@ -25,6 +25,7 @@ from align_mlx.train_state import TrainState
 
 Figures = dict[str, float]
 """What is measured on one row: tokens, loss, largest_logit, … by name."""
+Taken = TypeVar("Taken")
 SKIPPED = "skipped_rows"
 """Where the rows left out so far stand in `TrainState.memory`."""
 TOKENS = 64
@@ -61,22 +62,64 @@ class Scene:
 
 
 @dataclass(frozen=True)
+class Findings:
+    """What a search has found.
+
+    Attributes:
+        spoilt: tensors that are not finite, by group.
+        figures: what each row gave by itself.
+    """
+
+    spoilt: Mapping[str, Sequence[Broken]]
+    figures: Sequence[Figures]
+
+    @property
+    def bad(self) -> list[int]:
+        """The places of the rows whose own numbers are not finite."""
+        return [i for i, row in enumerate(self.figures) if not all(map(math.isfinite, row.values()))]
+
+
+@dataclass(frozen=True)
 class Guard:
     """The guard of one run.
 
     Attributes:
         stage: whose run it is, for the diagnosis.
-        folder: where ``diagnosis.json`` is written; None where a run leaves nothing behind (a trial).
+        folder: the run folder, where ``diagnosis.json`` is written; None where a run leaves nothing behind (a trial).
         limit: most rows that may be left out over the whole run.
         resident: the base, for what it computes in.
-        last_good: says where the last good state stands, for the diagnosis.
     """
 
     stage: str
     folder: Path | None
     limit: int
     resident: Resident
-    last_good: Callable[[], str | None] = lambda: None
+
+    def step(
+        self,
+        rows: Sequence[int],
+        state: TrainState,
+        take: Callable[[Sequence[int]], Taken],
+        scene: Callable[[Sequence[int]], Scene],
+    ) -> Taken:
+        """Take a step on rows of the data, without those that the run has left out, now or before.
+
+        Args:
+            rows: numbers of the rows drawn; as ``row`` in the scene's names they tell which ones were left out.
+            state: the state, whose memory knows the latter.
+            take: takes the step on some of the rows, perhaps on none; raises NonFiniteError before it changes anything.
+            scene: describes it.
+
+        Raises:
+            DivergedError: as of `survivors`.
+        """
+        gone = {row.get("row") for row in left_out(state)}
+        rows = [row for row in rows if row not in gone]
+        while True:
+            try:
+                return take(rows)
+            except NonFiniteError as error:
+                rows = [rows[i] for i in self.survivors(error, scene(rows))]
 
     def survivors(self, error: NonFiniteError, scene: Scene) -> list[int]:
         """Give the places of the rows to go on with, after the others have been noted in the state's memory.
@@ -86,87 +129,82 @@ class Guard:
             scene: where.
 
         Raises:
-            DivergedError: the run has to stop: nothing may be left out (any more), the cause is no single row, or no
-                row would remain. The diagnosis has been written, and the message names it.
+            DivergedError: the run has to stop: nothing may be left out (any more), or the cause is no single row. The
+                diagnosis has been written, and the message names it.
         """
-        spoilt = self._spoilt_weights(scene)
-        figures = [scene.probe(i) for i in range(len(scene.names))]
-        bad = [i for i, row in enumerate(figures) if not all(map(math.isfinite, row.values()))]
-        skipped = scene.state.memory.get(SKIPPED, [])
-        if scene.learns and not spoilt and 0 < len(bad) < len(figures) and len(skipped) + len(bad) <= self.limit:
-            noted = [{scene.unit: scene.step, **scene.names[i]} for i in bad]
-            scene.state.memory[SKIPPED] = [*skipped, *noted]
-            if self.folder is not None:
-                diagnosis.write(self.folder, self._record(error, scene, spoilt, figures, bad))
-            return [i for i in range(len(figures)) if i not in bad]
-        raise self._stop(error, scene, spoilt, figures, bad) from error
+        found = self._search(scene)
+        skipped, bad = left_out(scene.state), found.bad
+        if not (scene.learns and bad and not found.spoilt and len(skipped) + len(bad) <= self.limit):
+            raise self._stopped(error, scene, found) from error
+        scene.state.memory[SKIPPED] = [*skipped, *({scene.unit: scene.step, **scene.names[i]} for i in bad)]
+        self._write(error, scene, found)
+        return [i for i in range(len(found.figures)) if i not in bad]
 
-    def _spoilt_weights(self, scene: Scene) -> dict[str, list[Broken]]:
-        """Search all weights: {group: tensors that are not finite}."""
+    def stop(self, error: NonFiniteError, scene: Scene) -> DivergedError:
+        """Search, write the diagnosis, and give the error that ends the run."""
+        return self._stopped(error, scene, self._search(scene))
+
+    def _search(self, scene: Scene) -> Findings:
         groups = {"trained": scene.state.params, "optimizer": scene.state.moments, **base_weights(self.resident)}
         found = {group: broken(arrays) for group, arrays in {**groups, **scene.weights}.items()}
-        return {group: tensors for group, tensors in found.items() if tensors}
+        spoilt = {group: tensors for group, tensors in found.items() if tensors}
+        return Findings(spoilt, [scene.probe(i) for i in range(len(scene.names))])
 
-    def _record(
-        self,
-        error: NonFiniteError,
-        scene: Scene,
-        spoilt: Mapping[str, Sequence[Broken]],
-        figures: Sequence[Figures],
-        bad: Sequence[int],
-    ) -> dict[str, Any]:
-        first = [*bad, *(i for i in range(len(figures)) if i not in bad)]
+    def _stopped(self, error: NonFiniteError, scene: Scene, found: Findings) -> DivergedError:
+        file = self._write(error, scene, found)
+        if found.spoilt:
+            group, tensors = next(iter(found.spoilt.items()))
+            culprit = f"weights of the {group}: {listed(tensors)}"
+        elif found.bad:
+            names = listed(title(scene.names[i]) for i in found.bad)
+            culprit = f"{len(found.bad)} of {len(found.figures)} rows: {names}"
+        else:
+            culprit = f"no single one of {len(found.figures)} rows; together they overflow"
+        skipped = len(left_out(scene.state))
+        over = f"; {skipped} rows had been left out before, of at most {self.limit}" if self.limit else ""
+        return DivergedError(
+            f"{error.what} at {scene.unit} {scene.step} ({scene.phase})",
+            expected="finite numbers",
+            got=f"{error.got}, from {culprit}{over}",
+            do=f"{f'Read {file}. ' if file else ''}The state before stands. Next: {self._advice(error, found)[0]}",
+        )
+
+    def _advice(self, error: NonFiniteError, found: Findings) -> list[str]:
+        rows = len(found.bad), len(found.figures)
+        return diagnosis.remedies(error.quantity, bool(found.spoilt), *rows, self.limit, self.resident)
+
+    def _write(self, error: NonFiniteError, scene: Scene, found: Findings) -> Path | None:
+        """Write the diagnosis, and give its path."""
+        if self.folder is None:
+            return None
+        bad = found.bad
         norms = {"parameters": diagnosis.norms(scene.state.params)}
         if scene.grads is not None:
             norms["gradients"] = diagnosis.norms(scene.grads)
-        return {
+        record = {
             "stage": self.stage,
             scene.unit: scene.step,
             "phase": scene.phase,
             "not_finite": error.quantity,
             "value": error.got,
             "offending_rows": [dict(scene.names[i]) for i in bad],
-            "rows": [{**scene.names[i], "offending": i in bad, **figures[i]} for i in first],
+            "rows": [
+                {**scene.names[i], "offending": i in bad, **found.figures[i]}
+                for i in sorted(range(len(found.figures)), key=lambda i: i not in bad)
+            ],
             "weights": [
                 {"group": group, "tensor": t.name, "nan": t.nan, "inf": t.inf, "elements": t.size}
-                for group, tensors in spoilt.items()
+                for group, tensors in found.spoilt.items()
                 for t in tensors
             ],
             "norms": norms,
             "settings": dict(scene.settings),
-            "skipped_rows": scene.state.memory.get(SKIPPED, []),
-            "last_good": {scene.unit: scene.step - 1, "saved_at": self.last_good()},
+            "skipped_rows": left_out(scene.state),
+            "last_good": {scene.unit: scene.step - 1, "saved_in": str(self.folder)},
             "environment": diagnosis.environment(self.resident),
-            "what_to_try": diagnosis.remedies(
-                error.quantity, bool(spoilt), len(bad), len(figures), self.limit, self.resident
-            ),
+            "what_to_try": self._advice(error, found),
         }
-
-    def _stop(
-        self,
-        error: NonFiniteError,
-        scene: Scene,
-        spoilt: Mapping[str, Sequence[Broken]],
-        figures: Sequence[Figures],
-        bad: Sequence[int],
-    ) -> DivergedError:
-        record = self._record(error, scene, spoilt, figures, bad)
-        if spoilt:
-            group, tensors = next(iter(spoilt.items()))
-            culprit = f"weights of the {group}: {listed(tensors)}"
-        elif bad:
-            culprit = f"{len(bad)} of {len(figures)} rows: {listed(title(scene.names[i]) for i in bad)}"
-        else:
-            culprit = f"no single one of {len(figures)} rows; together they overflow"
-        skipped = len(scene.state.memory.get(SKIPPED, []))
-        over = f"; {skipped} rows had been left out before, of at most {self.limit}" if self.limit else ""
-        told = f"Read {diagnosis.write(self.folder, record)}; " if self.folder is not None else ""
-        return DivergedError(
-            f"{error.what} at {scene.unit} {scene.step} ({scene.phase})",
-            expected="finite numbers",
-            got=f"{error.got}, from {culprit}{over}",
-            do=f"{told}the state before this {scene.unit} stands. First: {record['what_to_try'][0]}",
-        )
+        return diagnosis.write(self.folder, record)
 
 
 def title(name: Mapping[str, Any]) -> str:

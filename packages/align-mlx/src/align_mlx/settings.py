@@ -68,6 +68,18 @@ class ResumeSettings(BaseModel):
     keep_checkpoints: int = runtime(2, "Checkpoints that are kept, the newest ones.", ge=1, json_schema_extra=RESUME)
 
 
+class GuardSettings(BaseModel):
+    """What every training command lets one choose about rows that spoil a step (`align_mlx.guard`)."""
+
+    skip_nonfinite_rows: int = runtime(
+        0,
+        "Most rows that a run may leave out because their own loss, reward or gradient is NaN or infinite; they are "
+        "listed in the artifact. 0: it stops at the first.",
+        ge=0,
+        json_schema_extra=RESUME,
+    )
+
+
 class RolloutSettings(ComputeSettings):
     """What every training command that samples answers adds."""
 

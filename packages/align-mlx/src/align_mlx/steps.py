@@ -1,13 +1,11 @@
 """What every supervised loop needs at a step: which rows, which learning rate, and exact accumulation."""
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import mlx.core as mx
 import numpy as np
 
-from align_contracts.errors import DivergedError
 from align_mlx.adapters import Params
 
 Schedule = Literal["constant", "cosine"]
@@ -63,9 +61,3 @@ def add(total: Params | None, part: Params) -> Params:
 def scale(grads: Params, factor: float) -> Params:
     """Give gradients times a factor."""
     return {name: factor * value for name, value in grads.items()}
-
-
-def blame(error: DivergedError, step: int, ids: Sequence[str]) -> DivergedError:
-    """Give a divergence again with the step and the rows it happened on."""
-    shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
-    return DivergedError(f"{error.what} at step {step + 1}", got=error.got, do=f"Look at the rows {shown}")

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from align_contracts.console import runtime
 from align_contracts.errors import ConfigError
 from align_contracts.selection import Rule
-from align_mlx.settings import PassSettings, ResumeSettings, RolloutSettings
+from align_mlx.settings import GuardSettings, PassSettings, ResumeSettings, RolloutSettings
 from align_rl.algorithms.controller import Mode
 from align_rl.algorithms.grpo import Scale
 from align_rl.algorithms.surrogate import Aggregation
@@ -23,7 +23,7 @@ def _path(description: str, *names: str) -> Any:
     return runtime(..., description, json_schema_extra={"group": "artifacts", "aliases": list(names)})
 
 
-class RLConfig(PassSettings, RolloutSettings, ResumeSettings):
+class RLConfig(PassSettings, RolloutSettings, ResumeSettings, GuardSettings):
     """What PPO and GRPO share: everything the comparison controls."""
 
     sft: Path = _path("SFT policy artifact: start of the actor, and the reference", "--actor-model")

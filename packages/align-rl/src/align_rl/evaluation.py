@@ -18,10 +18,10 @@ from align_mlx.train_state import TrainState
 from align_rl.algorithms.controller import Control
 from align_rl.config import RLConfig
 from align_rl.kept import answer_rows, write_rows
-from align_rl.measures import rollout_facts
 from align_rl.methods.actor import actor_adapter, pull_back
 from align_rl.methods.base import Method
 from align_rl.rollout import Rollout, collect
+from align_rl.watch import Watch
 
 EVALUATION_DRAW = 1 << 40
 """The iteration number of evaluation draws: far from training's, and the same at every point."""
@@ -39,6 +39,7 @@ class Evaluator:
         prompts: validation prompts, with their ids in `prompt_ids`.
         chosen: validation prompts with their chosen answers, for perplexity.
         file: gives where to write a file, ``eval/0050.safetensors`` or ``eval/0050.jsonl``.
+        watch: the guard; validation rows are never left out.
     """
 
     method: Method
@@ -49,6 +50,7 @@ class Evaluator:
     chosen: Sequence[Tokens]
     config: RLConfig
     file: File
+    watch: Watch
 
     def __call__(self, state: TrainState, target: float) -> dict[str, Any]:
         """Measure the state's policy, keep its adapter and responses, and let the state remember it if it is the best.
@@ -56,16 +58,16 @@ class Evaluator:
         The state's memory has all records, ``curve``, and the best `Point`, ``best``; its parameters are `state.best`.
         With controller ``pullback`` the policy is first pulled back under the target; each time counts as an action.
         """
-        rollout = self._answer(state)
+        rollout, facts = self._answer(state)
         if self.config.controller == "pullback" and state.iteration > 0:
             for _ in range(PULLBACKS):
-                if (kl := rollout_facts(rollout)["kl"]) <= target:
+                if (kl := facts["kl"]) <= target:
                     break
                 pull_back(state, 0.98 * (target / kl) ** 0.5)
                 decision = state.memory.get("control", asdict(Control()))
                 state.memory["control"] = {**decision, "actions": decision["actions"] + 1}
-                rollout = self._answer(state)
-        record = self._record(state, rollout, target)
+                rollout, facts = self._answer(state)
+        record = {"iteration": state.iteration, **facts, "target_kl": target, "perplexity": self._perplexity(state)}
         self._keep(state, rollout, record["iteration"])
         state.memory["curve"] = [*state.memory.get("curve", []), record]
         point = Point(state.iteration, record["kl"], record["perplexity"], record["reward_mean"], target)
@@ -74,18 +76,16 @@ class Evaluator:
             state.memory["best"], state.best = asdict(point), state.params
         return record
 
-    def _answer(self, state: TrainState) -> Rollout:
+    def _answer(self, state: TrainState) -> tuple[Rollout, dict[str, float]]:
         actor, draw = actor_adapter(state.params, self.config), Draw(self.config.seed, EVALUATION_DRAW)
-        return collect(self.resident, actor, self.scorer, self.prompts, self.config, draw=draw, answers=1)
+        rollout = collect(self.resident, actor, self.scorer, self.prompts, self.config, draw=draw, answers=1)
+        return self.watch.evaluation(state, self.prompts).rollout(rollout)
 
-    def _record(self, state: TrainState, rollout: Rollout, target: float) -> dict[str, Any]:
+    def _perplexity(self, state: TrainState) -> float:
         actor = actor_adapter(state.params, self.config)
-        return {
-            "iteration": state.iteration,
-            **rollout_facts(rollout),
-            "target_kl": target,
-            "perplexity": perplexity(self.resident, (actor,), self.chosen, self.config.token_budget),
-        }
+        found = perplexity(self.resident, (actor,), self.chosen, self.config.token_budget)
+        self.watch.evaluation(state, self.prompts).written(self.chosen, perplexity=found)
+        return found
 
     def _keep(self, state: TrainState, rollout: Rollout, iteration: int) -> None:
         actor = actor_adapter(state.params, self.config)

@@ -12,7 +12,7 @@ from align_contracts.errors import NonFiniteError
 from align_mlx import liveness, signals
 from align_mlx.adapters import Params
 from align_mlx.batching import by_length
-from align_mlx.guard import Guard, require
+from align_mlx.guard import Guard, left_out, require
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt
@@ -107,7 +107,7 @@ def train(
         state.memory |= {"control": asdict(decision), "method": method.memory()}
         record: Record = {"iteration": state.iteration, **facts, **experience.facts, **mean_of(updates)}
         record |= {"target_kl": target, "learning_rate": learning_rate, "updates": len(updates)}
-        record |= {"kl_coef": decision.kl_coef, "shrink": decision.shrink}
+        record |= {"kl_coef": decision.kl_coef, "shrink": decision.shrink, "skipped_rows": len(left_out(state))}
         if state.iteration % config.eval_every == 0 or state.iteration == config.num_iterations:
             keep(state.iteration, chosen, rollout, experience)
             with clock.phase("eval"):

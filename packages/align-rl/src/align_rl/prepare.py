@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import mlx.core as mx
 
 from align_contracts import Artifact
 from align_mlx.compute import choose
+from align_mlx.guard import Guard
 from align_mlx.loading import load_policy
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer, load_scorer
@@ -22,6 +24,7 @@ from align_rl.methods.base import Experience, Method
 from align_rl.methods.make import make_method
 from align_rl.plan import plan
 from align_rl.rollout import Rollout
+from align_rl.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,18 @@ class Ready:
     rows: RLData
     state: TrainState
 
-    def evaluator(self, file: File) -> Evaluator:
+    def evaluator(self, file: File, watch: Watch | None = None) -> Evaluator:
         """Give what measures the policy and keeps the evaluation points."""
         rows = self.rows
         fixed = rows.validation, rows.validation_ids, rows.chosen
-        return Evaluator(self.method, self.resident, self.scorer, *fixed, self.config, file)
+        return Evaluator(self.method, self.resident, self.scorer, *fixed, self.config, file, watch or self.watch(None))
+
+    def watch(self, folder: Path | None) -> Watch:
+        """Give the run's guard, which writes into the run folder; None: a trial, which leaves nothing behind."""
+        guard = Guard(self.method.name, folder, self.config.skip_nonfinite_rows, self.resident)
+        rows = self.rows
+        numbered = zip([*rows.train, *rows.validation], [*rows.train_ids, *rows.validation_ids], strict=True)
+        return Watch(guard, self.method, self.scorer, self.config, {prompt.number: name for prompt, name in numbered})
 
     def keeper(self, file: File) -> Keep:
         """Give what keeps some of the answers that were learned from, beside the evaluation points."""
@@ -66,6 +76,7 @@ class Ready:
         evaluate: Callable[[TrainState, float], Record],
         log: Callable[[Record], None],
         keep: Keep = nothing,
+        watch: Watch | None = None,
         reached: Callable[[TrainState], None] = lambda state: None,
     ) -> None:
         """Run the loop, see `align_rl.loop.train`."""
@@ -79,6 +90,7 @@ class Ready:
             evaluate=evaluate,
             log=log,
             keep=keep,
+            watch=watch or self.watch(None),
             reached=reached,
         )
 

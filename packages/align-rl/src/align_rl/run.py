@@ -15,6 +15,7 @@ from align_mlx import adapters as lora
 from align_mlx import liveness
 from align_mlx.adapters import Adapter
 from align_mlx.compute import bound_memory
+from align_mlx.guard import left_out
 from align_mlx.progress import Meter
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run, training
@@ -82,7 +83,9 @@ def iterate(ready: Ready, run: Run, start: float) -> None:
             state.memory["peak_memory_bytes"] = max(peak, mx.get_peak_memory())
             run.reached(state)
 
-        ready.train(evaluate=ready.evaluator(run.file), log=log, keep=ready.keeper(run.file), reached=reached)
+        watch = ready.watch(run.folder)
+        evaluate, keep = ready.evaluator(run.file, watch), ready.keeper(run.file)
+        ready.train(evaluate=evaluate, log=log, keep=keep, watch=watch, reached=reached)
 
 
 def write(draft: Draft, sft: Artifact, ready: Ready, run: Run) -> None:
@@ -113,6 +116,9 @@ def write(draft: Draft, sft: Artifact, ready: Ready, run: Run) -> None:
     for name in ("kl", "kl_k1", "perplexity", "reward_mean", "response_length_mean", "truncated_rate"):
         draft.metric(name, chosen[name], step=point.iteration, n=len(ready.rows.validation))
     draft.metric("iterations", state.iteration)
+    draft.metric("skipped_rows", len(left_out(state)))
+    if skipped := left_out(state):
+        draft.extensions["skipped_rows"] = skipped
     draft.metric("training_seconds", state.memory["seconds"])
     draft.metric("peak_memory_bytes", state.memory["peak_memory_bytes"])
     draft.metric("prompts_dropped", sum(ready.rows.dropped["train"].values()))

@@ -15,6 +15,7 @@ import numpy as np
 from align_contracts.errors import DivergedError, NonFiniteError
 from align_mlx.adapters import Adapter, Params
 from align_mlx.batching import pad
+from align_mlx.chat import Tokens
 from align_mlx.guard import Figures, Guard, Scene, base_weights, largest_logit, norm, require
 from align_mlx.logprobs import policy_stats
 from align_mlx.prefix import states
@@ -48,6 +49,10 @@ class Watch:
         """Watch an iteration that answers these prompts."""
         return Iteration(self, state, state.iteration + 1, self.names(prompts, self.method.answers))
 
+    def evaluation(self, state: TrainState, prompts: Sequence[Prompt]) -> "Iteration":
+        """Watch an evaluation point, at which nothing is left out."""
+        return Iteration(self, state, state.iteration, self.names(prompts, 1), learns=False)
+
     def names(self, prompts: Sequence[Prompt], answers: int) -> list[dict[str, Any]]:
         """Name the rows of a rollout."""
         ids = [self.ids.get(prompt.number, str(prompt.number)) for prompt in prompts]
@@ -64,6 +69,7 @@ class Iteration:
         step: the iteration, from 1.
         names: the rows of the rollout that are still in it.
         settings: numbers for a diagnosis: target, learning rate, coefficient, as far as they are known.
+        learns: whether rows may be left out.
     """
 
     watch: Watch
@@ -71,8 +77,9 @@ class Iteration:
     step: int
     names: list[dict[str, Any]]
     settings: dict[str, float] | None = None
+    learns: bool = True
 
-    def rollout(self, rollout: Rollout, phase: str = "rollout") -> tuple[Rollout, dict[str, float]]:
+    def rollout(self, rollout: Rollout) -> tuple[Rollout, dict[str, float]]:
         """Give a rollout whose reward and KL are finite, and its facts.
 
         Raises:
@@ -83,8 +90,8 @@ class Iteration:
             require(reward=facts["reward_mean"], KL=facts["kl"])
             require(**{name: value for name, value in facts.items() if name not in ("reward_mean", "kl")})
         except NonFiniteError as error:
-            probe = self._answer_probe(rollout)
-            rollout = self._without(error, phase, rollout, probe)
+            phase = "rollout" if self.learns else "evaluation"
+            rollout = self._without(error, phase, rollout, self._answer_probe(rollout))
             return rollout, rollout_facts(rollout)
         return rollout, facts
 
@@ -140,6 +147,26 @@ class Iteration:
         kept = self._survivors(error, "update", [self.names[i] for i in index], probe, grads)
         return [index[i] for i in kept]
 
+    def written(self, rows: Sequence[Tokens], **quantities: float) -> None:
+        """Require what was measured on written answers to be finite.
+
+        Raises:
+            DivergedError: it is not; the diagnosis has the answers by their place.
+        """
+        try:
+            require(**quantities)
+        except NonFiniteError as error:
+            resident, actor = self.watch.method.resident, actor_adapter(self.state.params, self.watch.config)
+
+            def probe(i: int) -> Figures:
+                stats = policy_stats(resident, (actor,), pad([rows[i]], share=False), gradient=False)
+                loss = -float(stats.logprobs_BT.sum().item()) / len(rows[i].response)
+                largest = self._largest_logit(rows[i], actor)
+                return {"tokens": len(rows[i].response), "loss": loss, "largest_logit": largest}
+
+            names = [{"id": f"written validation answer {i + 1}"} for i in range(len(rows))]
+            raise self.watch.guard.stop(error, self._scene("evaluation", names, probe)) from error
+
     def _answer_probe(self, rollout: Rollout) -> Callable[[int], Figures]:
         actor = actor_adapter(self.state.params, self.watch.config)
         masked = (rollout.logprobs_BT - rollout.ref_logprobs_BT, rollout.kl_BT)
@@ -157,7 +184,7 @@ class Iteration:
 
         return probe
 
-    def _largest_logit(self, row: Any, actor: Adapter) -> float:
+    def _largest_logit(self, row: Tokens, actor: Adapter) -> float:
         resident, batch = self.watch.method.resident, pad([row], share=False)
         return largest_logit(resident, states(resident, batch, (actor,))[:, : len(row.response)])
 
@@ -182,9 +209,28 @@ class Iteration:
         probe: Callable[[int], Figures],
         grads: Params | None = None,
     ) -> list[int]:
+        return self.watch.guard.survivors(error, self._scene(phase, names, probe, grads))
+
+    def _scene(
+        self,
+        phase: str,
+        names: Sequence[Mapping[str, Any]],
+        probe: Callable[[int], Figures],
+        grads: Params | None = None,
+    ) -> Scene:
         scorer, resident = self.watch.scorer, self.watch.method.resident
         weights: dict[str, Mapping[str, mx.array]] = {"reward model": {**scorer.adapter.params, **scorer.head}}
         if scorer.resident is not resident:
             weights |= {f"reward model's {name}": arrays for name, arrays in base_weights(scorer.resident).items()}
-        scene = Scene(self.step, phase, self.state, names, probe, weights, grads, self.settings or {}, unit="iteration")
-        return self.watch.guard.survivors(error, scene)
+        return Scene(
+            self.step,
+            phase,
+            self.state,
+            names,
+            probe,
+            weights,
+            grads,
+            self.settings or {},
+            unit="iteration",
+            learns=self.learns,
+        )

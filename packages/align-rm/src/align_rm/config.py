@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from align_contracts.console import runtime
-from align_mlx.settings import ComputeSettings, PassSettings, ResumeSettings, RolloutSettings
+from align_mlx.settings import ComputeSettings, GuardSettings, PassSettings, ResumeSettings, RolloutSettings
 
 
 def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
@@ -14,7 +14,7 @@ def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"group": group}, **kw)
 
 
-class TrainConfig(PassSettings, RolloutSettings, ResumeSettings):
+class TrainConfig(PassSettings, RolloutSettings, ResumeSettings, GuardSettings):
     """`align-rm train`: LoRA and a scalar head on the SFT policy, by Bradley-Terry."""
 
     sft: Path = runtime(..., "SFT policy artifact.", json_schema_extra={"aliases": ["--policy"]})

@@ -19,6 +19,7 @@ from align_mlx.adapters import LoraSpec
 from align_mlx.compute import bound_memory, choose
 from align_mlx.finite import require_finite
 from align_mlx.forecast import Forecast, few_steps
+from align_mlx.guard import Guard, left_out
 from align_mlx.loading import load_base, load_policy
 from align_mlx.progress import Meter
 from align_mlx.resident import Resident
@@ -27,11 +28,11 @@ from align_mlx.space import training_parts
 from align_mlx.tensors import save_tensors
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run, training
-from align_rm.algorithms.bradley_terry import pairwise_accuracy
 from align_rm.calibrate import calibrate, reward_scale
 from align_rm.config import TrainConfig
-from align_rm.objective import HEAD, accumulate, make_gradient, split_params, zero_head
-from align_rm.pairs import Pair, Pairs, encode_pairs, score_pairs
+from align_rm.learner import Learner
+from align_rm.objective import HEAD, make_gradient, split_params, zero_head
+from align_rm.pairs import Pair, Pairs, encode_pairs
 from align_rm.plan import plan
 
 
@@ -130,7 +131,8 @@ def fit(
         The trained scorer, not yet calibrated, and what its training proved.
 
     Raises:
-        DivergedError: a gradient is not finite, and the message names the pairs; or none reached a trainable tensor.
+        DivergedError: a number is not finite, and a diagnosis in the run folder names the pairs; or no gradient reached
+            a trainable tensor.
         InterruptedRun: a signal asked for a stop.
     """
     fresh, head = lora.fresh(resident.maps, spec, mx.random.key(config.seed)), zero_head(resident.hidden_size)
@@ -158,21 +160,17 @@ def fit(
     require_space(config.out, training_parts(state, config), there=run.folder)
     run.begin(state)
     config = draft.config = plan(config, resident, make, train, state)
-    gradient = make()
+    guard = Guard("rm", None if config.dry_run else run.folder, config.skip_nonfinite_rows, resident)
+    learner = Learner(config, make, scorer, state, guard)
     mx.reset_peak_memory()
     memory = state.memory
     with Meter("rm", steps, quiet=config.quiet) as meter:
         meter.advance(state.iteration)
         while state.iteration < steps:
             began, step = time.monotonic(), state.iteration
-            pairs = [train[i] for i in stepping.rows_of(step, len(train), config.batch_size, config.seed)]
-            loss, grads = accumulate(gradient, state.params, pairs, config.token_budget)
+            rows = stepping.rows_of(step, len(train), config.batch_size, config.seed)
             rate = stepping.learning_rate(config.learning_rate, step, config.warmup_steps, steps, config.schedule)
-            liveness.watch(state, grads, rate)
-            try:
-                norm = state.update(grads, rate, config.max_grad_norm)
-            except DivergedError as error:
-                raise stepping.blame(error, step, [pair.prompt_id for pair in pairs]) from error
+            done = learner.step(train, rows, rate)
             state.iteration += 1
             seconds = time.monotonic() - began
             memory["seconds"] += seconds
@@ -180,25 +178,26 @@ def fit(
             row = {
                 "step": state.iteration,
                 "epoch": step // per_epoch + 1,
-                "loss": loss,
-                "learning_rate": rate,
-                "gradient_norm": norm,
+                **done,
+                "skipped_rows": len(left_out(state)),
                 "seconds": round(seconds, 4),
                 "peak_memory_bytes": memory["peak_memory_bytes"],
             }
             run.log("train.jsonl", row)
             if state.iteration % per_epoch == 0 or state.iteration == steps:
-                chosen, rejected = score_pairs(scorer(), validation)
-                accuracy = pairwise_accuracy(chosen - rejected)
+                accuracy = learner.accuracy(validation)
                 point = {"step": state.iteration, "epoch": step // per_epoch + 1, "pairwise_accuracy": accuracy}
                 memory["curve"].append(point)
                 run.track(point, "validation")
             run.reached(state)
             facts = {"accuracy": memory["curve"][-1]["pairwise_accuracy"]} if memory["curve"] else {}
-            meter.advance(loss=loss, **facts)
+            meter.advance(loss=done["loss"], **facts)
     for row in memory["curve"]:
         draft.metric("pairwise_accuracy", row["pairwise_accuracy"], step=row["step"], n=len(validation))
     draft.metric("training_seconds", memory["seconds"])
+    draft.metric("skipped_rows", len(left_out(state)))
+    if skipped := left_out(state):
+        draft.extensions["skipped_rows"] = skipped
     draft.metric("peak_memory_bytes", memory["peak_memory_bytes"])
     draft.write_jsonl("curve.jsonl", memory["curve"], role="curve")
     run.hand_over(draft, "train.jsonl", role="log", volatile=True)

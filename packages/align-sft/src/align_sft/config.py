@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from align_contracts.console import planned, runtime
 from align_contracts.errors import ConfigError, MissingError
-from align_mlx.settings import GROUP, ComputeSettings, PassSettings, ResumeSettings
+from align_mlx.settings import GROUP, ComputeSettings, GuardSettings, PassSettings, ResumeSettings
 
 
 def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
@@ -99,7 +99,7 @@ class BaseConfig(Settings):
         return self
 
 
-class TrainConfig(PassSettings, ResumeSettings, Settings):
+class TrainConfig(PassSettings, ResumeSettings, GuardSettings, Settings):
     """`align-sft train`: QLoRA on completions."""
 
     base: Path = runtime(..., "Base model artifact.")

@@ -2,13 +2,12 @@
 
 import sys
 import time
-from typing import Any
 
 import mlx.core as mx
 
 from align_contracts import Artifact, Draft, open_artifact
 from align_contracts.details import Certificate
-from align_contracts.errors import ConfigError, DivergedError
+from align_contracts.errors import ConfigError
 from align_contracts.space import require_space
 from align_mlx import adapters as lora
 from align_mlx import liveness
@@ -16,15 +15,16 @@ from align_mlx import steps as stepping
 from align_mlx.adapters import Adapter, LoraSpec
 from align_mlx.compute import bound_memory, choose
 from align_mlx.forecast import Forecast, few_steps
+from align_mlx.guard import Guard, left_out
 from align_mlx.loading import load_base
-from align_mlx.perplexity import perplexity
 from align_mlx.progress import Meter
 from align_mlx.resident import Resident
 from align_mlx.space import training_parts
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run, training
 from align_sft.config import TrainConfig
-from align_sft.gradient import accumulate, make_gradient
+from align_sft.gradient import make_gradient
+from align_sft.learner import Learner
 from align_sft.plan import plan
 from align_sft.rows import Encoded, encode_rows, read_rows
 
@@ -124,7 +124,8 @@ def fit(
         The trained adapter, and what its training proved.
 
     Raises:
-        DivergedError: a gradient is not finite, and the message names the rows; or none reached a trainable tensor.
+        DivergedError: a number is not finite, and a diagnosis in the run folder names the rows; or no gradient reached
+            a trainable tensor.
         InterruptedRun: a signal asked for a stop.
     """
     fresh = lora.fresh(resident.maps, spec, mx.random.key(config.seed))
@@ -135,8 +136,7 @@ def fit(
     per_epoch = stepping.steps_of(len(train.tokens), size, 1)
 
     def measure(epoch: int) -> None:
-        adapter = Adapter(state.params, fresh.scale)
-        found = perplexity(resident, (adapter,), validation.tokens, config.token_budget)
+        found = learner.perplexity(validation)
         state.memory["curve"].append({"step": state.iteration, "epoch": epoch, "perplexity": found})
         run.track(state.memory["curve"][-1], "validation")
 
@@ -144,6 +144,8 @@ def fit(
     run.begin(state)
     config = draft.config = plan(config, resident, fresh.scale, train.tokens, state)
     gradient = make_gradient(resident, fresh.scale, compiled=config.compile)
+    guard = Guard("sft", None if config.dry_run else run.folder, config.skip_nonfinite_rows, resident)
+    learner = Learner(config, resident, fresh.scale, gradient, state, guard)
     mx.reset_peak_memory()
     memory = state.memory
     if not memory["curve"]:
@@ -154,26 +156,18 @@ def fit(
         while state.iteration < steps:
             began, step = time.monotonic(), state.iteration
             rows = stepping.rows_of(step, len(train.tokens), size, config.seed)
-            chosen = [train.tokens[i] for i in rows]
-            loss, grads, tokens = accumulate(gradient, state.params, chosen, config.batch_size, config.token_budget)
             rate = stepping.learning_rate(config.learning_rate, step, config.warmup_steps, steps, config.schedule)
-            liveness.watch(state, grads, rate)
-            try:
-                norm = state.update(grads, rate, config.max_grad_norm)
-            except DivergedError as error:
-                raise stepping.blame(error, step, [train.ids[i] for i in rows]) from error
+            facts = learner.step(train, rows, rate)
             state.iteration += 1
             seconds = time.monotonic() - began
-            memory["tokens"] += tokens
+            memory["tokens"] += facts["tokens"]
             memory["seconds"] += seconds
             memory["peak_memory_bytes"] = max(memory["peak_memory_bytes"], mx.get_peak_memory())
             row = {
                 "step": state.iteration,
                 "epoch": step // per_epoch + 1,
-                "loss": loss,
-                "learning_rate": rate,
-                "gradient_norm": norm,
-                "tokens": tokens,
+                **facts,
+                "skipped_rows": len(left_out(state)),
                 "seconds": round(seconds, 4),
                 "active_memory_bytes": mx.get_active_memory(),
                 "peak_memory_bytes": memory["peak_memory_bytes"],
@@ -182,20 +176,24 @@ def fit(
             if state.iteration % per_epoch == 0 or state.iteration == steps:
                 measure(step // per_epoch + 1)
             run.reached(state)
-            meter.advance(loss=loss, perplexity=memory["curve"][-1]["perplexity"])
+            meter.advance(loss=facts["loss"], perplexity=memory["curve"][-1]["perplexity"])
     certificate = liveness.certificate(state)
     run.hand_over(draft, "train.jsonl", role="log", volatile=True)
-    report(config, memory, len(validation.tokens), certificate, draft)
+    report(config, state, len(validation.tokens), certificate, draft)
     return Adapter(state.params, fresh.scale), certificate
 
 
-def report(config: TrainConfig, memory: dict[str, Any], rows: int, certificate: Certificate, draft: Draft) -> None:
+def report(config: TrainConfig, state: TrainState, rows: int, certificate: Certificate, draft: Draft) -> None:
     """Write curve and metrics of a finished run."""
+    memory, skipped = state.memory, left_out(state)
+    if skipped:
+        draft.extensions["skipped_rows"] = skipped
     first, last = memory["curve"][0], memory["curve"][-1]
     draft.write_jsonl("curve.jsonl", memory["curve"], role="curve")
     draft.metric("perplexity_before", first["perplexity"], step=first["step"], n=rows)
     draft.metric("perplexity_after", last["perplexity"], step=last["step"], n=rows)
     draft.metric("tokens", memory["tokens"])
+    draft.metric("skipped_rows", len(skipped))
     draft.metric("training_seconds", memory["seconds"])
     draft.metric("peak_memory_bytes", memory["peak_memory_bytes"])
     if not config.quiet:
