@@ -68,7 +68,7 @@ class Evaluator:
                 state.memory["control"] = {**decision, "actions": decision["actions"] + 1}
                 rollout, facts = self._answer(state)
         record = {"iteration": state.iteration, **facts, "target_kl": target, "perplexity": self._perplexity(state)}
-        self._keep(state, rollout, record["iteration"])
+        self._keep(state, rollout, state.iteration)
         state.memory["curve"] = [*state.memory.get("curve", []), record]
         point = Point(state.iteration, record["kl"], record["perplexity"], record["reward_mean"], target)
         best = state.memory.get("best")
