@@ -106,8 +106,8 @@ MUTANTS = (
         ),
         (
             "scores-of-pairs-swapped",
-            "return scores[: len(pairs)], scores[len(pairs) :]",
-            "return scores[len(pairs) :], scores[: len(pairs)]",
+            "return chosen, rejected",
+            "return rejected, chosen",
             "accuracy is that of the opposite",
         ),
     ),
