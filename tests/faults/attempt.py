@@ -67,7 +67,7 @@ def _process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a row in a session of its own; whatever is left of its group afterwards is killed."""
     command = [sys.executable, "-m", "faults.one", module, row.name, str(scratch), str(tries), str(seed)]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "TMPDIR": str(scratch)}
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # TMPDIR stays: MLX keeps its compiled kernels there
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
     )

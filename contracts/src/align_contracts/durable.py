@@ -174,7 +174,7 @@ def disk_errors(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            what = f"{target}: the disk is full ({shutil.disk_usage(target.parent).free} bytes free)"
+            what = f"{target}: the disk is full ({shutil.disk_usage(target.parent).free} bytes free after cleaning up)"
             do = "Free some space and run again; what was there before is unchanged"
         elif error.errno in {errno.EIO, errno.EROFS}:
             what = f"{target}: the disk failed ({error.strerror})"
