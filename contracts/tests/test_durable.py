@@ -252,7 +252,8 @@ def test_dying_between_the_renames_loses_nothing(tmp_path, monkeypatch, step):
 
 
 def test_a_full_or_broken_disk_is_a_preflight_error(tmp_path):
-    with pytest.raises(PreflightError, match=r"the disk is full \(\d+ bytes free after cleaning up\)"), disk_errors(tmp_path / "x"):
+    full = r"the disk is full \(\d+ bytes free after cleaning up\)"
+    with pytest.raises(PreflightError, match=full), disk_errors(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "no space")
     for number in (errno.EIO, errno.EROFS):
         with pytest.raises(PreflightError, match="x: the disk failed"), disk_errors(tmp_path / "x"):

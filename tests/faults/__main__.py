@@ -9,6 +9,8 @@ import textwrap
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import faults.rows
 from faults.attempt import Outcome, adopt_orphans, attempt, kill_children, kill_orphans
@@ -18,6 +20,7 @@ LARGE = 10
 """How many times as many tries ``--large`` makes."""
 LIMIT = 1200.0
 """Seconds after which a row counts as hanging; `LARGE` times as many with ``--large``."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SHOWN = 20
 """How many failures of a row are printed; its scratch directory has all of them."""
 
@@ -32,7 +35,8 @@ def main(arguments: list[str] | None = None, package=faults.rows) -> int:
     chosen = [rows[name] for name in rows if not options.names or name in options.names]
     times = LARGE if options.large else 1
     adopt_orphans()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
     home = Path(tempfile.mkdtemp(prefix="faults-")).resolve()
     began = time.monotonic()
     workers = ThreadPoolExecutor(options.jobs)
@@ -83,9 +87,15 @@ def _print_all(waiting: list[Future[Outcome]], width: int) -> list[str]:
     return failed
 
 
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    """Stop once; further signals, of impatience, must not leave processes and files behind."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def _stop(workers: ThreadPoolExecutor, waiting: list[Future[Outcome]]) -> None:
     """Start no more rows, and kill those that run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatience must not leave processes and files behind
     workers.shutdown(wait=False, cancel_futures=True)
     while not all(future.done() for future in waiting):
         kill_children()

@@ -64,7 +64,8 @@ def campaign(tmp_path):
 def test_kept_promises_pass_and_leave_nothing(campaign):
     code, lines, left = campaign(good=GOOD)
     assert code == 0
-    assert lines[0].split() == ["good", "3/3", "0", "s", "all", "is", "well"]
+    name, count, _, *rest = lines[0].split()
+    assert (name, count, rest) == ("good", "3/3", ["s", "all", "is", "well"])
     assert lines[-1] == "faults: pass"
     assert left == []
 
@@ -159,6 +160,7 @@ def test_interrupted_it_leaves_nothing_behind(tmp_path, number):
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(number)
+    process.send_signal(signal.SIGTERM)  # impatience, as of a program that signals both a process and its group
     assert process.communicate()[0] == "faults: interrupted\n"
     assert process.returncode == 130
     assert list((tmp_path / "scratch").iterdir()) == []
