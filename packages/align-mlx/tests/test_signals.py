@@ -56,3 +56,15 @@ def test_in_another_thread_nothing_changes():
     thread.start()
     thread.join()
     assert handlers == before
+
+
+def test_an_error_that_an_early_signal_brought_about_is_the_interruption():
+    def load():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except InterruptedRun as error:
+            raise ValueError("the tokenizer cannot be read") from error
+
+    with pytest.raises(InterruptedRun) as stop, signals.listening():
+        load()
+    assert stop.value.exit_code == 143

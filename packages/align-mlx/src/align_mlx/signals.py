@@ -58,6 +58,10 @@ def listening() -> Iterator[Listener]:
     before = {number: signal.signal(number, listener.hear) for number in SIGNALS}
     try:
         yield listener
+    except Exception as error:
+        if listener.heard and not listener.patient and not isinstance(error, InterruptedRun):
+            raise InterruptedRun("stopped", signum=listener.heard) from error  # what the signal broke off has said so
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -64,17 +64,15 @@ class Run:
     made_by: list[dict[str, Any]] = field(default_factory=list)
     listener: Listener = field(default_factory=Listener)
     track: Track = SILENT
+    _found: tuple[Path, Record] | None = None
     _start: tuple[TrainState, Journal] | None = None
     _saved: int | None = None
 
     def __post_init__(self) -> None:
         self._live = LiveFiles(self.folder)
 
-    def begin(self, state: TrainState) -> bool:
-        """Go on from a checkpoint, as the setting `resume` says; say whether there was one.
-
-        Args:
-            state: the state of a fresh run; becomes the saved one.
+    def find(self) -> None:
+        """Find the checkpoint to go on from, as the setting `resume` says, before anything large is loaded.
 
         Raises:
             ConfigError: the unfinished run has other settings or inputs.
@@ -87,21 +85,31 @@ class Run:
         elif self.settings.resume != "auto":
             self._adopt(Path(self.settings.resume))
         found = checkpoints.newest(self.folder)
-        make_directory(self.folder, parents=True)
-        journal: Journal = {}
         if found is not None:
             checkpoint, record, wrong = found
             self._require_same(record, self.folder)
             for newer, error in zip(checkpoints.numbered(self.folder / CHECKPOINTS), wrong, strict=False):
                 checkpoints.set_aside(newer, error)
+            self._join(record.made_by)
+            self._found = checkpoint, record
+
+    def begin(self, state: TrainState) -> bool:
+        """Go on from the checkpoint that was found; say whether there was one.
+
+        Args:
+            state: the state of a fresh run; becomes the saved one.
+        """
+        make_directory(self.folder, parents=True)
+        journal: Journal = {}
+        if self._found is not None:
+            checkpoint, record = self._found
             state.restore(checkpoint)
             self._saved, journal = state.iteration, record.live
-            self._join(record.made_by)
         self._live.rewind(journal)
         self._start = state.fork(), journal
         self.listener.patient = True
         signals.check()
-        return found is not None
+        return self._found is not None
 
     def log(self, name: str, row: Mapping[str, Any]) -> None:
         """Add a row to a JSONL file of the run folder, for the artifact, and show it to the tracker."""
@@ -134,6 +142,10 @@ class Run:
         self._saved = state.iteration
         checkpoints.rotate(folder, self.settings.keep_checkpoints)
 
+    def last_good(self) -> str | None:
+        """Say where the newest checkpoint stands; None if there is none yet."""
+        return None if self._saved is None else str(self.folder / CHECKPOINTS / f"{self._saved:06d}")
+
     def hand_over(self, draft: Draft, name: str, *, role: str, volatile: bool = False) -> None:
         """Put a file of the run folder into the artifact; the run keeps its own until that is published."""
         target = draft.file(name, role=role, volatile=volatile)
@@ -156,12 +168,13 @@ class Run:
                 signum=error.signum,
                 do=f"Run the same command again to continue; the state is in {self.folder}",
             ) from error
+        if isinstance(error, PreflightError) and self._saved is None:
+            shutil.rmtree(self.folder)  # there was no room to begin
+            return
         if not isinstance(error, PreflightError):
             with suppress(PreflightError):
                 self.save()
-        if self._saved is None:
-            shutil.rmtree(self.folder)
-        else:
+        if self._saved is not None:
             print(f"note: the unfinished run ({self._saved} iterations) is kept in {self.folder}", file=sys.stderr)
 
     def _start_over(self) -> None:
@@ -272,6 +285,7 @@ def training(config: Any, kind: str, *, producer: str, inputs: Mapping[str, Arti
         clean_stale(folder)
         with publish(out, kind, producer=producer, config=config, inputs=inputs, overwrite=config.overwrite) as draft:
             run = Run(folder, identity, config, [_program(producer)], listener, track)
+            run.find()
             try:
                 yield draft, run
             except Exception as error:
