@@ -116,18 +116,19 @@ class TrainState:
 
     def save(self, folder: Path) -> None:
         """Write everything into an empty directory; `align_mlx.checkpoints` makes it durable."""
-        save_tensors(folder / "params.safetensors", self.params)
-        save_tensors(folder / "optimizer.safetensors", self.moments)
-        save_tensors(folder / "best.safetensors", self.best)
+        for name, arrays in (("params", self.params), ("optimizer", self.moments), ("best", self.best)):
+            save_tensors(folder / f"{name}.safetensors", dict(sorted(arrays.items())))
         record = {"iteration": self.iteration, "memory": self.memory}
         (folder / "state.json").write_text(json.dumps(record, allow_nan=False))
 
     def restore(self, folder: Path) -> None:
         """Become the state that was saved in a directory."""
         record = json.loads((folder / "state.json").read_text())
-        self.params = dict(sorted(mx.load(str(folder / "params.safetensors")).items()))
-        self.optimizer.state = _nested(mx.load(str(folder / "optimizer.safetensors")))
-        self.best = mx.load(str(folder / "best.safetensors"))
+        params, moments, best = (
+            dict(sorted(mx.load(str(folder / f"{name}.safetensors")).items()))  # in files they have no order
+            for name in ("params", "optimizer", "best")
+        )
+        self.params, self.optimizer.state, self.best = params, _nested(moments), best
         mx.eval(self.params, self.optimizer.state, self.best)
         self.iteration, self.memory = record["iteration"], record["memory"]
 
