@@ -9,7 +9,7 @@ import mlx.core as mx
 from align_contracts.console import runtime
 from align_contracts.errors import InterruptedRun
 from align_mlx import checkpoints
-from align_mlx.settings import ResumeSettings
+from align_mlx.settings import PassSettings, ResumeSettings
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import training
 from faults.operations import NAME, Operation
@@ -19,7 +19,7 @@ SIZE = 10_000
 LOG = "train.jsonl"
 
 
-class Settings(ResumeSettings):
+class Settings(PassSettings, ResumeSettings):
     """Settings of such a run."""
 
     out: Path = runtime(..., "Where.")

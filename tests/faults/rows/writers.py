@@ -83,7 +83,7 @@ def _one_winner(target: Path, said: dict[int, str]) -> None:
     """One writer won, and what is there is its own; each other one was refused, naming the target."""
     winners = [number for number, words in said.items() if words == WON]
     if len(winners) != 1:
-        raise BrokenPromiseError(f"writers {winners} won: {said}")
+        raise BrokenPromiseError(f"writers {winners} won; said was {'; '.join(sorted(set(said.values())))[:300]}")
     if wrong := [words for words in said.values() if words != WON and not re.match(f"{LOST}: .*{target.name}", words)]:
         raise BrokenPromiseError(f"a loser was told {wrong[0]}")
     if (owner := ask(lambda: _owner(target))) != winners[0]:
