@@ -63,7 +63,7 @@ def test_minibatches_keep_groups_whole():
     model = specimen("gemma")
     actor = float64(model.adapter(1).params)
     scene = make_scene(model, actor, [2] * 7, [1] * 21, answers=3)
-    config, seen = GRPOConfig(**NOWHERE, K=3, minibatches=3), []
+    config, seen = GRPOConfig(**NOWHERE, K=3, batch_size=9, minibatches=3), []
     for iteration, epoch in ((0, 0), (0, 1), (1, 0)):
         parts = list(loop.minibatches(scene.rollout, config, iteration, epoch))
         assert sorted(np.concatenate(parts)) == list(range(21))
