@@ -1,13 +1,23 @@
 import json
+import os
 import shutil
+import signal
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from align_contracts import open_artifact
-from align_contracts.errors import ConfigError, KindError, MissingError, PreflightError, VerificationError
+from align_contracts.errors import (
+    ConfigError,
+    InterruptedRun,
+    KindError,
+    MissingError,
+    PreflightError,
+    VerificationError,
+)
 from align_mlx import adapters as lora
+from align_mlx import signals
 from align_mlx.chat import Tokens, encode_prompt
 from align_mlx.compute import Compute
 from align_mlx.loading import load_policy, policy_adapters
@@ -15,6 +25,7 @@ from align_mlx.resident import Resident
 from align_mlx.reward import load_scorer
 from align_rl import cli
 from align_rl.code_size import method_lines
+from align_rl.config import GRPOConfig, PPOConfig
 from align_rl.run import run
 
 
@@ -27,7 +38,6 @@ def searched_store(store, monkeypatch):
 @pytest.fixture(scope="module")
 def published(request, store, tmp_path_factory):
     """A finished run of each method, made once."""
-    from align_rl.config import GRPOConfig, PPOConfig
 
     settings = request.getfixturevalue("settings")
     folder = tmp_path_factory.mktemp("runs")
@@ -271,3 +281,34 @@ def test_progress_is_shown_unless_quiet(configure, capsys):
 def test_the_log_is_strict_json(published):
     for line in (published["ppo"] / "train.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("look", [3, 30, 60])
+def test_an_interrupted_run_continues_to_the_same_bytes(
+    published, store, settings, tmp_path, monkeypatch, method, look
+):
+    """Stopped in the first evaluation, or in a rollout; the checkpoint is that of the last whole iteration."""
+    kinds = {"ppo": (PPOConfig, {}), "grpo": (GRPOConfig, {"K": 3})}
+    kind, more = kinds[method]
+    paths = {"sft": store / "sft", "rm": store / "rm", "data": store / "data"}
+    config, looks, check = kind(**paths, **settings, **more, out=tmp_path / "out"), [], signals.check
+
+    def interrupt():
+        looks.append(1)
+        if len(looks) == look:
+            os.kill(os.getpid(), signal.SIGINT)
+        check()
+
+    monkeypatch.setattr(signals, "check", interrupt)
+    with pytest.raises(InterruptedRun, match="Run the same command again") as stop:
+        run(config)
+    assert stop.value.exit_code == 130
+    monkeypatch.undo()
+    monkeypatch.setenv("ALIGN_STORE", str(store))
+    assert not config.out.exists()
+    run(config)
+    found, whole = open_artifact(config.out), open_artifact(published[method])
+    assert found.content_digest == whole.content_digest
+    assert found.details == whole.details
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
