@@ -172,9 +172,15 @@ def flip(path, where=-1):
     path.write_bytes(data)
 
 
+def rewrite(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
 DAMAGES = {
     "flipped": lambda c: flip(c / "params.safetensors"),
-    "record": lambda c: flip(c / "checkpoint.json", 40),
+    "record": lambda c: rewrite(c / "checkpoint.json", '"iteration": 4', '"iteration": 5'),
     "no record": lambda c: (c / "checkpoint.json").unlink(),
     "not json": lambda c: (c / "checkpoint.json").write_text("{"),
     "cut": lambda c: os.truncate(c / "optimizer.safetensors", 20),
@@ -310,6 +316,29 @@ def test_after_a_divergence_the_last_good_state_is_kept(tmp_path, capsys):
     assert names(out) == ["000003"]
     assert f"note: the unfinished run (3 iterations) is kept in {run_of(out)}" in capsys.readouterr().err
     assert len((run_of(out) / "train.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_divergence_on_a_full_disk_leaves_the_log(tmp_path, monkeypatch, capsys):
+    """The error that ended the run is told, not that its state could not be saved too."""
+    monkeypatch.setattr(TrainState, "save", full_disk)
+    with pytest.raises(DivergedError):
+        go(tmp_path / "one", steps=3, fail=DivergedError("the loss is not finite"))
+    assert len((run_of(tmp_path / "one") / "train.jsonl").read_text().splitlines()) == 3
+    assert "is kept in" not in capsys.readouterr().err
+
+
+def test_a_full_disk_before_the_first_checkpoint_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainState, "save", full_disk)
+    with pytest.raises(PreflightError, match="the disk is full"):
+        go(tmp_path / "one", checkpoint_every=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_artifact_may_be_made_without_a_run(tmp_path, plain):
+    with training(Settings(out=tmp_path / "one"), "policy", producer="align-sft", inputs={}) as (draft, _):
+        shutil.copyfile(plain.file("adapter"), draft.file("adapter.safetensors", role="adapter"))
+        draft.details = plain.details
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
 def test_a_run_that_cannot_begin_leaves_nothing(tmp_path):
