@@ -17,7 +17,34 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
         "num_key_value_heads": 1,
         "head_dim": 256,
         "vocab_size": 256000,
-    }
+    },
+    "google/gemma-3-1b-it": {
+        "hidden_size": 1152,
+        "num_hidden_layers": 26,
+        "intermediate_size": 6912,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "head_dim": 256,
+        "vocab_size": 262144,
+    },
+    "Qwen/Qwen3-0.6B": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 28,
+        "intermediate_size": 3072,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 151936,
+    },
+    "meta-llama/Llama-3.2-1B-Instruct": {
+        "hidden_size": 2048,
+        "num_hidden_layers": 16,
+        "intermediate_size": 8192,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "vocab_size": 128256,
+    },
 }
 """What the configs of hub models say, for a plan before the download."""
 

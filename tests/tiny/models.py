@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from tiny.templates import GEMMA, LLAMA3, MISTRAL, QWEN3, ChatTemplate
 
 Config = dict[str, Any]
+_ONE_FILE = ["model.safetensors"]
 
 
 @dataclass(frozen=True)
@@ -193,11 +194,28 @@ def quantize(model: nn.Module, config: Config, bits: int = 4) -> tuple[nn.Module
     return model, {key: value for key, value in config.items() if key != "quantization_config"}
 
 
-def save_model(path: Path, model: nn.Module, config: Config, tokenizer: PreTrainedTokenizerBase) -> Path:
-    """Write a model directory: config.json, model.safetensors and the tokenizer's files; gives the directory."""
+def save_model(
+    path: Path, model: nn.Module, config: Config, tokenizer: PreTrainedTokenizerBase, shards: int = 1
+) -> Path:
+    """Write a model directory as on the hub; gives the directory.
+
+    Args:
+        path: the directory.
+        model, config, tokenizer: what it holds: config.json, model*.safetensors and the tokenizer's files.
+        shards: files of weights; more than one are named with their number and listed in an index.
+    """
     path.mkdir(parents=True, exist_ok=True)
     (path / "config.json").write_text(json.dumps(config, indent=2))
     weights = dict(tree_flatten(model.parameters()))
-    mx.save_safetensors(str(path / "model.safetensors"), weights, metadata={"format": "mlx"})
+    names = sorted(weights)
+    files = [f"model-{i + 1:05}-of-{shards:05}.safetensors" for i in range(shards)] if shards > 1 else _ONE_FILE
+    where = {name: files[i * len(files) // len(names)] for i, name in enumerate(names)}
+    for file in files:
+        part = {name: weights[name] for name in names if where[name] == file}
+        mx.save_safetensors(str(path / file), part, metadata={"format": "mlx"})
+    if shards > 1:
+        size = sum(array.nbytes for array in weights.values())
+        index = {"metadata": {"total_size": size}, "weight_map": where}
+        (path / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
     tokenizer.save_pretrained(path)
     return path

@@ -4,13 +4,14 @@ One user turn and its answer look like this (``\n`` is a line break):
 
 * Gemma: ``<bos><start_of_turn>user\nQ<end_of_turn>\n<start_of_turn>model\nA<end_of_turn>\n``
 * Llama 3: ``<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nQ<|eot_id|>…assistant…\n\nA<|eot_id|>``
+* Llama 3.2: the same behind a system turn, which tells a date: today's
 * Qwen 2: ``<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n`` behind a system turn
 * Qwen 3: the same without it, but an empty thought ``<think>\n\n</think>\n\n`` stands before A, though not in answers
   before the last question, and in the generation prompt only with ``enable_thinking=False``
 * Mistral: ``<s>[INST] Q[/INST] A</s>``, whose generation prompt is nothing
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,14 @@ LLAMA3 = ChatTemplate(
     eos="<|eot_id|>",
     pad="<|end_of_text|>",
     ends=("<|end_of_text|>", "<|eot_id|>"),
+)
+
+LLAMA32 = replace(
+    LLAMA3,
+    jinja="{{ bos_token }}<|start_header_id|>system<|end_header_id|>\n\n"
+    "Cutting Knowledge Date: December 2023\nToday Date: {{ strftime_now('%d %b %Y') }}\n\n<|eot_id|>"
+    + LLAMA3.jinja.removeprefix("{{ bos_token }}"),
+    words=(*LLAMA3.words, "system", "Cutting", "Knowledge", "Date:", "December", "2023", "Today", "26", "Jul", "2024"),
 )
 
 QWEN2 = ChatTemplate(

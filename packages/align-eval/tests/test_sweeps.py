@@ -16,7 +16,7 @@ def publish_sweep(study, policy, name=None, *, slope=10.0, farthest=0.04, temper
     points = []
     for strength in (0.0, 0.5, 1.0):
         kl = farthest * strength**2
-        points.append({"strength": strength, "kl": kl, "reward_mean": slope * math.sqrt(kl), "gold": 0.5})
+        points.append({"strength": strength, "kl": kl, "reward_mean": slope * math.sqrt(max(kl, 0)), "gold": 0.5})
     name = name or f"sweep-{policy.name}"
     inputs = {"base": study.base, "policy": policy, "dataset": study.data, "reward_model": rm or study.rm}
     config = {"temperature": temperature, "eval_prompts": 8, "rollout_rows": len(name)}
@@ -63,6 +63,15 @@ def test_methods_at_equal_kl_by_hand(made):
     assert found["methods"]["ppo"]["gold"]["value"] == 0.5
     assert [row["kl"] for row in found["grid"]] == pytest.approx([0.04 * (i / 5) ** 2 for i in range(1, 6)])
     assert found["grid"][0]["ppo"]["reward_mean"] == pytest.approx(11 * 0.04)
+
+
+def test_a_policy_that_never_moved_has_a_kl_that_may_round_below_nothing(made):
+    """The estimate of a KL of 0 can be −1e-9; nothing was bought with it."""
+    study, judgments, policies, paths = made
+    still = publish_sweep(study, policies["ppo-1"], "sweep-still", farthest=-1e-9, slope=0.0)
+    found = equal_kl(open_sweeps([still, *paths[1:]], open_study(judgments)))
+    assert found["budget"] == 0
+    assert all(one["reward_mean"]["value"] == 0 for one in found["methods"].values())
 
 
 def test_frontiers_in_the_order_of_the_runs(made):

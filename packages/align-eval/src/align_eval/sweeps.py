@@ -133,7 +133,7 @@ def equal_kl(sweeps: Sequence[Sweep]) -> Json:
     Returns:
         {budget, methods, difference, grid}; the grid divides √KL evenly.
     """
-    budget = min(max(point["kl"] for point in sweep.points) for sweep in sweeps)
+    budget = max(0.0, min(max(point["kl"] for point in sweep.points) for sweep in sweeps))
     methods = list(dict.fromkeys(sweep.method for sweep in sweeps))
     at = {m: {n: [_at(s, n, budget) for s in sweeps if s.method == m] for n in NUMBERS} for m in methods}
     pair = compared(methods)
@@ -155,7 +155,7 @@ def _curve(sweep: Sweep, name: str) -> tuple[list[float], list[float]]:
     """(√KL, gain over strength 0) of each strength that has the number; nothing where strength 0 was left out."""
     start = next((point[name] for point in sweep.points if point["strength"] == 0), None)
     known = [point for point in sweep.points if point[name] is not None] if start is not None else []
-    return [math.sqrt(point["kl"]) for point in known], [point[name] - start for point in known]
+    return [_root(point["kl"]) for point in known], [point[name] - start for point in known]
 
 
 def _require_alike(sweeps: Sequence[Sweep], study: Study) -> None:
@@ -177,7 +177,12 @@ def _require_alike(sweeps: Sequence[Sweep], study: Study) -> None:
 
 def _at(sweep: Sweep, name: str, kl: float) -> float | None:
     points = sorted(sweep.points, key=lambda point: point["kl"])
-    return interpolate(math.sqrt(kl), [math.sqrt(p["kl"]) for p in points], [p[name] for p in points])
+    return interpolate(_root(kl), [_root(p["kl"]) for p in points], [p[name] for p in points])
+
+
+def _root(kl: float) -> float:
+    """√KL; an estimate of a KL of nothing can round to a little less than nothing."""
+    return math.sqrt(max(kl, 0.0))
 
 
 def _band(sweeps: Sequence[Sweep]) -> list[Json]:

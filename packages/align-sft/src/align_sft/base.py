@@ -22,6 +22,7 @@ from align_sft.model_files import (
     write_model,
     write_tokenizer,
 )
+from align_sft.template import DATE, with_one_date
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,21 @@ def _import(config: BaseConfig) -> int:
         model, model_config = load_model(path, lazy=True)
         tokenizer = load_tokenizer(path)
         require_chat_template(tokenizer, path)
+        fix_date(tokenizer)
         require_finite_files(path)
         if model_config.get("torch_dtype") == "float16" or model_config.get("dtype") == "float16":
             print("note: float16 weights are stored as bfloat16: Gemma overflows in float16", file=sys.stderr)
         origin = Origin(source, licence, commit(path))
         _write(draft, model, model_config, tokenizer, config, origin)
     return 0
+
+
+def fix_date(tokenizer: Any) -> None:
+    """Give a tokenizer whose chat template writes today's date one that always writes the same."""
+    template = tokenizer.chat_template
+    if isinstance(template, str) and (fixed := with_one_date(template)) != template:
+        print(f"note: the chat template writes today's date; the base is stored with {DATE} in it", file=sys.stderr)
+        tokenizer.chat_template = fixed
 
 
 def _write(
