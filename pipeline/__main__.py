@@ -16,8 +16,10 @@ from typing import NoReturn
 from rich.console import Console
 
 from align_contracts import AlignError, ConfigError, InterruptedRun, PreflightError
+from align_contracts.console import streams
 from align_contracts.console.help import styled
 from align_contracts.console.suggest import did_you_mean
+from align_mlx import signals
 from pipeline.lock import only_one
 from pipeline.logs import last_attempt
 from pipeline.plan import finished, plan
@@ -29,8 +31,9 @@ LOGS = ".logs"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the chain and return its exit code: 0, that of the first step that failed, or 130/143 when interrupted."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Run the chain and return its exit code: 0, that of the first step that failed, or 128 + the signal's number."""
+    streams.secure()
+    for number in signals.wanted():
         signal.signal(number, _interrupted)
     try:
         arguments = _arguments(argv)

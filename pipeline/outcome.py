@@ -9,7 +9,7 @@ from pathlib import Path
 from align_contracts import AlignError
 from pipeline.chain import Step
 
-INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGHUP)
 """Exit codes of a step that was asked to stop, and can go on."""
 
 

@@ -157,7 +157,7 @@ def test_steps_share_compiled_modules_where_none_may_lie_beside_the_sources(monk
     assert environment(2, {"PYTHONDONTWRITEBYTECODE": "1"})["PYTHONDONTWRITEBYTECODE"] == "1"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupt_stops_the_children_and_tells_how_to_go_on(tmp_path, number, code):
     root = Path(__file__).parents[1]
     recipe = tmp_path / "r.toml"

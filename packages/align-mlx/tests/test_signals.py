@@ -44,6 +44,29 @@ def test_the_second_signal_ends_the_process_at_once(first, second):
     assert done.returncode == -getattr(signal, second)
 
 
+def test_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.listening() as listener:
+            os.kill(os.getpid(), signal.SIGHUP)
+            signals.check()
+        assert listener.heard == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_is_heard_though_nobody_reads_what_is_said():
+    """As when the terminal was closed, which is what sends SIGHUP."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    code = PATIENT.format(first="SIGHUP", second="SIGTERM")
+    done = subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.PIPE, stderr=writes, timeout=60)
+    os.close(writes)
+    assert done.stdout == b"goes on\n"
+    assert done.returncode == -signal.SIGTERM
+
+
 def test_in_another_thread_nothing_changes():
     handlers = []
 

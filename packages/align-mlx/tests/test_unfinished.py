@@ -253,6 +253,52 @@ def test_never_starts_over_and_says_so(tmp_path, capsys):
     assert f"note: starting over; the unfinished run in {run_of(out)} is removed\n" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("resume", ["never", "path"])
+def test_a_stopped_run_says_how_it_goes_on_and_not_how_it_would_begin_again(tmp_path, plain, resume):
+    """With the same command it would start over, or go back to the path."""
+    killed(tmp_path / "one", steps=2, checkpoint_every=1)
+    given = str(run_of(tmp_path / "one")) if resume == "path" else resume
+    with pytest.raises(InterruptedRun, match="Run the same command with --resume auto to continue"):
+        go(tmp_path / "two", resume=given, stop_at=3)
+    again = go(tmp_path / "two", resume="auto")
+    assert again.metric("began") == 3
+    same(again, plain)
+
+
+def test_work_between_the_start_and_the_first_iteration_is_saved_too(tmp_path):
+    """A plan and a first evaluation take minutes; they are in the state that `reached` gets, still at iteration 0."""
+
+    def prepare(value):
+        with training(Settings(out=tmp_path / "one"), "policy", producer="align-sft", inputs={}) as (_, run):
+            state = TrainState.start({"a": mx.zeros((3,))})
+            run.begin(state)
+            before = state.memory.get("curve")
+            if value is not None:
+                state.memory["curve"] = value
+                run.reached(state)
+            os.kill(os.getpid(), signal.SIGTERM)
+            said.append(before)
+            signals.check()
+
+    said = []
+    for value in (None, [1.5], None):
+        with pytest.raises(InterruptedRun):
+            prepare(value)
+    assert said == [None, None, [1.5]]
+
+
+def test_a_run_is_not_continued_in_another_number_format(tmp_path, monkeypatch):
+    """The setting `auto` means fp32 on a CPU and bf16 on a GPU: far more than last bits differ."""
+    out = tmp_path / "one"
+    killed(out, checkpoint_every=1)
+    monkeypatch.setattr("align_mlx.compute.backend", lambda: "cuda")
+    with pytest.raises(ConfigError) as error:
+        go(out)
+    assert error.value.expected == "settings compute_dtype float32"
+    assert error.value.got == "settings compute_dtype bfloat16"
+    assert go(out, compute_dtype="float32").metric("began") == 7  # the same as before, asked for
+
+
 def test_another_version_of_the_program_is_told_and_recorded(tmp_path, plain, monkeypatch, capsys):
     program = unfinished._program("align-sft")
     killed(tmp_path / "one", checkpoint_every=1)
@@ -302,6 +348,20 @@ class TestPaths:
     def test_nothing_there(self, tmp_path):
         with pytest.raises(MissingError, match="no unfinished run at nowhere"):
             go(tmp_path / "two", resume="nowhere")
+
+    def test_a_checkpoint_that_was_set_aside(self, stopped):
+        """Otherwise the run would go on from another one than was asked for."""
+        chosen = run_of(stopped) / "checkpoints" / "000004"
+        aside = chosen.rename(chosen.with_name("000004.aside"))
+        with pytest.raises(MissingError, match=r"no unfinished run at .*000004\.aside"):
+            go(stopped, resume=str(aside))
+
+    def test_a_link_to_a_checkpoint(self, stopped, plain, tmp_path):
+        link = tmp_path / "latest"
+        link.symlink_to(run_of(stopped) / "checkpoints" / "000004")
+        again = go(stopped, resume=str(link))
+        assert again.metric("began") == 4
+        same(again, plain)
 
     def test_two_unfinished_runs_for_one_artifact(self, stopped, tmp_path):
         killed(tmp_path / "two", checkpoint_every=1)

@@ -227,7 +227,7 @@ def test_an_answer_alone_in_its_group_leaves_too(begin, monkeypatch):
 def test_no_group_left(begin, monkeypatch):
     altered(monkeypatch, with_scores((0, NAN), (2, NAN), (4, NAN)))
     run = begin("grpo", 9, K=2, batch_size=3, minibatches=3)
-    with pytest.raises(DivergedError, match="no prompt of iteration 1 has two answers left"):
+    with pytest.raises(DivergedError, match="in iteration 1 no prompt has two answers left"):
         run.train()
 
 

@@ -11,8 +11,8 @@ from unittest.mock import patch
 
 from pydantic import ValidationError
 
-from align_contracts.console import deterministic
 from align_contracts.errors import ConfigError
+from align_mlx.unfinished import decisive
 from faults.children import ChildError, ask
 from faults.row import Count, Row
 from faults.rows.resume import Course, interrupt
@@ -53,13 +53,13 @@ def other_values(stage: Stage, name: str) -> Iterator[Any]:
 
 def changes(stage: Stage, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Give every change of one setting that decides the result: its name, and the change."""
-    plain = deterministic(stage.configure(folder, folder / "out"))
+    plain = decisive(stage.configure(folder, folder / "out"))
     for name in plain:
         if len(typing.get_args(stage.config.model_fields[name].annotation)) == 1:  # a choice of one
             continue
         for value in other_values(stage, name):
             try:
-                changed = deterministic(stage.configure(folder, folder / "out", **{name: value}))
+                changed = decisive(stage.configure(folder, folder / "out", **{name: value}))
             except (ValidationError, ConfigError):
                 continue
             if [key for key in plain if plain[key] != changed[key]] == [name]:

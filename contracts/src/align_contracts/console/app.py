@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from align_contracts.canonical import to_json
-from align_contracts.console import lifeline
+from align_contracts.console import lifeline, streams
 from align_contracts.console.arguments import Arguments, split
 from align_contracts.console.fields import flags_of
 from align_contracts.console.help import command_help, program_help, styled
@@ -71,6 +71,7 @@ def main(prog: str, description: str, commands: Sequence[Command], argv: Sequenc
         0, what the command returned, the error's exit code, or 130 after Ctrl-C. A user's mistake is one
         message on stderr; ``ALIGN_TRACEBACK=1`` shows the traceback too. Keys are masked in both.
     """
+    streams.secure()
     lifeline.hold()
     mask_logs()
     arguments = list(sys.argv[1:] if argv is None else argv)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM ask long work to stop, and the work looks whether they have.
+"""SIGINT, SIGTERM and SIGHUP ask long work to stop, and the work looks whether they have.
 
 A signal belongs to the whole process, and so does what it asked for: work that takes longer than a moment calls
 `check` wherever nothing of it is half done. In a process that does not listen the call does nothing.
@@ -7,13 +7,14 @@ A signal belongs to the whole process, and so does what it asked for: work that 
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import current_thread, main_thread
 from types import FrameType
 
 from align_contracts.errors import InterruptedRun
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a scheduler, and a terminal that was closed; under nohup the last one stays ignored."""
 
 
 class Listener:
@@ -30,11 +31,12 @@ class Listener:
     def hear(self, signum: int, frame: FrameType | None) -> None:
         """Note the signal; the second one ends the process, whatever it is doing."""
         self.heard = signum
-        for number in SIGNALS:
+        for number in wanted():
             signal.signal(number, signal.SIG_DFL)
         if not self.patient:
             check()
-        os.write(2, b"stopping: the state is being saved; a second signal stops at once\n")  # print may be running
+        with suppress(OSError):  # nobody reads it any more
+            os.write(2, b"stopping: the state is being saved; a second signal stops at once\n")  # print may be running
 
 
 _listening: list[Listener] = []
@@ -47,15 +49,21 @@ def check() -> None:
             raise InterruptedRun("stopped", signum=listener.heard)
 
 
+def wanted() -> tuple[signal.Signals, ...]:
+    """Give the signals to listen to: SIGHUP only if whoever started the process did not have it ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return tuple(number for number in SIGNALS if number != signal.SIGHUP or not ignored)
+
+
 @contextmanager
 def listening() -> Iterator[Listener]:
-    """Take SIGINT and SIGTERM as wishes while the block runs; elsewhere than in the main thread nothing changes."""
+    """Take `SIGNALS` as wishes while the block runs; elsewhere than in the main thread nothing changes."""
     listener = Listener()
     if current_thread() is not main_thread():
         yield listener
         return
     _listening.append(listener)
-    before = {number: signal.signal(number, listener.hear) for number in SIGNALS}
+    before = {number: signal.signal(number, listener.hear) for number in wanted()}
     try:
         yield listener
     except Exception as error:

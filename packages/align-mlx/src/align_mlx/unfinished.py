@@ -14,6 +14,7 @@ decide the result, and the content digests of the inputs. The loop says where it
 """
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -36,8 +37,9 @@ from align_contracts.durable import (
 from align_contracts.errors import ConfigError, InterruptedRun, MissingError, PreflightError
 from align_mlx import checkpoints, signals
 from align_mlx.checkpoints import CHECKPOINTS, RECORD, Journal, Record
+from align_mlx.compute import DTYPES, choose
 from align_mlx.live import LiveFiles
-from align_mlx.settings import ResumeSettings
+from align_mlx.settings import PassSettings, ResumeSettings
 from align_mlx.signals import Listener
 from align_mlx.tracking import SILENT, Track, tracking
 from align_mlx.train_state import TrainState
@@ -67,6 +69,7 @@ class Run:
     _found: tuple[Path, Record] | None = None
     _start: tuple[TrainState, Journal] | None = None
     _saved: int | None = None
+    _unsaved: bool = True
 
     def __post_init__(self) -> None:
         self._live = LiveFiles(self.folder)
@@ -104,7 +107,7 @@ class Run:
         if self._found is not None:
             checkpoint, record = self._found
             state.restore(checkpoint)
-            self._saved, journal = state.iteration, record.live
+            self._saved, self._unsaved, journal = state.iteration, False, record.live
         self._live.rewind(journal)
         self._start = state.fork(), journal
         self.listener.patient = True
@@ -122,7 +125,7 @@ class Run:
 
     def reached(self, state: TrainState) -> None:
         """Note that an iteration is whole: an interrupted run goes on here. Write a checkpoint if it is due."""
-        self._start = state.fork(), self._live.journal()
+        self._start, self._unsaved = (state.fork(), self._live.journal()), True
         if state.iteration % self.settings.checkpoint_every == 0:
             self.save()
 
@@ -132,14 +135,14 @@ class Run:
         Raises:
             PreflightError: the disk is full; the checkpoints before are as they were.
         """
-        if self._start is None or self._start[0].iteration == self._saved:
+        if self._start is None or not self._unsaved:
             return
         state, journal = self._start
         folder = self.folder / CHECKPOINTS
         with disk_errors(folder):
             self._live.sync()
         checkpoints.write(folder, state, self.identity, self.made_by, journal)
-        self._saved = state.iteration
+        self._saved, self._unsaved = state.iteration, False
         checkpoints.rotate(folder, self.settings.keep_checkpoints)
 
     def last_good(self) -> str | None:
@@ -163,10 +166,11 @@ class Run:
         state = self._start[0]
         if isinstance(error, InterruptedRun):
             self.save()
+            again = "again" if self.settings.resume == "auto" else "with --resume auto"
             raise InterruptedRun(
                 f"stopped after {state.iteration} iterations",
                 signum=error.signum,
-                do=f"Run the same command again to continue; the state is in {self.folder}",
+                do=f"Run the same command {again} to continue; the state is in {self.folder}",
             ) from error
         if isinstance(error, PreflightError) and self._saved is None:
             shutil.rmtree(self.folder)  # there was no room to begin
@@ -184,9 +188,10 @@ class Run:
 
     def _adopt(self, path: Path) -> None:
         """Make the run at a path, a run folder or one of its checkpoints, the one that goes on."""
-        chosen = path if (path / RECORD).is_file() else None
-        source = path.absolute().parent.parent if chosen else path
-        if not checkpoints.numbered(source / CHECKPOINTS):
+        chosen = path.resolve() if (path / RECORD).is_file() else None
+        source = chosen.parent.parent if chosen else path
+        there = checkpoints.numbered(source / CHECKPOINTS)
+        if not there or (chosen and chosen.name not in [checkpoint.name for checkpoint in there]):
             raise MissingError(
                 f"no unfinished run at {path}",
                 expected=f"a run folder with {CHECKPOINTS}/, or one of its checkpoints with the folder around it",
@@ -276,11 +281,11 @@ def training(config: Any, kind: str, *, producer: str, inputs: Mapping[str, Arti
         InterruptedRun: the run was asked to stop; the message says how to continue.
         LockedError: another process is at this run.
     """
-    out = Path(config.out).absolute()
+    out = Path(os.path.abspath(config.out))
     folder = out.parent / f".{out.name}.run"
     make_directory(out.parent, parents=True)
     digests = {role: artifact.content_digest for role, artifact in inputs.items()}
-    identity = {"settings": json.loads(json.dumps(deterministic(config))), "inputs": digests}
+    identity = {"settings": decisive(config), "inputs": digests}
     with tracking(config, out) as track, locked(folder), signals.listening() as listener:
         clean_stale(folder)
         with publish(out, kind, producer=producer, config=config, inputs=inputs, overwrite=config.overwrite) as draft:
@@ -295,6 +300,18 @@ def training(config: Any, kind: str, *, producer: str, inputs: Mapping[str, Arti
                 draft.extensions["made_by"] = run.made_by
         if folder.exists():
             checkpoints.remove(folder)
+
+
+def decisive(config: PassSettings) -> dict[str, Any]:
+    """Give the settings that decide a run's result on this machine.
+
+    What the machine chooses is written out: a run that began in bfloat16 on a GPU is not continued in float32 on a CPU
+    unless that was asked for in both places.
+    """
+    compute = choose(config.compute_form, config.compute_dtype)
+    dtype = next(name for name, value in DTYPES.items() if value == compute.dtype)
+    chosen = {"compute_form": "dense" if compute.dense else "quantized", "compute_dtype": dtype}
+    return {**json.loads(json.dumps(deterministic(config))), **chosen}
 
 
 def _program(producer: str) -> dict[str, Any]:

@@ -195,9 +195,10 @@ class Iteration:
             prompts, counts = np.unique(rollout.prompts[kept], return_counts=True)
             kept = [i for i in kept if rollout.prompts[i] in prompts[counts > 1]]
         if not kept:
-            raise DivergedError(
-                f"no prompt of iteration {self.step} has two answers left", do="Ask for more answers (--K)"
-            ) from error
+            alone = self.watch.method.answers == 1
+            left = "answer is left" if alone else "prompt has two answers left"
+            do = "Every one was left out; diagnosis.json names them" if alone else "Ask for more answers (--K)"
+            raise DivergedError(f"in iteration {self.step} no {left}", do=do) from error
         self.names = [self.names[i] for i in kept]
         return rollout.part(kept)
 
