@@ -31,9 +31,10 @@ Gradient = Callable[[Params, mx.array, mx.array, mx.array], tuple[mx.array, Para
 
 
 def gradient_of(model: nn.Module, loss: Loss) -> Gradient:
-    """Give the function (params, tokens_BL, lengths_B, share) → (share · loss, its gradient), compiled for every shape.
+    """Give the function (params, tokens_BL, lengths_B, share) → (share · loss, its gradient).
 
-    The model is made fast, see `align_mlx.fastmath`: in every process the same.
+    Not compiled: on a machine that is new to it MLX builds some fifty kernels, half a second each, for a step that is an
+    eighth faster. The model is made fast, see `align_mlx.fastmath`: in every process the same.
     """
     fastmath.speed_up(model)
 
@@ -41,7 +42,7 @@ def gradient_of(model: nn.Module, loss: Loss) -> Gradient:
         model.update(tree_unflatten(list(params.items())))
         return share * loss(model, tokens_BL, lengths_B)
 
-    return mx.compile(mx.value_and_grad(of_params))
+    return mx.value_and_grad(of_params)
 
 
 @dataclass

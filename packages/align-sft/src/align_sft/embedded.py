@@ -27,7 +27,7 @@ from align_sft.tokenizer import document_ids
 LOG_EVERY = 50
 """Steps between log rows."""
 WIDTHS = 4
-"""Padded lengths are multiples of this many tokens: few, as each is compiled once, and close to the lines' own."""
+"""Padded lengths are multiples of this many tokens."""
 
 
 def gemma_config(config: BaseConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
