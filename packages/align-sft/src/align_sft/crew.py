@@ -33,8 +33,8 @@ Gradient = Callable[[Params, mx.array, mx.array, mx.array], tuple[mx.array, Para
 def gradient_of(model: nn.Module, loss: Loss) -> Gradient:
     """Give the function (params, tokens_BL, lengths_B, share) → (share · loss, its gradient).
 
-    Not compiled: on a machine that is new to it MLX builds some fifty kernels, half a second each, for a step that is an
-    eighth faster. The model is made fast, see `align_mlx.fastmath`: in every process the same.
+    Not compiled: on a machine that is new to it MLX would build some fifty kernels, half a second each, for a step that
+    is an eighth faster. The model is made fast, see `align_mlx.fastmath`: in every process the same.
     """
     fastmath.speed_up(model)
 
