@@ -32,7 +32,7 @@ LOGS = ".logs"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the chain and return its exit code: 0, that of the first step that failed, or 128 + the signal's number."""
-    streams.secure()
+    streams.secure(stdout=True)
     for number in signals.wanted():
         signal.signal(number, _interrupted)
     try:

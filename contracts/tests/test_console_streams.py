@@ -9,10 +9,11 @@ import pytest
 WORK = """
 import os, sys
 from align_contracts.console import streams
-streams.secure()
+streams.secure(stdout=True)
 kept = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
 for number in range(3):
     print("line", number, file=sys.stderr, flush=True)
+    print("line", number, flush=True)
 os.write(kept, str(kept).encode())
 sys.exit(7)
 """
@@ -22,10 +23,11 @@ def start(path, **streams):
     return subprocess.Popen([sys.executable, "-c", WORK, str(path)], **streams)
 
 
-def test_what_nobody_reads_is_dropped(tmp_path):
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_what_nobody_reads_is_dropped(tmp_path, name):
     reads, writes = os.pipe()
     os.close(reads)
-    process = start(tmp_path / "file", stderr=writes)
+    process = start(tmp_path / "file", **{name: writes})
     os.close(writes)
     assert process.wait(60) == 7
     assert (tmp_path / "file").exists()

@@ -215,6 +215,23 @@ def test_one_row_more_than_allowed_stops(begin, monkeypatch, kind):
     assert len(record["offending_rows"]) == 2
 
 
+@pytest.mark.parametrize("kind", METHODS)
+def test_what_is_left_is_looked_at_again(begin, monkeypatch, kind):
+    """One NaN may be left out; the sum of the other rewards, each finite, overflows fp32."""
+    altered(monkeypatch, with_scores((0, NAN), *((row, 3e38) for row in range(1, 12 if kind == "grpo" else 4))))
+    run = begin(kind, 2)
+    with pytest.raises(DivergedError, match=r"not finite at iteration 1 .experience.: .*together they overflow"):
+        run.train()
+    assert run.log == []
+
+
+def test_no_answer_left(begin, monkeypatch):
+    altered(monkeypatch, with_scores(*((row, NAN) for row in range(4))))
+    run = begin("ppo", 9)
+    with pytest.raises(DivergedError, match="in iteration 1 no answer is left"):
+        run.train()
+
+
 def test_an_answer_alone_in_its_group_leaves_too(begin, monkeypatch):
     """Two of three answers to the second prompt are spoilt: the third has no group to be compared with."""
     altered(monkeypatch, with_scores((3, NAN), (5, NAN)))

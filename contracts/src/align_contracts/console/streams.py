@@ -38,15 +38,19 @@ class Lasting:
         return getattr(self._stream, name)
 
 
-def secure() -> None:
-    """Open the standard streams that are closed, so that no file of ours gets their numbers, and let stderr last."""
+def secure(*, stdout: bool = False) -> None:
+    """Open the standard streams that are closed, so that no file of ours gets their numbers, and let stderr last.
+
+    Args:
+        stdout: let standard output last too, where it is only told what is being done.
+    """
     _reserve()
-    if sys.__stdout__ is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
-    if sys.__stderr__ is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    elif sys.stderr is sys.__stderr__:
-        sys.stderr = Lasting(sys.__stderr__)
+    for name, lasts in (("stdout", stdout), ("stderr", True)):
+        first, now = getattr(sys, f"__{name}__"), getattr(sys, name)
+        if now is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process lives
+        elif lasts and now is first:
+            setattr(sys, name, Lasting(now))
 
 
 def _reserve() -> None:

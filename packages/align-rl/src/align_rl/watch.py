@@ -91,8 +91,7 @@ class Iteration:
             require(**{name: value for name, value in facts.items() if name not in ("reward_mean", "kl")})
         except NonFiniteError as error:
             phase = "rollout" if self.learns else "evaluation"
-            rollout = self._without(error, phase, rollout, self._answer_probe(rollout))
-            return rollout, rollout_facts(rollout)
+            return self.rollout(self._without(error, phase, rollout, self._answer_probe(rollout)))
         return rollout, facts
 
     def experience(self, make: Callable[[Rollout], Experience], rollout: Rollout) -> tuple[Rollout, Experience]:
@@ -113,7 +112,7 @@ class Iteration:
             rollout = self._without(
                 error, "experience", rollout, lambda i: {**answers(i), "largest_value": float(values_BT[i].max())}
             )
-            return rollout, make(rollout)
+            return self.experience(make, rollout)
         return rollout, experience
 
     def minibatch(
