@@ -1,4 +1,16 @@
+import pytest
+from rich.console import Console
+
+from align_mlx import progress
 from align_mlx.progress import Meter
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Set the time, in seconds."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
 
 
 def test_plain_lines_count_steps_and_shorten_numbers(capsys):
@@ -10,7 +22,7 @@ def test_plain_lines_count_steps_and_shorten_numbers(capsys):
     assert lines[0].startswith("ppo seed 42: iteration 1/3  ")
     assert lines[0].endswith("reward 1.235")
     assert "iteration 3/3" in lines[1]
-    assert lines[1].endswith("kl 7")
+    assert lines[1].endswith("reward 1.235  kl 7")  # a fact stays until there is a newer one
 
 
 def test_only_the_last_line_before_time_is_up(capsys):
@@ -27,3 +39,57 @@ def test_quiet_says_nothing_but_counts(capsys):
     assert meter.done == 2
     captured = capsys.readouterr()
     assert captured.err == captured.out == ""
+
+
+def test_the_time_left_is_that_of_this_process_s_own_steps(clock, capsys):
+    with Meter("sft", 110, every=0.0) as meter:
+        meter.advance(50)  # done by an earlier process
+        for _ in range(10):
+            clock[0] += 3.0
+            meter.advance()
+    assert meter.left == pytest.approx(150.0)  # 50 more at 3 s
+    assert "step 60/110  0:30, 2:30 left" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_pace_is_the_recent_one(clock):
+    with Meter("sft", 1000, quiet=True) as meter:
+        meter.advance(0)
+        for seconds in (1.0,) * 100 + (5.0,) * progress.RECENT:
+            clock[0] += seconds
+            meter.advance()
+    assert meter.left == pytest.approx(850 * 5.0)
+
+
+def test_plain_lines_become_rarer(clock, capsys):
+    with Meter("ppo seed 42", 100_000, every=10.0) as meter:
+        for _ in range(86_400):  # a day, a step a second
+            clock[0] += 1.0
+            meter.advance()
+    # One in 10 s for 1000 s, then one whenever the time has grown by 1/99: 100 + 99 · ln 86.4 = 541 lines, less the
+    # whole seconds that a line waits for.
+    assert 450 < len(capsys.readouterr().err.splitlines()) <= 541
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_a_terminal_shows_stage_step_time_left_and_facts(monkeypatch, clock, no_color, coloured):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    console = Console(force_terminal=True, width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    monkeypatch.setattr(progress, "Console", lambda stderr: console)
+    with Meter("ppo seed 42", 3, unit="iteration") as meter:
+        meter.advance(0)
+        clock[0] += 61.0
+        meter.advance(reward=1.5, KL="0.031 / 0.05", memory="1.2 GiB")
+    shown = console.export_text(styles=True)
+    for part in ("ppo seed 42", "iteration 1/3", "2:02 left", "reward 1.5  KL 0.031 / 0.05  memory 1.2 GiB"):
+        assert part in shown
+    assert ("\x1b[36m" in shown) == coloured
+    console.file.close()
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(progress, "Console", lambda stderr: Console(force_terminal=True))
+    with Meter("work", 1) as meter:
+        meter.advance()
+    assert capsys.readouterr().err.startswith("work: step 1/1")

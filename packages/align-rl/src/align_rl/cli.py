@@ -3,6 +3,7 @@
 from align_contracts.console import Command
 from align_contracts.console import main as console_main
 from align_rl.config import GRPOConfig, PPOConfig
+from align_rl.dashboard.command import WatchConfig
 
 _INPUTS = "--sft artifacts/embedded/sft --rm artifacts/embedded/rm --data artifacts/embedded/data"
 COMMANDS = (
@@ -22,6 +23,18 @@ COMMANDS = (
         sections=("rl", "grpo"),
         examples=(
             f"align-rl grpo {_INPUTS} --config recipes/embedded.toml --seed 42 --out artifacts/embedded/grpo-42",
+        ),
+    ),
+    Command(
+        name="watch",
+        help="Show runs live: reward, KL against its target, length, memory, throughput; reads their logs and no more.",
+        config=WatchConfig,
+        run="align_rl.dashboard.command:run",
+        examples=(
+            "align-rl watch artifacts/embedded",
+            "align-rl watch artifacts/embedded/ppo-42 artifacts/embedded/grpo-42 --html curves.html",
+            "align-rl watch artifacts/embedded --once",
+            "align-rl watch artifacts/embedded/ppo-42 --json",
         ),
     ),
 )

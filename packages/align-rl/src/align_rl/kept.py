@@ -91,6 +91,24 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
+def read_rewards(path: Path) -> dict[str, float]:
+    """Give the raw reward of each answer in a file of `write_rows`, by prompt id."""
+    with path.open(encoding="utf-8") as file:
+        rows = map(json.loads, file)
+        return {row["prompt_id"]: row["reward"] for row in rows}
+
+
+def win_rate(before: Mapping[str, float], now: Mapping[str, float]) -> float:
+    """Give the share of prompts whose answer is scored above the one before, 0 to 1; an equal score counts half.
+
+    Args:
+        before: the reward of the SFT policy's answer to each prompt, by prompt id.
+        now: the same of the trained policy.
+    """
+    pairs = [(now[name], before[name]) for name in before]
+    return sum((new > old) + (new == old) / 2 for new, old in pairs) / len(pairs)
+
+
 def _round(value: float) -> float:
     """Six decimals: below that, log-probs in fp32 carry no information."""
     return round(float(value), 6)

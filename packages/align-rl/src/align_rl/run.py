@@ -3,6 +3,7 @@
 import shutil
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -10,7 +11,7 @@ import mlx.core as mx
 from align_contracts import Artifact, Draft, open_artifact
 from align_contracts.errors import ConfigError
 from align_contracts.selection import Point
-from align_contracts.space import require_space
+from align_contracts.space import amount, require_space
 from align_mlx import adapters as lora
 from align_mlx import liveness
 from align_mlx.adapters import Adapter
@@ -23,6 +24,7 @@ from align_rl import disk
 from align_rl.code_size import method_lines
 from align_rl.config import PPOConfig, RLConfig
 from align_rl.dry_run import forecast
+from align_rl.kept import read_rewards, win_rate
 from align_rl.loop import Record
 from align_rl.methods.actor import actor_adapter, part_of
 from align_rl.methods.ppo import CRITIC, HEAD, PPO
@@ -75,8 +77,11 @@ def iterate(ready: Ready, run: Run, start: float) -> None:
         meter.advance(state.iteration)
 
         def log(row: Record) -> None:
-            run.log("train.jsonl", row)
-            meter.advance(reward=row["reward_mean"], kl=row["kl"], target=row["target_kl"])
+            told = {"method": ready.method.name, "seed": config.seed, "num_iterations": config.num_iterations, **row}
+            if "eval" in row:
+                told["eval"] = {**row["eval"], **standing(run.folder, state)}
+            run.log("train.jsonl", told)
+            meter.advance(**shown(told))
 
         def reached(state: TrainState) -> None:
             state.memory["seconds"] = before + time.perf_counter() - start
@@ -86,6 +91,20 @@ def iterate(ready: Ready, run: Run, start: float) -> None:
         watch = ready.watch(run.folder)
         evaluate, keep = ready.evaluator(run.file, watch), ready.keeper(run.file)
         ready.train(evaluate=evaluate, log=log, keep=keep, watch=watch, reached=reached)
+
+
+def standing(folder: Path, state: TrainState) -> dict[str, float | int]:
+    """Say how an evaluation point stands: its win rate against SFT by the reward model, and the best point so far."""
+    first, last = (folder / f"eval/{iteration:04d}.jsonl" for iteration in (0, state.iteration))
+    return {"win_rate": win_rate(read_rewards(first), read_rewards(last)), "best": state.memory["best"]["iteration"]}
+
+
+def shown(row: Record) -> Record:
+    """Choose what the progress of a run shows of a row."""
+    facts: Record = {"reward": row["reward_mean"], "KL": f"{row['kl']:.4f} (target {row['target_kl']:g})"}
+    if "eval" in row:
+        facts["wins"] = f"{row['eval']['win_rate']:.0%}"
+    return facts | {"memory": amount(row["active_memory_bytes"])}
 
 
 def write(draft: Draft, sft: Artifact, ready: Ready, run: Run) -> None:

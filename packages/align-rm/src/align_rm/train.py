@@ -176,6 +176,9 @@ def fit(
             memory["seconds"] += seconds
             memory["peak_memory_bytes"] = max(memory["peak_memory_bytes"], mx.get_peak_memory())
             row = {
+                "method": "rm",
+                "seed": config.seed,
+                "steps": steps,
                 "step": state.iteration,
                 "epoch": step // per_epoch + 1,
                 **done,
@@ -188,7 +191,7 @@ def fit(
                 accuracy = learner.accuracy(validation)
                 point = {"step": state.iteration, "epoch": step // per_epoch + 1, "pairwise_accuracy": accuracy}
                 memory["curve"].append(point)
-                run.track(point, "validation")
+                run.log("validation.jsonl", point)
             run.reached(state)
             facts = {"accuracy": memory["curve"][-1]["pairwise_accuracy"]} if memory["curve"] else {}
             meter.advance(loss=done["loss"], **facts)

@@ -138,7 +138,7 @@ def fit(
     def measure(epoch: int) -> None:
         found = learner.perplexity(validation)
         state.memory["curve"].append({"step": state.iteration, "epoch": epoch, "perplexity": found})
-        run.track(state.memory["curve"][-1], "validation")
+        run.log("validation.jsonl", state.memory["curve"][-1])
 
     require_space(config.out, training_parts(state, config), there=run.folder)
     run.begin(state)
@@ -164,6 +164,9 @@ def fit(
             memory["seconds"] += seconds
             memory["peak_memory_bytes"] = max(memory["peak_memory_bytes"], mx.get_peak_memory())
             row = {
+                "method": "sft",
+                "seed": config.seed,
+                "steps": steps,
                 "step": state.iteration,
                 "epoch": step // per_epoch + 1,
                 **facts,

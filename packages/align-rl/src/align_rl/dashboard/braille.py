@@ -1,0 +1,57 @@
+"""Curves as braille characters: each cell of a terminal has 2 × 4 dots."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from align_rl.dashboard.curves import Panel
+
+BLANK = 0x2800
+DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+"""The bit of each dot, by column and row from above. Source: Unicode, block Braille Patterns."""
+Cell = tuple[str, str, int]
+"""A character, and tone and place of the curve that passed last; the tone is "" where none did."""
+
+
+def draw(panel: Panel, width: int, height: int) -> list[list[Cell]]:
+    """Draw a panel's curves without its axes.
+
+    Args:
+        panel: what to draw; its first curves lie below the later ones.
+        width: characters a line.
+        height: lines.
+
+    Returns:
+        `height` lines of `width` cells, the uppermost first.
+    """
+    bits = [[0] * width for _ in range(height)]
+    owner: list[list[tuple[str, int]]] = [[("", 0)] * width for _ in range(height)]
+    for curve in panel.curves:
+        places = [_place(point, panel, width * 2, height * 4) for point in curve.points]
+        for step, (x, y) in enumerate(_joined(places)):
+            if curve.tone == "target" and step % 3:  # dotted
+                continue
+            row, column = y // 4, x // 2
+            bits[row][column] |= DOTS[x % 2][y % 4]
+            owner[row][column] = curve.tone, curve.place
+    return [
+        [(chr(BLANK | dots) if dots else " ", *whose) for dots, whose in zip(line, owners, strict=True)]
+        for line, owners in zip(bits, owner, strict=True)
+    ]
+
+
+def _place(point: tuple[float, float], panel: Panel, columns: int, rows: int) -> tuple[int, int]:
+    """The dot of a point: column from the left, row from above."""
+    (left, right), (low, high) = panel.x, panel.y
+    x, y = point
+    across = round((x - left) / (right - left) * (columns - 1))
+    up = round((y - low) / (high - low) * (rows - 1))
+    return across, rows - 1 - min(max(up, 0), rows - 1)
+
+
+def _joined(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Dots on the straight lines between the places, each once in a row."""
+    path = list(places[:1])
+    for (x0, y0), (x1, y1) in pairwise(places):
+        steps = max(abs(x1 - x0), abs(y1 - y0))
+        path += [(x0 + round((x1 - x0) * i / steps), y0 + round((y1 - y0) * i / steps)) for i in range(1, steps + 1)]
+    return path
