@@ -34,6 +34,8 @@ PATIENCE = 10.0
 """Seconds that the end of a run waits for its tracker."""
 INTERRUPTED = 1.0
 """Seconds that it waits when the run was stopped or failed."""
+CONSTANTS = ("step", "iteration", "seed", "steps", "num_iterations")
+"""Numbers of a record that are no measurements."""
 WRITER = Path(__file__).with_name("track_writer.py")
 
 
@@ -123,7 +125,7 @@ def numbers(record: Mapping[str, Any], kind: str) -> Iterator[tuple[str, float]]
     for name, value in record.items():
         if isinstance(value, Mapping):
             yield from numbers(value, name)
-        elif name not in ("step", "iteration") and type(value) in (int, float) and math.isfinite(value):
+        elif name not in CONSTANTS and type(value) in (int, float) and math.isfinite(value):
             yield f"{kind}/{name}", float(value)
 
 

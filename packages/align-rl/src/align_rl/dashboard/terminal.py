@@ -76,7 +76,7 @@ def runs_table(told: Sequence[Mapping[str, Any]], place: Sequence[int], width: i
 
 def details(told: Sequence[Mapping[str, Any]]) -> list[Text]:
     """What there is to say of runs that do not simply go on."""
-    return [Text(f"{one['run']}: {printable(one['detail'])}", style="yellow") for one in told if one["detail"]]
+    return [Text(printable(f"{one['run']}: {one['detail']}"), style="yellow") for one in told if one["detail"]]
 
 
 def plot(panel: Panel, width: int, height: int) -> Text:
