@@ -1,7 +1,9 @@
 import json
 
+import pytest
+
 from align_contracts import open_artifact
-from align_contracts.licences import licence, licence_warnings
+from align_contracts.licences import card_licence, licence, licence_warnings
 
 
 def test_data_and_base_models_have_a_licence_of_their_own(tmp_path, make):
@@ -38,3 +40,18 @@ def test_a_licence_is_no_part_of_the_input_s_identity(tmp_path, make):
     from align_contracts.manifest import content_digest
 
     assert content_digest(raw) == open_artifact(tmp_path / "sft").content_digest
+
+
+@pytest.mark.parametrize(
+    ("text", "licence"),
+    [
+        ("---\nlicense: 'apache-2.0'\n---\n", "apache-2.0"),
+        ("---\ntags: x\n---\nlicense: mit\n", None),
+        ("license: mit\n", None),
+        ("---\nlicense:\n---\n", None),
+        ("", None),
+    ],
+)
+def test_licence_of_the_card(tmp_path, text, licence):
+    (tmp_path / "README.md").write_text(text)
+    assert card_licence(tmp_path) == licence

@@ -8,6 +8,7 @@ the result on must see the gap: it is written as `unknown`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from align_contracts.artifact import Artifact
 
@@ -31,3 +32,20 @@ def licence_warnings(inputs: Iterable[Artifact]) -> list[str]:
         for artifact in dict.fromkeys(inputs)
         if licence(artifact) == UNKNOWN
     ]
+
+
+def card_licence(path: Path) -> str | None:
+    """Give the licence that a card names in its front matter (``license:`` in a folder's README.md), or None."""
+    card = path / "README.md"
+    if not card.exists():
+        return None
+    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
+    if not lines or lines[0].strip() != "---":
+        return None
+    for line in lines[1:]:
+        if line.strip() == "---":
+            return None
+        name, _, value = line.partition(":")
+        if name == "license" and value.strip():
+            return value.strip().strip("'\"")
+    return None

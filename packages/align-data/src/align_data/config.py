@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -10,9 +11,10 @@ from pydantic.config import JsonDict
 
 from align_contracts import console
 from align_data.categories import CATEGORIES
-from align_data.directory import require_directory
+from align_data.directory import require_directory, source_name
 from align_data.source import EMBEDDED, HUB
 
+_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(?:@.+)?")
 _SIZES: JsonDict = {"group": "Sizes"}
 
 
@@ -24,7 +26,8 @@ class BuildConfig(BaseModel):
     out: Path = console.runtime(..., "directory of the dataset artifact to write")
     source: str = Field(
         "embedded",
-        description="`embedded`, `hf:NAME[@REVISION]`, or a directory: parquet, JSONL, or saved by `datasets`",
+        description="`embedded`, `hf:NAME[@REVISION]` or OWNER/NAME on the hub, or a directory: parquet, JSONL, or "
+        "saved by `datasets`",
         min_length=1,
     )
     train_split: str = Field("train_prefs", description="the source's training split", min_length=1)
@@ -58,8 +61,14 @@ class BuildConfig(BaseModel):
         if source.startswith(HUB):
             source = source.partition("@")[0]
         elif source != EMBEDDED:
-            source = Path(source).resolve().name
+            source = source_name(Path(source))
         return self.model_copy(update={"source": source})
+
+    @field_validator("source")
+    @classmethod
+    def _hub_name(cls, value: str) -> str:
+        """Read OWNER/NAME, where there is no such directory, as a name of the hub."""
+        return HUB + value if _NAME.fullmatch(value) and not Path(value).is_dir() else value
 
     @field_validator("test")
     @classmethod

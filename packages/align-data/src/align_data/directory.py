@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from align_contracts.errors import MissingError, VerificationError
+from align_contracts.licences import card_licence
 from align_data.rows import Origin
 from align_data.saved import is_saved, open_saved
-from align_data.source import COLUMNS, Part, Source, has_scores
+from align_data.source import COLUMNS, HUB, Part, Source, has_scores
 
 _SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
 
@@ -60,7 +61,22 @@ def open_directory(directory: Path, *, train_split: str, test_split: str) -> Sou
         parts.append(Part(origin, _size(files), partial(read_files, files)))
         used += files
     scored = has_scores({str(file): _columns(file) for file in used})
-    return Source(directory.resolve().name, _digest(used, directory), None, tuple(parts), scored=scored)
+    name, revision = _identity(directory, used)
+    return Source(name, revision, card_licence(directory), tuple(parts), scored=scored)
+
+
+def source_name(directory: Path) -> str:
+    """Name a directory: ``hf:OWNER/NAME`` where the hub's client keeps it so, else by its own name."""
+    kept = directory.resolve().parts[-3:]
+    if len(kept) == 3 and kept[0].startswith("datasets--") and kept[1] == "snapshots":
+        return HUB + kept[0].removeprefix("datasets--").replace("--", "/", 1)
+    return directory.resolve().name
+
+
+def _identity(directory: Path, files: Sequence[Path]) -> tuple[str, str]:
+    """A directory's name and what pins its content: the commit of a snapshot of the hub, else a digest."""
+    name = source_name(directory)
+    return name, directory.resolve().name if name.startswith(HUB) else _digest(files, directory)
 
 
 def require_directory(directory: Path) -> None:

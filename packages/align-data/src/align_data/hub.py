@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from align_contracts.errors import AlignError, ConfigError, MissingError, PreflightError, VerificationError
+from align_contracts.licences import card_licence
+from align_data.directory import open_directory
 from align_data.rows import Origin
 from align_data.source import COLUMNS, HUB, Part, Source, has_scores
 
@@ -42,7 +45,32 @@ def open_hub(name: str, revision: str | None, *, train_split: str, test_split: s
     except AlignError:
         raise
     except Exception as error:
-        raise _translated(error, name, revision) from error
+        translated = _translated(error, name, revision)
+        kept = _kept(name, revision) if isinstance(translated, PreflightError) else None
+        if kept is None:
+            raise translated from error
+        return open_directory(kept, train_split=train_split, test_split=test_split)
+
+
+def _kept(name: str, revision: str | None) -> Path | None:
+    """The snapshot of an earlier download in the client's cache: what there is without a network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(name, repo_type="dataset", revision=revision, local_files_only=True))
+    except (OSError, HFValidationError):
+        return None
+
+
+def _licence(name: str, commit: str | None) -> str | None:
+    """What the dataset's card states; the library has fetched it already."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if commit is None:
+        return card_licence(Path(name))
+    card = try_to_load_from_cache(name, "README.md", repo_type="dataset", revision=commit)
+    return card_licence(Path(card).parent) if isinstance(card, str) else None
 
 
 def _open(name: str, revision: str | None, train_split: str, test_split: str) -> Source:
@@ -72,7 +100,7 @@ def _open(name: str, revision: str | None, train_split: str, test_split: str) ->
     return Source(
         name=HUB + name,
         revision=commit.group(1) if commit else revision,
-        license=builder.info.license or None,
+        license=builder.info.license or _licence(name, commit.group(1) if commit else None),
         parts=tuple(parts),
         scored=scored,
     )
@@ -91,7 +119,7 @@ def _translated(error: Exception, name: str, revision: str | None) -> AlignError
         return MissingError(
             f"no dataset {which} that can be read",
             got=_first_line(error),
-            do="Check the name and, if it is private, your access to it",
+            do="Check the name; where a licence has to be accepted or it is private, log in with `hf auth login`",
         )
     if isinstance(error, ConnectionError | TimeoutError) or "onnect" in type(error).__name__:
         return PreflightError(

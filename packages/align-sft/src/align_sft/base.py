@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from align_contracts import Draft, open_artifact, publish
 from align_contracts.errors import ConfigError, MissingError
+from align_contracts.licences import card_licence
 from align_mlx.compute import bound_cache
 from align_mlx.head import find_head
 from align_mlx.loading import require_chat_template
@@ -141,6 +142,7 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
     Raises:
         ConfigError: a revision was given for a directory.
         MissingError: the name is neither a directory nor a model that can be had from the hub.
+        PreflightError, VerificationError: as `align_sft.hub.download`.
     """
     path = Path(model)
     if path.is_dir():
@@ -148,40 +150,11 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
             raise ConfigError("--revision is for hub models", got=f"the directory {model}")
         return path, source_name(model)
     require_source(model)
-    from huggingface_hub import snapshot_download
+    from align_sft.hub import download
 
-    try:
-        found = snapshot_download(
-            model, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "README.md"]
-        )
-    except Exception as error:  # the hub client raises many kinds: offline, unknown name, no licence accepted
-        reason = str(error).strip().splitlines()[0]
-        raise MissingError(
-            f"model {model}",
-            expected="a directory or a model of the hub",
-            got=reason,
-            do="check the name, accept the model's licence and log in with `hf auth login`",
-        ) from error
-    return Path(found), source_name(model)
+    return download(model, revision), source_name(model)
 
 
 def commit(path: Path) -> str | None:
     """Give the commit of a model that the hub's client keeps (``snapshots/COMMIT``); None for other directories."""
     return path.name if path.parent.name == "snapshots" else None
-
-
-def card_licence(path: Path) -> str | None:
-    """Give the licence that a model card names in its front matter (``license:`` in README.md), or None."""
-    card = path / "README.md"
-    if not card.exists():
-        return None
-    lines = card.read_text(encoding="utf-8", errors="replace").splitlines()
-    if not lines or lines[0].strip() != "---":
-        return None
-    for line in lines[1:]:
-        if line.strip() == "---":
-            return None
-        name, _, value = line.partition(":")
-        if name == "license" and value.strip():
-            return value.strip().strip("'\"")
-    return None

@@ -16,9 +16,18 @@ def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
 
 
 def source_name(model: str) -> str:
-    """Name where a model comes from: ``local:NAME`` for a directory, else ``hf:NAME``."""
+    """Name where a model comes from: ``local:NAME`` for a directory, else ``hf:NAME``.
+
+    A directory laid out as the hub's client keeps it (``models--OWNER--NAME/snapshots/COMMIT``) is that model: a copy
+    of the cache on a machine without a network gives the same artifact as the download.
+    """
     path = Path(model)
-    return f"local:{path.resolve().name}" if path.is_dir() else f"hf:{model}"
+    if not path.is_dir():
+        return f"hf:{model}"
+    kept = path.resolve().parts[-3:]
+    if len(kept) == 3 and kept[0].startswith("models--") and kept[1] == "snapshots":
+        return "hf:" + kept[0].removeprefix("models--").replace("--", "/", 1)
+    return f"local:{path.resolve().name}"
 
 
 def require_source(model: str) -> None:

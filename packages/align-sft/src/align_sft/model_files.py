@@ -126,6 +126,8 @@ def write_tokenizer(draft: Draft, tokenizer: Any) -> None:
         tokenizer: a Hugging Face tokenizer with a chat template, or mlx-lm's wrapper of one.
     """
     tokenizer = tokenizer._tokenizer if isinstance(tokenizer, TokenizerWrapper) else tokenizer
+    for how in ("is_local", "local_files_only"):  # it was loaded: with or without a network the files are the same
+        tokenizer.init_kwargs.pop(how, None)
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer.save_pretrained(scratch)
         files = sorted(p for p in Path(scratch).iterdir() if p.is_file())
