@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+FIRST = "README.md"
+"""The page whose examples make the chain that all other pages work with."""
 HIDDEN = {".venv", ".nox", ".git"}
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 from align_contracts import open_artifact
 from documents import ways
-from documents.pages import ROOT, Example, blocks, examples, pages
+from documents.giving import give
+from documents.pages import FIRST, ROOT, blocks, examples, pages
 from documents.world import World, inside
 
-FIRST = "README.md"
-"""The page whose examples make the chain that all other pages work with."""
 PAGES = sorted(pages(), key=lambda path: path.relative_to(ROOT).as_posix() != FIRST)
 BY_PAGE = {path.relative_to(ROOT).as_posix(): examples(path) for path in PAGES}
 EXAMPLES = [example for found in BY_PAGE.values() for example in found]
@@ -26,22 +24,7 @@ PROGRAMS = {
     if found and page != "docs/extending.md"  # has a test of its own, in a copy of the sources
 }
 GIVEN = {page for page, found in BY_PAGE.items() if any(ways.way(one) in ("run", "shell") for one in found)}
-OTHERS = sorted((GIVEN | PROGRAMS.keys()) - {FIRST})
-
-
-def chain_first(example: Example) -> bool:
-    """What checks artifacts/embedded waits until the chain is copied there."""
-    return "artifacts/embedded" not in example.command
-
-
-def give(world: World, found: list[Example], done: set[str]) -> None:
-    for example in found:
-        way = ways.way(example)
-        if way == "shell":
-            world.shell(example)
-        elif way == "run" and (identity := world.identity(example)) not in done:
-            world.run(example)
-            done.add(identity)
+OTHERS = sorted((GIVEN | PROGRAMS.keys()) - {FIRST, "docs/extending.md"})
 
 
 def what_came_back_is_what_left(folder: Path) -> None:
@@ -56,22 +39,6 @@ def what_came_back_is_what_left(folder: Path) -> None:
 
 CAME_OF = {"docs/interop.md": what_came_back_is_what_left}
 """What else has to be true after the examples of a page."""
-
-
-@pytest.fixture(scope="module")
-def done() -> set[str]:
-    """What has been done already, on whatever page."""
-    return set()
-
-
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory, done) -> World:
-    """The world after the first page's chain."""
-    world = World(tmp_path_factory.mktemp("chain"))
-    give(world, [example for example in BY_PAGE[FIRST] if chain_first(example)], done)
-    shutil.copytree(world.folder / "runs", world.folder / "artifacts/embedded")
-    give(world, [example for example in BY_PAGE[FIRST] if not chain_first(example)], done)
-    return world
 
 
 def test_the_readme_s_chain_makes_every_stage_s_artifact(chain):
@@ -125,6 +92,7 @@ def test_no_example_hides_in_another_kind_of_block():
         for block in blocks(path)
         if block.language not in ("console", "python", "toml", "diff")
         for line in block.text.splitlines()
-        if re.match(r"(\$ |uv run )|align-(contracts|data|sft|rm|rl|eval) [a-z]+ .*(/|--)", line)
+        if re.match(r"\$ |uv run |align-(contracts|data|sft|rm|rl|eval) [a-z]", line)
+        and not re.search(r"[A-Z]{4}|…|→|──", line)
     ]
     assert hidden == []

@@ -86,10 +86,9 @@ def takes_nothing(example: Example, after: list[str], scratch: Path) -> None:
 
 def dry_run(example: Example, after: list[str], scratch: Path) -> None:
     """The pipeline checks its settings and forms its commands: minutes to weeks are not spent."""
-    after = [
-        word if before != "--out" else str(scratch / word) for before, word in zip(["", *after], after, strict=False)
-    ]
-    more = [] if "--out" in after else ["--out", str(scratch / "artifacts")]
+    after = [*after, *([] if "--out" in after else ["--out", "artifacts"])]
+    place = after.index("--out") + 1
+    after[place] = str(scratch / after[place])
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with inside(ROOT):

@@ -44,6 +44,7 @@ COMMANDS = (
             "align-contracts schema policy",
             "align-contracts schema --out contracts/schemas",
             "align-contracts schema --check contracts/schemas",
+            "align-contracts schema --reference docs/artifacts.md",
         ),
     ),
     console.Command(

@@ -16,6 +16,7 @@ from align_contracts.installation import facts, render
 from align_contracts.lineage import as_json, draw, find_artifacts, trace
 from align_contracts.paths import printable
 from align_contracts.records import Kind
+from align_contracts.reference import reference
 from align_contracts.schema import compare_schemas, json_schema, write_schemas
 
 _POSITIONAL: JsonDict = {"positional": True}
@@ -72,6 +73,9 @@ class SchemaConfig(_Config):
     )
     out: Path | None = Field(None, description="write the schemas of all kinds below this directory")
     check: Path | None = Field(None, description="compare the schemas below this directory with the models")
+    reference: Path | None = Field(
+        None, description="write what the manifests hold, as a page of Markdown, to this file"
+    )
 
 
 def validate(config: ValidateConfig) -> int:
@@ -201,26 +205,34 @@ def env(config: EnvConfig) -> int:
 
 
 def schema(config: SchemaConfig) -> int:
-    """Print, write or compare the JSON Schemas.
+    """Print, write or compare the JSON Schemas, or write them as a page.
 
     Raises:
         ConfigError: when there is nothing to do, or two things at once.
         VerificationError: when the compared files differ from the models.
     """
-    if config.check is not None and config.out is None:
+    asked = [one for one in (config.check, config.out, config.reference) if one is not None]
+    if len(asked) > 1:
+        raise ConfigError("align-contracts schema", expected="one of --out, --check and --reference")
+    if config.reference is not None:
+        config.reference.write_text(reference(), encoding="utf-8")
+        print(config.reference)
+    elif config.check is not None:
         if problems := compare_schemas(config.check):
             raise VerificationError(
                 f"{config.check} is not up to date:\n  " + "\n  ".join(problems),
                 do=f"Run align-contracts schema --out {config.check}",
             )
         print(f"{config.check}: up to date")
-    elif config.out is not None and config.check is None:
+    elif config.out is not None:
         for path in write_schemas(config.out):
             print(path)
-    elif config.kind != "all" and config.out is None:
+    elif config.kind != "all":
         print(json.dumps(json_schema(config.kind), indent=2, sort_keys=True))
     else:
-        raise ConfigError("align-contracts schema", expected="one of a KIND, --out DIR or --check DIR")
+        raise ConfigError(
+            "align-contracts schema", expected="one of a KIND, --out DIR, --check DIR or --reference FILE"
+        )
     return 0
 
 
