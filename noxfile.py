@@ -1,7 +1,7 @@
 """Sessions: the checks (default) and the pipeline.
 
 Run them with ``uv run nox``: uv makes the environment from the lock, and every session but ``isolated``,
-``conformance-torch`` and ``interop`` uses it as it is, so no session waits for another environment.
+``conformance-torch``, ``interop`` and ``notebooks`` uses it as it is, so no session waits for another environment.
 """
 
 import importlib.util
@@ -140,6 +140,18 @@ def bench(session):
         session.error(f"name one of: {', '.join(known)}")
     file = session.posargs[0].replace("-", "_") + ".py"
     python(session, f"benchmarks/{file}", *session.posargs[1:])
+
+
+@nox.session(venv_backend="venv", reuse_venv=True)
+def notebooks(session):
+    """Both notebooks executed on a study, as pages: nox -s notebooks -- [DIR]; without a study, on one in miniature."""
+    session.install("nbclient", "nbconvert", "ipykernel", "matplotlib>=3.10", "--editable", str(HERE / "contracts"))
+    study = Path(session.posargs[0] if session.posargs else "artifacts/embedded")
+    with tempfile.TemporaryDirectory() as scratch:
+        if not session.posargs and not study.is_dir():
+            study = Path(scratch) / "study"
+            python(session, "-m", "pipeline", "--recipe", "tests/tiny.toml", "--out", str(study))
+        session.run("python", "docs/notebooks/execute.py", str(study), "artifacts/notebooks")
 
 
 @nox.session
