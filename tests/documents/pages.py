@@ -6,12 +6,13 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 ROOT = Path(__file__).parents[2]
 FIRST = "README.md"
 """The page whose examples make the chain that all other pages work with."""
 HIDDEN = {".venv", ".nox", ".git"}
-FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def blocks(path: Path) -> list[Block]:
     """The fenced blocks of a page."""
     text = path.read_text(encoding="utf-8")
     page = path.relative_to(ROOT).as_posix()
-    return [Block(page, text.count("\n", 0, m.start()) + 2, m[1], m[2]) for m in FENCE.finditer(text)]
+    return [Block(page, text.count("\n", 0, m.start()) + 2, m[1], dedent(m[2])) for m in FENCE.finditer(text)]
 
 
 def examples(path: Path) -> list[Example]:

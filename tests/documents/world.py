@@ -73,6 +73,7 @@ class World:
         for recipe in (ROOT / "recipes").glob("*.toml"):
             (folder / "recipes" / recipe.name).write_text(miniature(), encoding="utf-8")
         shutil.copytree(ROOT / "contracts/schemas", folder / "contracts/schemas")
+        (folder / "docs").mkdir()
         prefer(folder / "my/preferences/train_prefs.jsonl")
 
     def settings(self, example: Example) -> tuple[str, list[str]]:
@@ -97,7 +98,8 @@ class World:
     def run(self, example: Example) -> None:
         """Do what an example says, and compare the exit code, and the errors that the page shows."""
         script, arguments = self.settings(example)
-        if "--out" in arguments and "--overwrite" not in arguments and example.code != 6:
+        stops = {"--overwrite", "--dry-run", "--show-config"} & set(arguments)
+        if "--out" in arguments and not stops and example.code == 0:
             shutil.rmtree(self.folder / arguments[arguments.index("--out") + 1], ignore_errors=True)
         out, err = io.StringIO(), io.StringIO()
         with inside(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
