@@ -6,6 +6,8 @@ from documents import ways
 from documents.pages import Example
 from documents.world import World
 
+GIVES = {"run": World.run, "shell": World.shell}
+
 
 def give(world: World, found: list[Example], done: set[str]) -> None:
     """Give examples in their order.
@@ -17,8 +19,7 @@ def give(world: World, found: list[Example], done: set[str]) -> None:
     """
     for example in found:
         way = ways.way(example)
-        if way == "shell":
-            world.shell(example)
-        elif way == "run" and (identity := world.identity(example)) not in done:
-            world.run(example)
-            done.add(identity)
+        if way not in GIVES or (identity := world.identity(example)) in done:
+            continue
+        GIVES[way](world, example)
+        done.add(identity)

@@ -21,10 +21,10 @@ PROGRAMS = {
     for page, found in (
         (path.relative_to(ROOT).as_posix(), [one for one in blocks(path) if one.language == "python"]) for path in PAGES
     )
-    if found and page != "docs/extending.md"  # has a test of its own, in a copy of the sources
+    if found and page != ways.APPLIED  # has a test of its own, in a copy of the sources
 }
 GIVEN = {page for page, found in BY_PAGE.items() if any(ways.way(one) in ("run", "shell") for one in found)}
-OTHERS = sorted((GIVEN | PROGRAMS.keys()) - {FIRST, "docs/extending.md"})
+OTHERS = sorted((GIVEN | PROGRAMS.keys()) - {FIRST, ways.APPLIED})
 
 
 def what_came_back_is_what_left(folder: Path) -> None:
@@ -93,6 +93,6 @@ def test_no_example_hides_in_another_kind_of_block():
         if block.language not in ("console", "python", "toml", "diff")
         for line in block.text.splitlines()
         if re.match(r"\$ |uv run |align-(contracts|data|sft|rm|rl|eval) [a-z]", line)
-        and not re.search(r"[A-Z]{4}|…|→|──", line)
+        and not re.search(r"[A-Z]{4}|…|→|──|   ", line)
     ]
     assert hidden == []

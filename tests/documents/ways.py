@@ -26,18 +26,22 @@ ELSEWHERE = {
 }
 """Commands of other programs that are only listed."""
 
+APPLIED = "docs/extending.md"
+"""Its commands are given in a copy of the sources that has its changes: `test_extending`."""
+
 RESOLVED = {
     r"--model google/": "downloads Gemma",
     r"--source hf:": "downloads the study's data",
-    r"--judge openai:(?!.*--dry-run)": "asks an API for money",
     r"import alpaca-eval": "reads a file that others publish",
 }
 """Console scripts whose settings are resolved and which are not run."""
 
 
 def way(example: Example) -> str:
-    """One of run, resolved, shell, nox, pytest, elsewhere, unknown."""
+    """One of run, resolved, shell, nox, pytest, applied, elsewhere, unknown."""
     first = example.words[0]
+    if example.page == APPLIED:
+        return "applied"
     if example.command in ELSEWHERE or first == "export":
         return "elsewhere"
     if first in SCRIPTS:
