@@ -118,7 +118,7 @@ class World:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
         compare(example, done.returncode, done.stderr)
 
