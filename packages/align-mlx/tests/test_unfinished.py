@@ -21,7 +21,7 @@ from align_contracts.errors import (
     PreflightError,
     VerificationError,
 )
-from align_mlx import checkpoints, signals, unfinished
+from align_mlx import checkpoints, identity, signals, unfinished
 from align_mlx.settings import PassSettings, ResumeSettings
 from align_mlx.tensors import save_tensors
 from align_mlx.train_state import TrainState
@@ -300,9 +300,9 @@ def test_a_run_is_not_continued_in_another_number_format(tmp_path, monkeypatch):
 
 
 def test_another_version_of_the_program_is_told_and_recorded(tmp_path, plain, monkeypatch, capsys):
-    program = unfinished._program("align-sft")
+    program = identity.program("align-sft")
     killed(tmp_path / "one", checkpoint_every=1)
-    monkeypatch.setattr(unfinished, "_program", lambda producer: {**program, "version": "99"})
+    monkeypatch.setattr(unfinished, "program", lambda producer: {**program, "version": "99"})
     again = go(tmp_path / "one")
     assert f"continued by another program (version {program['version']} → 99)" in capsys.readouterr().err
     assert [one["version"] for one in again.manifest.extensions["made_by"]] == [program["version"], "99"]
@@ -445,7 +445,10 @@ def test_an_error_of_publishing_costs_no_training(tmp_path, plain, monkeypatch):
     same(again, plain)
 
 
-def test_killed_between_publishing_and_tidying_up(tmp_path, plain, monkeypatch):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_killed_between_publishing_and_tidying_up(tmp_path, plain, monkeypatch, overwrite):
+    """What was published is found, nothing is trained, and nothing is left beside it."""
+
     def killed_here(path):
         raise KeyboardInterrupt
 
@@ -453,12 +456,24 @@ def test_killed_between_publishing_and_tidying_up(tmp_path, plain, monkeypatch):
         patch.setattr(checkpoints, "remove", killed_here)
         with pytest.raises(KeyboardInterrupt):
             go(tmp_path / "one")
-    with pytest.raises(PreflightError, match="exists"):  # what was published is found, and nothing is trained
-        go(tmp_path / "one")
-    again = go(tmp_path / "one", overwrite=True)
-    assert again.metric("began") == 7
-    same(again, plain)
+    assert run_of(tmp_path / "one").is_dir()
+    if overwrite:
+        again = go(tmp_path / "one", overwrite=True)
+        assert again.metric("began") == 7
+        same(again, plain)
+    else:
+        with pytest.raises(PreflightError, match="exists"):
+            go(tmp_path / "one")
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_an_unfinished_run_beside_an_older_artifact_is_left_alone(tmp_path):
+    """It was to replace the artifact, and --overwrite was forgotten when it was to go on."""
+    go(tmp_path / "one", learning_rate=0.25)
+    killed(tmp_path / "one", overwrite=True, checkpoint_every=1, steps=5)
+    with pytest.raises(PreflightError, match="exists"):
+        go(tmp_path / "one")
+    assert go(tmp_path / "one", overwrite=True).metric("began") == 5
 
 
 def test_a_second_process_is_refused(tmp_path):

@@ -12,7 +12,7 @@ from unittest.mock import patch
 from pydantic import ValidationError
 
 from align_contracts.errors import ConfigError
-from align_mlx.unfinished import decisive
+from align_mlx.identity import decisive
 from faults.children import ChildError, ask
 from faults.row import Count, Row
 from faults.rows.resume import Course, interrupt

@@ -13,7 +13,7 @@ decide the result, and the content digests of the inputs. The loop says where it
         run.save()
 """
 
-import json
+import filecmp
 import os
 import shutil
 import sys
@@ -23,8 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from align_contracts import Artifact, Draft, provenance, publish
-from align_contracts.console import deterministic
+from align_contracts import Artifact, Draft, publish
 from align_contracts.durable import (
     clean_stale,
     disk_errors,
@@ -37,13 +36,15 @@ from align_contracts.durable import (
 from align_contracts.errors import ConfigError, InterruptedRun, MissingError, PreflightError
 from align_mlx import checkpoints, signals
 from align_mlx.checkpoints import CHECKPOINTS, RECORD, Journal, Record
-from align_mlx.compute import DTYPES, choose
+from align_mlx.identity import decisive, differences, program
 from align_mlx.live import LiveFiles
-from align_mlx.settings import PassSettings, ResumeSettings
+from align_mlx.settings import ResumeSettings
 from align_mlx.signals import Listener
 from align_mlx.tracking import SILENT, Track, tracking
 from align_mlx.train_state import TrainState
 
+LOG = "train.jsonl"
+"""The log of every run, in its folder and in its artifact."""
 Identity = dict[str, dict[str, Any]]
 
 
@@ -239,21 +240,6 @@ class Run:
         self.made_by = before if now in before[-1:] else [*before, now]
 
 
-def differences(saved: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Name what differs between two identities, with both values; nested settings by their path."""
-    one, two = _flat(saved), _flat(now)
-    names = [name for name in {**one, **two} if one.get(name, "absent") != two.get(name, "absent")]
-    return [(name, str(one.get(name, "absent")), str(two.get(name, "absent"))) for name in sorted(names)]
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in nested.items():
-        path = f"{prefix} {name}".strip()
-        flat |= _flat(value, path) if isinstance(value, dict) else {path: value}
-    return flat
-
-
 def _the_newest(folder: Path) -> Record:
     found = checkpoints.newest(folder)
     assert found is not None  # there are some, and one that verifies or an error
@@ -288,8 +274,10 @@ def training(config: Any, kind: str, *, producer: str, inputs: Mapping[str, Arti
     identity = {"settings": decisive(config), "inputs": digests}
     with tracking(config, out) as track, locked(folder), signals.listening() as listener:
         clean_stale(folder)
+        if not config.overwrite:
+            _clear_finished(folder, out)
         with publish(out, kind, producer=producer, config=config, inputs=inputs, overwrite=config.overwrite) as draft:
-            run = Run(folder, identity, config, [_program(producer)], listener, track)
+            run = Run(folder, identity, config, [program(producer)], listener, track)
             run.find()
             try:
                 yield draft, run
@@ -302,20 +290,8 @@ def training(config: Any, kind: str, *, producer: str, inputs: Mapping[str, Arti
             checkpoints.remove(folder)
 
 
-def decisive(config: PassSettings) -> dict[str, Any]:
-    """Give the settings that decide a run's result on this machine.
-
-    What the machine chooses is written out: a run that began in bfloat16 on a GPU is not continued in float32 on a CPU
-    unless that was asked for in both places.
-    """
-    compute = choose(config.compute_form, config.compute_dtype)
-    dtype = next(name for name, value in DTYPES.items() if value == compute.dtype)
-    chosen = {"compute_form": "dense" if compute.dense else "quantized", "compute_dtype": dtype}
-    return {**json.loads(json.dumps(deterministic(config))), **chosen}
-
-
-def _program(producer: str) -> dict[str, Any]:
-    """Describe the program as far as it may decide the last bits."""
-    made, machine = provenance.producer(producer), provenance.environment()
-    known = ("version", "git_commit", "lock_digest")
-    return {**{name: made[name] for name in known}, "determinism_class": machine["determinism_class"]}
+def _clear_finished(folder: Path, out: Path) -> None:
+    """Remove the run folder of a run that was killed right after it had published: the logs agree, times included."""
+    kept, published = folder / LOG, out / LOG
+    if kept.is_file() and published.is_file() and filecmp.cmp(kept, published, shallow=False):
+        checkpoints.remove(folder)
