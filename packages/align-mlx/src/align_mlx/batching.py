@@ -12,6 +12,7 @@ import numpy as np
 
 from align_mlx.chat import Tokens
 from align_mlx.compute import backend
+from align_mlx.world import World
 
 BUCKETS = {"cpu": 4, "metal": 16, "cuda": 16}
 """Padded lengths are multiples of this many tokens: a CPU pays for every one of them, a GPU for every new shape."""
@@ -110,6 +111,15 @@ def _sizes(rows: Sequence[Tokens]) -> tuple[int, int | None]:
         return whole, None
     answers = len(rows) * bucket(max(len(row.response) for row in rows))
     return whole, len(prompts) * bucket(max(map(len, prompts))) + answers
+
+
+def own_rows(rows: Sequence[Tokens], world: World) -> list[int]:
+    """Give the places of the rows that are this process's, ascending; rows with the same prompt stay together."""
+    families: dict[tuple[int, ...], list[int]] = {}
+    for i, row in enumerate(rows):
+        families.setdefault(row.prompt, []).append(i)
+    longest_first = sorted(families.values(), key=lambda family: -sum(len(rows[i]) for i in family))
+    return sorted(i for family in world.share(longest_first) for i in family)
 
 
 def by_length(rows: Sequence[Tokens], token_budget: int) -> Iterator[list[int]]:

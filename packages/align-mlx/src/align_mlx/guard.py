@@ -8,7 +8,7 @@ allowed it, single rows whose own numbers are not finite are left out and listed
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from align_mlx.finite import Broken, broken, listed
 from align_mlx.resident import Resident
 from align_mlx.softmax import after
 from align_mlx.train_state import TrainState
+from align_mlx.world import ALONE, World
 
 Figures = dict[str, float]
 """What is measured on one row: tokens, loss, largest_logit, … by name."""
@@ -88,12 +89,14 @@ class Guard:
         folder: the run folder, where ``diagnosis.json`` is written; None where a run leaves nothing behind (a trial).
         limit: most rows that may be left out over the whole run.
         resident: the base, for what it computes in.
+        world: the processes of the run, which search together and decide the same.
     """
 
     stage: str
     folder: Path | None
     limit: int
     resident: Resident
+    world: World = ALONE
 
     def step(
         self,
@@ -147,8 +150,11 @@ class Guard:
     def _search(self, scene: Scene) -> Findings:
         groups = {"trained": scene.state.params, "optimizer": scene.state.moments, **base_weights(self.resident)}
         found = {group: broken(arrays) for group, arrays in {**groups, **scene.weights}.items()}
-        spoilt = {group: tensors for group, tensors in found.items() if tensors}
-        return Findings(spoilt, [scene.probe(i) for i in range(len(scene.names))])
+        spoilt = {group: [asdict(tensor) for tensor in tensors] for group, tensors in found.items() if tensors}
+        rows = [scene.probe(i) for i in self.world.share(range(len(scene.names)))]
+        found_by = self.world.gather("diagnosis", [spoilt, rows])
+        everywhere = {group: [Broken(**t) for t in tensors] for part, _ in found_by for group, tensors in part.items()}
+        return Findings(everywhere, self.world.whole([part for _, part in found_by]))
 
     def _stopped(self, error: NonFiniteError, scene: Scene, found: Findings) -> DivergedError:
         file = self._write(error, scene, found)

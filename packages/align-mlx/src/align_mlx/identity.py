@@ -1,13 +1,19 @@
 """What an unfinished run is: the settings that decide its result, compared by name, and the program that made it."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from align_contracts import provenance
 from align_contracts.console import deterministic
+from align_contracts.errors import ConfigError
+from align_mlx.adapters import Params
 from align_mlx.compute import DTYPES, choose
 from align_mlx.settings import PassSettings
+from align_mlx.world import World
 
 
 def decisive(config: PassSettings) -> dict[str, Any]:
@@ -42,3 +48,24 @@ def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         path = f"{prefix} {name}".strip()
         flat |= _flat(value, path) if isinstance(value, dict) else {path: value}
     return flat
+
+
+def require_one_run(identity: dict[str, dict[str, Any]], world: World) -> None:
+    """Raise ConfigError where the processes would not make the same artifact."""
+    first, *others = world.gather("settings and inputs", identity)
+    for rank, other in enumerate(others, start=2):
+        if differing := differences(first, other):
+            raise ConfigError(
+                f"process {rank} of {world.size} was given other settings or inputs than the first",
+                expected=", ".join(f"{name} {its}" for name, its, _ in differing),
+                got=", ".join(f"{name} {its}" for name, _, its in differing),
+                do="Start all with the same command, and copy the inputs to every machine",
+            )
+
+
+def fingerprint(params: Params) -> str:
+    """Give a sum of all bits of some arrays, of which no two runs that differ have the same by chance."""
+    found = hashlib.sha256()
+    for name in sorted(params):
+        found.update(np.array(params[name]).tobytes())
+    return found.hexdigest()[:16]

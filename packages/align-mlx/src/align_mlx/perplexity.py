@@ -5,14 +5,21 @@ from collections.abc import Sequence
 
 from align_mlx import signals
 from align_mlx.adapters import Adapter
-from align_mlx.batching import by_length, pad
+from align_mlx.batching import by_length, own_rows, pad
 from align_mlx.chat import Tokens
 from align_mlx.compute import pass_tokens
 from align_mlx.logprobs import policy_stats
 from align_mlx.resident import Resident
+from align_mlx.world import ALONE, World
 
 
-def perplexity(resident: Resident, adapters: Sequence[Adapter], rows: Sequence[Tokens], token_budget: int = 0) -> float:
+def perplexity(
+    resident: Resident,
+    adapters: Sequence[Adapter],
+    rows: Sequence[Tokens],
+    token_budget: int = 0,
+    world: World = ALONE,
+) -> float:
     """Give exp(−Σ log p / Σ tokens) over the answers' tokens, their end tokens included.
 
     Args:
@@ -20,17 +27,20 @@ def perplexity(resident: Resident, adapters: Sequence[Adapter], rows: Sequence[T
         adapters: the policy's adapters over the shared ones.
         rows: prompts with written answers.
         token_budget: most padded tokens of one forward pass; 0: what suits the machine.
+        world: the processes that share the rows; all get the result.
 
     Raises:
         ValueError: there are no rows.
     """
     total, tokens = 0.0, 0
+    rows = [rows[i] for i in own_rows(rows, world)]
     for group in by_length(rows, token_budget or pass_tokens()):
         signals.check()
         batch = pad([rows[i] for i in group])
         total -= policy_stats(resident, adapters, batch, gradient=False).logprobs_BT.sum().item()
         tokens += sum(len(rows[i].response) for i in group)
-    return perplexity_of(total, tokens)
+    whole = world.sums("perplexity", {"nll": total, "tokens": tokens})
+    return perplexity_of(whole["nll"], int(whole["tokens"]))
 
 
 def perplexity_of(nll: float, tokens: int) -> float:

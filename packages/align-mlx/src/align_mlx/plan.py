@@ -6,7 +6,7 @@ found by doing the work at its largest with one row, then with more, and by read
 about an architecture or a backend.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import mlx.core as mx
@@ -21,6 +21,7 @@ from align_mlx.settings import PassSettings
 from align_mlx.softmax import BLOCKS, SMALL_BLOCKS
 from align_mlx.train_state import TrainState
 from align_mlx.units import GIB
+from align_mlx.world import ALONE, World
 
 Config = TypeVar("Config", bound=PassSettings)
 
@@ -45,6 +46,7 @@ def settle(
     limit: int,
     decode: Work | None = None,
     answers: int = 1,
+    world: World = ALONE,
 ) -> Config:
     """Give the settings with everything decided that they leave open, and arrange the base for them.
 
@@ -60,6 +62,7 @@ def settle(
         decode: decodes a token for that many rows whose keys and values are as long as they will get; None: nothing
             is sampled.
         answers: answers to one prompt, which stay together.
+        world: the processes of the run; all take the plan of the one with the least memory.
 
     Raises:
         PreflightError: the work does not fit.
@@ -70,8 +73,16 @@ def settle(
             state.memory["plan"] |= plan_passes(config, resident, learn, row_tokens, limit)
             if decode is not None:
                 state.memory["plan"]["rollout_rows"] = plan_rows(config, decode, limit, answers)
+        state.memory["plan"] = smallest(world.gather("plan", state.memory["plan"]))
     arrange(resident, bool(state.memory["plan"]["gradient_checkpointing"]))
     return config.model_copy(update=state.memory["plan"])
+
+
+def smallest(plans: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Give the plan that fits every process: the fewest tokens and rows, and blocks computed again if one must."""
+    if len(plans) == 1:
+        return plans[0]
+    return {name: (any if name == "gradient_checkpointing" else min)(p[name] for p in plans) for name in plans[0]}
 
 
 def arrange(resident: Resident, gradient_checkpointing: bool) -> None:

@@ -10,12 +10,13 @@ from align_contracts import Artifact
 from align_mlx import adapters as lora
 from align_mlx import signals
 from align_mlx.adapters import Adapter, Params
-from align_mlx.batching import by_length, pad
+from align_mlx.batching import by_length, own_rows, pad
 from align_mlx.chat import Tokens, encode_turn
 from align_mlx.compute import Compute, pass_tokens
 from align_mlx.loading import load_base, load_policy
 from align_mlx.prefix import states
 from align_mlx.resident import Resident
+from align_mlx.world import ALONE, World
 
 
 def head_scores(states_BSD: mx.array, response_lengths_B: mx.array, head: Params) -> mx.array:
@@ -62,15 +63,24 @@ class Scorer:
     calibration: Calibration = Calibration()
     token_budget: int = 0
 
-    def score(self, rows: Sequence[Tokens]) -> np.ndarray:
-        """Give raw scores fp64 [N] of token rows, batched by length; the order of rows does not matter."""
-        scores = np.zeros(len(rows))
-        for group in by_length(rows, self.token_budget or pass_tokens()):
+    def score(self, rows: Sequence[Tokens], world: World = ALONE) -> np.ndarray:
+        """Give raw scores fp64 [N] of token rows, batched by length; the order of rows does not matter.
+
+        Args:
+            rows: prompts with answers.
+            world: the processes that share them; all get all scores.
+        """
+        mine = own_rows(rows, world)
+        own, scores = [rows[i] for i in mine], np.zeros(len(mine))
+        for group in by_length(own, self.token_budget or pass_tokens()):
             signals.check()
-            batch = pad([rows[i] for i in group])
+            batch = pad([own[i] for i in group])
             read = states(self.resident, batch, (self.adapter,))
             scores[group] = np.array(head_scores(read, batch.lengths_B, self.head))
-        return scores
+        whole = np.zeros(len(rows))
+        for places, part in world.gather_arrays("scores", [np.array(mine, np.int64), scores]):
+            whole[places] = part
+        return whole
 
     def score_texts(self, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
         """Give raw scores of written answers."""

@@ -20,6 +20,7 @@ from align_mlx.chat import Tokens
 from align_mlx.compute import pass_tokens
 from align_mlx.resident import Resident
 from align_mlx.sampling import inverse_cdf, uniforms
+from align_mlx.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def sample(
     max_rows: int = 128,
     token_budget: int = 0,
     tick: Callable[[int], None] = lambda done: None,
+    world: World = ALONE,
 ) -> list[Answer]:
     """Sample `answers` continuations of each prompt.
 
@@ -84,7 +86,8 @@ def sample(
         max_rows: most rows decoded at the same time (but at least the K answers of one prompt); changes memory and
             speed, never the draws.
         token_budget: most padded tokens of the prompts that are read at once; 0: what suits the machine.
-        tick: called with the number of prompts done after each group.
+        tick: called with the number of prompts done after each group, here and in the other processes.
+        world: the processes that share the prompts; all get all answers.
 
     Returns:
         P·K answers, prompt by prompt. Every answer has at least one token.
@@ -94,15 +97,19 @@ def sample(
     """
     prompts = _told_apart(prompts, answers)
     per_group = max(1, max_rows // answers)
-    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i].ids), i))
-    result: dict[int, list[Answer]] = {}
+    everything = sorted(range(len(prompts)), key=lambda i: (len(prompts[i].ids), i))
+    order, result = world.share(everything), dict[int, list[Answer]]()
     for start in range(0, len(order), per_group):
         group = order[start : start + per_group]
         few, columns = [prompts[i] for i in group], max(1, (token_budget or pass_tokens()) // len(group))
         decoded = _decode(few, resident, adapters, draw, answers, max_new_tokens, temperature, columns)
         for place, i in enumerate(group):
             result[i] = decoded[place * answers : (place + 1) * answers]
-        tick(min(start + per_group, len(order)))
+        tick(min((start + per_group) * world.size, len(prompts)))
+    own = [[[list(a.tokens.response), a.truncated] for a in result[i]] for i in order]
+    drawn = dict(zip(everything, world.whole(world.gather("answers", own)), strict=True)) if world.size > 1 else {}
+    for i, answers_K in drawn.items():
+        result[i] = [Answer(Tokens(prompts[i].ids, tuple(ids)), truncated) for ids, truncated in answers_K]
     return [answer for i in range(len(prompts)) for answer in result[i]]
 
 

@@ -7,6 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from align_mlx.adapters import Params
+from align_mlx.world import World
 
 Schedule = Literal["constant", "cosine"]
 
@@ -56,6 +57,17 @@ def learning_rate(peak: float, step: int, warmup_steps: int, steps: int, schedul
 def add(total: Params | None, part: Params) -> Params:
     """Add a micro-batch's gradients to the sum so far (None: nothing yet)."""
     return part if total is None else {name: total[name] + part[name] for name in total}
+
+
+def joined(world: World, loss: float, grads: Params | None, params: Params) -> tuple[float, Params]:
+    """Give the sums of loss and gradients over all processes.
+
+    Args:
+        world: the processes.
+        loss, grads: this one's sums; None where it had no rows.
+        params: what the gradients are of.
+    """
+    return world.sums("loss", {"loss": loss})["loss"], world.total(grads or {}, params)
 
 
 def scale(grads: Params, factor: float) -> Params:

@@ -14,6 +14,7 @@ decide the result, and the content digests of the inputs. The loop says where it
 """
 
 import filecmp
+import json
 import os
 import shutil
 import sys
@@ -21,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from align_contracts import Artifact, Draft, publish
@@ -33,15 +35,16 @@ from align_contracts.durable import (
     sync_tree,
     temp_path,
 )
-from align_contracts.errors import ConfigError, InterruptedRun, MissingError, PreflightError
+from align_contracts.errors import ConfigError, DivergedError, InterruptedRun, MissingError, PreflightError
 from align_mlx import checkpoints, signals
 from align_mlx.checkpoints import CHECKPOINTS, RECORD, Journal, Record
-from align_mlx.identity import decisive, differences, program
+from align_mlx.identity import decisive, differences, fingerprint, program, require_one_run
 from align_mlx.live import LiveFiles
 from align_mlx.settings import ResumeSettings
 from align_mlx.signals import Listener
 from align_mlx.tracking import SILENT, Track, tracking
 from align_mlx.train_state import TrainState
+from align_mlx.world import ALONE, World
 
 LOG = "train.jsonl"
 """The log of every run, in its folder and in its artifact."""
@@ -59,6 +62,8 @@ class Run:
         made_by: the program; every version of it that had a part in the run, once it has begun.
         listener: hears signals.
         track: shows what is logged to a tracker.
+        world: the processes of the run. Only the first keeps anything; the others are given its state, and what they
+            write goes into a temporary folder.
     """
 
     folder: Path
@@ -67,6 +72,7 @@ class Run:
     made_by: list[dict[str, Any]] = field(default_factory=list)
     listener: Listener = field(default_factory=Listener)
     track: Track = SILENT
+    world: World = ALONE
     _found: tuple[Path, Record] | None = None
     _start: tuple[TrainState, Journal] | None = None
     _saved: int | None = None
@@ -109,6 +115,8 @@ class Run:
             checkpoint, record = self._found
             state.restore(checkpoint)
             self._saved, self._unsaved, journal = state.iteration, False, record.live
+        if self.world.size > 1:
+            self._agree(state)
         self._live.rewind(journal)
         self._start = state.fork(), journal
         self.listener.patient = True
@@ -128,6 +136,7 @@ class Run:
         """Note that an iteration is whole: an interrupted run goes on here. Write a checkpoint if it is due."""
         self._start, self._unsaved = (state.fork(), self._live.journal()), True
         if state.iteration % self.settings.checkpoint_every == 0:
+            self._require_equal(state)
             self.save()
 
     def save(self) -> None:
@@ -136,7 +145,7 @@ class Run:
         Raises:
             PreflightError: the disk is full; the checkpoints before are as they were.
         """
-        if self._start is None or not self._unsaved:
+        if not self.world.writes or self._start is None or not self._unsaved:
             return
         state, journal = self._start
         folder = self.folder / CHECKPOINTS
@@ -162,7 +171,7 @@ class Run:
             InterruptedRun: that was the error; the message says how to continue.
             PreflightError: an interrupted run could not be saved.
         """
-        if self._start is None:
+        if not self.world.writes or self._start is None:
             return
         state = self._start[0]
         if isinstance(error, InterruptedRun):
@@ -181,6 +190,29 @@ class Run:
                 self.save()
         if self._saved is not None:
             print(f"note: the unfinished run ({self._saved} iterations) is kept in {self.folder}", file=sys.stderr)
+
+    def _agree(self, state: TrainState) -> None:
+        """Let every process begin with the first one's state, whatever their disks hold."""
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            if self.world.writes:
+                state.save(folder)
+            names = json.dumps(sorted(file.name for file in folder.iterdir())).encode()
+            for file in json.loads(self.world.first("state", names)):
+                path = folder / file
+                path.write_bytes(self.world.first(file, path.read_bytes() if self.world.writes else b""))
+            state.restore(folder)
+
+    def _require_equal(self, state: TrainState) -> None:
+        """Raise DivergedError where processes that take the same steps no longer have the same parameters."""
+        digests = self.world.gather("parameters", fingerprint(state.params) if self.world.size > 1 else "")
+        if len(set(digests)) > 1:
+            raise DivergedError(
+                f"the processes' parameters differ after {state.iteration} iterations",
+                expected=f"those of process 1, {digests[0]}",
+                got=", ".join(digests[1:]),
+                do="Use machines of one kind, and the same versions; the newest checkpoint stands",
+            )
 
     def _start_over(self) -> None:
         if self.folder.exists():
@@ -247,7 +279,9 @@ def _the_newest(folder: Path) -> Record:
 
 
 @contextmanager
-def training(config: Any, kind: str, *, producer: str, inputs: Mapping[str, Artifact]) -> Iterator[tuple[Draft, Run]]:
+def training(
+    config: Any, kind: str, *, producer: str, inputs: Mapping[str, Artifact], world: World = ALONE
+) -> Iterator[tuple[Draft, Run]]:
     """Publish the artifact of a run that can be interrupted; see `align_contracts.publish`.
 
     SIGINT and SIGTERM end the block with InterruptedRun at the next `signals.check`, and the last whole iteration is
@@ -259,25 +293,33 @@ def training(config: Any, kind: str, *, producer: str, inputs: Mapping[str, Arti
         kind: of the artifact.
         producer: distribution name of the stage.
         inputs: its input artifacts by role.
+        world: the processes that do it together; the first one alone publishes and keeps.
 
     Yields:
         The draft to fill, and the run.
 
     Raises:
+        ConfigError: the processes were given other settings or inputs.
         InterruptedRun: the run was asked to stop; the message says how to continue.
         LockedError: another process is at this run.
     """
     out = Path(os.path.abspath(config.out))
     folder = out.parent / f".{out.name}.run"
-    make_directory(out.parent, parents=True)
     digests = {role: artifact.content_digest for role, artifact in inputs.items()}
     identity = {"settings": decisive(config), "inputs": digests}
+    require_one_run(identity, world)
+    if not world.writes:
+        with _helping(config, kind, identity, world) as helper:
+            yield helper
+        return
+    make_directory(out.parent, parents=True)
     with tracking(config, out) as track, locked(folder), signals.listening() as listener:
         clean_stale(folder)
         if not config.overwrite:
             _clear_finished(folder, out)
         with publish(out, kind, producer=producer, config=config, inputs=inputs, overwrite=config.overwrite) as draft:
-            run = Run(folder, identity, config, [program(producer)], listener, track)
+            made_by = {**program(producer), **({"processes": world.size} if world.size > 1 else {})}
+            run = Run(folder, identity, config, [made_by], listener, track, world)
             run.find()
             try:
                 yield draft, run
@@ -286,6 +328,8 @@ def training(config: Any, kind: str, *, producer: str, inputs: Mapping[str, Arti
                 raise
             if len(run.made_by) > 1:
                 draft.extensions["made_by"] = run.made_by
+            if world.size > 1:
+                draft.extensions["processes"] = world.size
         if folder.exists():
             checkpoints.remove(folder)
 
@@ -295,3 +339,11 @@ def _clear_finished(folder: Path, out: Path) -> None:
     kept, published = folder / LOG, out / LOG
     if kept.is_file() and published.is_file() and filecmp.cmp(kept, published, shallow=False):
         checkpoints.remove(folder)
+
+
+@contextmanager
+def _helping(config: Any, kind: str, identity: Identity, world: World) -> Iterator[tuple[Draft, Run]]:
+    """Give a process that keeps nothing a draft and a run folder which are thrown away."""
+    with TemporaryDirectory() as scratch, signals.listening() as listener:
+        (draft := Path(scratch, "draft")).mkdir()
+        yield Draft(draft, kind, config), Run(Path(scratch, "run"), identity, config, listener=listener, world=world)

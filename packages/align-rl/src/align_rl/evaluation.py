@@ -78,12 +78,13 @@ class Evaluator:
 
     def _answer(self, state: TrainState) -> tuple[Rollout, dict[str, float]]:
         actor, draw = actor_adapter(state.params, self.config), Draw(self.config.seed, EVALUATION_DRAW)
-        rollout = collect(self.resident, actor, self.scorer, self.prompts, self.config, draw=draw, answers=1)
+        with_them, world = (self.resident, actor, self.scorer, self.prompts, self.config), self.method.world
+        rollout = collect(*with_them, draw=draw, answers=1, world=world)
         return self.watch.evaluation(state, self.prompts).rollout(rollout)
 
     def _perplexity(self, state: TrainState) -> float:
         actor = actor_adapter(state.params, self.config)
-        found = perplexity(self.resident, (actor,), self.chosen, self.config.token_budget)
+        found = perplexity(self.resident, (actor,), self.chosen, self.config.token_budget, self.method.world)
         self.watch.evaluation(state, self.prompts).written(self.chosen, perplexity=found)
         return found
 

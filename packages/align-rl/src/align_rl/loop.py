@@ -11,12 +11,13 @@ import numpy as np
 from align_contracts.errors import NonFiniteError
 from align_mlx import liveness, signals
 from align_mlx.adapters import Params
-from align_mlx.batching import by_length
+from align_mlx.batching import by_length, own_rows
 from align_mlx.guard import Guard, left_out, require
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt
 from align_mlx.train_state import TrainState, warmup
+from align_mlx.world import ALONE, World
 from align_rl.algorithms.controller import Control, control, phased_target
 from align_rl.algorithms.first_ratio import RATIO_TOLERANCE, first_ratio
 from align_rl.config import RLConfig
@@ -76,6 +77,7 @@ def train(
             iteration's first ratio was not 1, or no gradient reached a trainable tensor.
     """
     watch = watch or Watch(Guard(method.name, None, 0, resident), method, scorer, config, {})
+    world = method.world
     rate = warmup(config.learning_rate, config.warmup_iterations)
     decision = Control(**state.memory.get("control", {"kl_coef": penalty_start(config)}))
     if "method" in state.memory:
@@ -91,7 +93,7 @@ def train(
             actor = actor_adapter(state.params, config)
             draw = Draw(config.seed, iteration)
             watched = watch.iteration(state, chosen)
-            collected = collect(resident, actor, scorer, chosen, config, draw=draw, answers=method.answers)
+            collected = collect(resident, actor, scorer, chosen, config, draw=draw, answers=method.answers, world=world)
             rollout, facts = watched.rollout(collected)
         decision = control(config.controller, decision, facts["kl"], target)
         learning_rate = rate(iteration) * decision.lr_scale
@@ -140,7 +142,7 @@ def update(
         for dealt in minibatches(rollout, config, state.iteration, epoch):
             index = [i for i in dealt.tolist() if i not in gone]
             while index:
-                grads, facts = accumulate(state.params, experience, index, method, config)
+                grads, facts = accumulate(state.params, experience, index, method, config, method.world)
                 try:
                     require(**facts)
                     proof = state.memory.get("first_ratio", {})
@@ -167,15 +169,22 @@ def teaches(rollout: Rollout, experience: Experience, index: Sequence[int]) -> b
 
 
 def accumulate(
-    params: Params, experience: Experience, index: Sequence[int], method: Method, config: RLConfig
+    params: Params,
+    experience: Experience,
+    index: Sequence[int],
+    method: Method,
+    config: RLConfig,
+    world: World = ALONE,
 ) -> tuple[Params, dict[str, float]]:
-    """Sum gradients and facts of a minibatch over micro-batches; the weights make the sum exact."""
+    """Sum gradients and facts of a minibatch over micro-batches and processes; the weights make the sum exact."""
     minibatch = experience.part(index)
     weights_BT = method.weights(minibatch)
     grads: Params = {}
     facts: dict[str, float] = {}
-    for group in by_length(minibatch.rows, config.token_budget):
+    mine = own_rows(minibatch.rows, world)
+    for places in by_length([minibatch.rows[i] for i in mine], config.token_budget):
         signals.check()
+        group = [mine[i] for i in places]
         part = minibatch.part(group)
         part_weights_BT = weights_BT[mx.array(group), : part.learn_BT.shape[1]]
         for prefixes, loss in method.losses.items():
@@ -186,7 +195,7 @@ def accumulate(
             for name, fact in {"loss": value, **parts}.items():
                 seen = facts.get(name, 0.0)
                 facts[name] = float(np.maximum(seen, fact.item())) if name == LARGEST else seen + fact.item()
-    return grads, as_means(facts, weights_BT)
+    return world.total(grads, params), as_means(world.sums("facts", facts, largest=LARGEST), weights_BT)
 
 
 def minibatches(rollout: Rollout, config: RLConfig, iteration: int, epoch: int) -> Iterator[np.ndarray]:

@@ -12,6 +12,7 @@ from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt, sample
 from align_mlx.train_state import TrainState
+from align_mlx.world import ALONE, World
 from align_rl.config import RLConfig
 from align_rl.loop import accumulate
 from align_rl.methods.actor import actor_adapter
@@ -21,7 +22,9 @@ from align_rl.methods.make import make_method
 Config = TypeVar("Config", bound=RLConfig)
 
 
-def plan(config: Config, resident: Resident, scorer: Scorer, prompts: list[Prompt], state: TrainState) -> Config:
+def plan(
+    config: Config, resident: Resident, scorer: Scorer, prompts: list[Prompt], state: TrainState, world: World = ALONE
+) -> Config:
     """Give the settings with everything decided that they leave open, and arrange the base accordingly.
 
     Args:
@@ -30,6 +33,7 @@ def plan(config: Config, resident: Resident, scorer: Scorer, prompts: list[Promp
         scorer: the reward model over it.
         prompts: training prompts; the longest of them counts.
         state: parameters and moments, which stay as they are.
+        world: the processes of the run.
 
     Raises:
         PreflightError: the run does not fit.
@@ -63,7 +67,17 @@ def plan(config: Config, resident: Resident, scorer: Scorer, prompts: list[Promp
         )
 
     limit = memory_bytes(config.memory_limit)
-    return settle(config, resident, state, learn, row_tokens=tokens, limit=limit, decode=decode, answers=answers)
+    return settle(
+        config,
+        resident,
+        state,
+        learn,
+        row_tokens=tokens,
+        limit=limit,
+        decode=decode,
+        answers=answers,
+        world=world,
+    )
 
 
 def full_rows(prompt: tuple[int, ...], vocab_size: int, count: int, config: RLConfig) -> Experience:

@@ -14,6 +14,7 @@ from align_mlx.resident import Resident
 from align_mlx.reward import Scorer, load_scorer
 from align_mlx.rollout import Prompt
 from align_mlx.train_state import TrainState
+from align_mlx.world import ALONE, World
 from align_rl import data as rl_data
 from align_rl.config import RLConfig
 from align_rl.data import RLData
@@ -55,7 +56,7 @@ class Ready:
 
     def watch(self, folder: Path | None) -> Watch:
         """Give the run's guard, which writes into the run folder; None: a trial, which leaves nothing behind."""
-        guard = Guard(self.method.name, folder, self.config.skip_nonfinite_rows, self.resident)
+        guard = Guard(self.method.name, folder, self.config.skip_nonfinite_rows, self.resident, self.method.world)
         rows = self.rows
         numbered = zip([*rows.train, *rows.validation], [*rows.train_ids, *rows.validation_ids], strict=True)
         return Watch(guard, self.method, self.scorer, self.config, {prompt.number: name for prompt, name in numbered})
@@ -101,6 +102,7 @@ def prepare(
     rm: Artifact,
     data: Artifact,
     begin: Callable[[TrainState], object] = lambda state: None,
+    world: World = ALONE,
 ) -> Ready:
     """Load, encode, initialise, plan.
 
@@ -108,6 +110,7 @@ def prepare(
         config: the settings.
         sft, rm, data: the opened inputs.
         begin: called with the fresh state before anything is planned; may put an older run's state in its place.
+        world: the processes of the run.
 
     Raises:
         ConfigError: the inputs leave nothing to train on.
@@ -119,6 +122,6 @@ def prepare(
     rows = rl_data.load(data, resident, config)
     state = TrainState.start(make_method(config, resident, scorer).params(mx.random.key(config.seed)))
     begin(state)
-    config = plan(config, resident, scorer, rows.train, state)
+    config = plan(config, resident, scorer, rows.train, state, world)
     scorer = replace(scorer, token_budget=config.token_budget)
-    return Ready(config, resident, scorer, make_method(config, resident, scorer), rows, state)
+    return Ready(config, resident, scorer, make_method(config, resident, scorer, world), rows, state)

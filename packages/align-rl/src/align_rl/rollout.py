@@ -8,13 +8,14 @@ import numpy as np
 
 from align_mlx import signals
 from align_mlx.adapters import Adapter
-from align_mlx.batching import Batch, by_length, pad
+from align_mlx.batching import Batch, by_length, own_rows, pad
 from align_mlx.chat import Tokens
 from align_mlx.logprobs import response_kl, response_stats
 from align_mlx.prefix import states
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Answer, Draw, Prompt, sample
+from align_mlx.world import ALONE, World
 from align_rl.algorithms.kl import k3
 from align_rl.config import RLConfig
 
@@ -80,8 +81,12 @@ def collect(
     *,
     draw: Draw,
     answers: int,
+    world: World = ALONE,
 ) -> Rollout:
-    """Sample answers, score them, and take the actor's and the reference's log-probs teacher-forced."""
+    """Sample answers, score them, and take the actor's and the reference's log-probs teacher-forced.
+
+    The processes of `world` share the work, and all get the whole rollout.
+    """
     sampled = sample(
         resident,
         (actor,),
@@ -92,11 +97,12 @@ def collect(
         temperature=config.temperature,
         max_rows=config.rollout_rows,
         token_budget=config.token_budget,
+        world=world,
     )
     rows = [a.tokens for a in sampled]
     batch = pad(rows)
     logprobs_BT, ref_logprobs_BT, kl_BT = by_budget(
-        lambda part: compare(resident, actor, part, config), rows, batch, config.token_budget
+        lambda part: compare(resident, actor, part, config), rows, batch, config.token_budget, world
     )
     return Rollout(
         prompts=np.repeat(np.arange(len(prompts)), answers),
@@ -105,7 +111,7 @@ def collect(
         logprobs_BT=logprobs_BT,
         ref_logprobs_BT=ref_logprobs_BT,
         kl_BT=kl_BT,
-        scores_B=scorer.score(rows),
+        scores_B=scorer.score(rows, world),
     )
 
 
@@ -124,7 +130,11 @@ def compare(resident: Resident, actor: Adapter, batch: Batch, config: RLConfig) 
 
 
 def by_budget(
-    compute: Callable[[Batch], Sequence[mx.array]], rows: Sequence[Tokens], batch: Batch, budget: int
+    compute: Callable[[Batch], Sequence[mx.array]],
+    rows: Sequence[Tokens],
+    batch: Batch,
+    budget: int,
+    world: World = ALONE,
 ) -> list[mx.array]:
     """Compute arrays [b, t] over groups of similar length and put each together as [B, T], 0 where padded.
 
@@ -133,13 +143,20 @@ def by_budget(
         rows: the sequences.
         batch: all of them padded, for the shape.
         budget: most padded tokens of a part.
+        world: the processes that share the rows; all get all arrays.
     """
-    whole: list[np.ndarray] = []
-    for group in by_length(rows, budget):
+    mine, shape = own_rows(rows, world), batch.mask_BT.shape
+    own, found = [rows[i] for i in mine], list[np.ndarray]()
+    for group in by_length(own, budget):
         signals.check()
-        parts = compute(pad([rows[i] for i in group]))
+        parts = compute(pad([own[i] for i in group]))
         mx.eval(parts)
-        whole = whole or [np.zeros(batch.mask_BT.shape, np.float32) for _ in parts]
-        for out, part in zip(whole, parts, strict=True):
+        found = found or [np.zeros((len(own), shape[1]), np.float32) for _ in parts]
+        for out, part in zip(found, parts, strict=True):
             out[group, : part.shape[1]] = np.array(part)
+    whole: list[np.ndarray] = []
+    for places, *theirs in world.gather_arrays("token arrays", [np.array(mine, np.int64), *found]):
+        whole = whole or [np.zeros(shape, np.float32) for _ in theirs]
+        for out, arrays in zip(whole, theirs, strict=False):
+            out[places] = arrays
     return [mx.array(out) for out in whole]

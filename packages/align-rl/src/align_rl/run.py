@@ -20,6 +20,7 @@ from align_mlx.guard import left_out
 from align_mlx.progress import Meter
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run, training
+from align_mlx.world import World, connected
 from align_rl import disk
 from align_rl.code_size import method_lines
 from align_rl.config import PPOConfig, RLConfig
@@ -32,24 +33,33 @@ from align_rl.prepare import Ready, prepare
 
 
 def run(config: RLConfig) -> int:
-    """Train a policy with PPO or GRPO, as the type of `config` says, and publish it.
+    """Train a policy with PPO or GRPO, as the type of `config` says, and publish it; several processes do it together.
 
     Raises:
         ConfigError: settings that contradict each other or the inputs.
         DivergedError: training went non-finite, or failed a proof that it carries.
     """
+    with connected() as world:
+        work(config, world)
+    return 0
+
+
+def work(config: RLConfig, world: World) -> None:
+    """Do the part of one of the processes."""
     bound_memory(config.memory_limit)
     sft, rm = open_artifact(config.sft, kind="policy"), open_artifact(config.rm, kind="reward_model")
     data = open_artifact(config.data, kind="dataset")
     require_inputs(config, sft, rm)
     require_prompts(config, data)
     if config.dry_run:
-        print(forecast(prepare(config, sft, rm, data)))
-        return 0
+        if world.writes:
+            print(forecast(prepare(config, sft, rm, data)))
+        return
+    config = world.quietly(config)
     inputs = {"base": sft.input("base"), "policy": sft, "reward_model": rm, "dataset": data}
-    with training(config, "policy", producer="align-rl", inputs=inputs) as (draft, run):
+    with training(config, "policy", producer="align-rl", inputs=inputs, world=world) as (draft, run):
         start = time.perf_counter()
-        ready = prepare(config, sft, rm, data, run.begin)
+        ready = prepare(config, sft, rm, data, run.begin, world)
         draft.config = ready.config
         require_space(config.out, disk.parts(ready, sft), there=run.folder)
         iterate(ready, run, start)
@@ -58,7 +68,6 @@ def run(config: RLConfig) -> int:
         draft.extensions["dropped"] = ready.rows.dropped
         if not config.quiet:
             print(liveness.sentence(draft.details.certificate), file=sys.stderr)
-    return 0
 
 
 def iterate(ready: Ready, run: Run, start: float) -> None:

@@ -17,6 +17,7 @@ from align_mlx.progress import Meter
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt, prompt_number, require_exact_decoding, sample
+from align_mlx.world import ALONE, World
 from align_rm.algorithms.bradley_terry import pairwise_accuracy
 from align_rm.algorithms.calibration import expected_calibration_error, fit_temperature, preference_nll
 from align_rm.config import TrainConfig
@@ -66,16 +67,16 @@ class RewardScale:
     n: int
 
 
-def calibrate(scorer: Scorer, calibration: Sequence[Pair], validation: Sequence[Pair]) -> Found:
+def calibrate(scorer: Scorer, calibration: Sequence[Pair], validation: Sequence[Pair], world: World = ALONE) -> Found:
     """Fit the temperature on calibration pairs, if they need one, and measure the error on validation pairs.
 
     Where the calibration error is below `WELL_CALIBRATED` already, T = 1: fitted to a few hundred pairs, a temperature
-    that is not needed moves held-out probabilities by as much as it corrects.
+    that is not needed moves held-out probabilities by as much as it corrects. The processes of `world` share the pairs.
     """
-    chosen, rejected = score_pairs(scorer, calibration)
+    chosen, rejected = score_pairs(scorer, calibration, world)
     ece_calibration = expected_calibration_error(chosen - rejected)
     temperature = fit_temperature(chosen - rejected) if ece_calibration >= WELL_CALIBRATED else 1.0
-    held_chosen, held_rejected = score_pairs(scorer, validation)
+    held_chosen, held_rejected = score_pairs(scorer, validation, world)
     margins = held_chosen - held_rejected
     return Found(
         accuracy=pairwise_accuracy(margins),
@@ -98,7 +99,11 @@ def speaker(config: TrainConfig, sft: Artifact, backbone: Resident) -> tuple[Res
 
 
 def reward_scale(
-    config: TrainConfig, sft: Artifact, scorer: Scorer, prompts: Sequence[Mapping[str, Any]]
+    config: TrainConfig,
+    sft: Artifact,
+    scorer: Scorer,
+    prompts: Sequence[Mapping[str, Any]],
+    world: World = ALONE,
 ) -> RewardScale:
     """Sample one SFT answer to each calibration prompt (temperature 1) and measure its raw score.
 
@@ -108,6 +113,7 @@ def reward_scale(
         sft: the policy that answers.
         scorer: the trained scorer.
         prompts: rows with ``prompt_id`` and ``prompt``.
+        world: the processes that share them.
 
     Raises:
         ConfigError: fewer than two prompts fit, so that there is no standard deviation; or the policy cannot answer
@@ -137,8 +143,9 @@ def reward_scale(
             max_rows=config.rollout_rows,
             token_budget=config.token_budget,
             tick=lambda done: meter.advance(done - meter.done),
+            world=world,
         )
-    scores = scorer.score([answer.tokens for answer in answers])
+    scores = scorer.score([answer.tokens for answer in answers], world)
     if not np.isfinite(scores).all():
         spoilt = np.flatnonzero(~np.isfinite(scores))
         numbers = {prompt_number(row["prompt_id"]): row["prompt_id"] for row in prompts}

@@ -6,6 +6,7 @@ from functools import cached_property, partial
 
 from align_contracts.errors import NonFiniteError
 from align_mlx import liveness
+from align_mlx.adapters import Params
 from align_mlx.guard import Guard, Scene, require
 from align_mlx.reward import Scorer
 from align_mlx.train_state import TrainState
@@ -63,7 +64,7 @@ class Learner:
             DivergedError: a score is not finite.
         """
         try:
-            chosen, rejected = score_pairs(self.scorer(), pairs)
+            chosen, rejected = score_pairs(self.scorer(), pairs, self.guard.world)
         except NonFiniteError as error:
             raise self.guard.stop(error, self._scene(pairs, None, range(len(pairs)))) from error
         return pairwise_accuracy(chosen - rejected)
@@ -72,7 +73,7 @@ class Learner:
         if not rows:
             return {"loss": None, "learning_rate": rate, "gradient_norm": None}
         chosen = [pairs[i] for i in rows]
-        loss, grads = accumulate(self.gradient, self.state.params, chosen, self.config.token_budget)
+        loss, grads = self._gradient(chosen)
         require(loss=loss)
         norm = self.state.update(grads, rate, self.config.max_grad_norm)
         liveness.watch(self.state, grads, rate)
@@ -84,5 +85,9 @@ class Learner:
         probe = make_probe(self.make(compiled=False), state.params, self.scorer(), chosen)
         if rate is None:
             return Scene(state.iteration, "validation", state, names, probe, learns=False)
-        _, grads = accumulate(self.gradient, state.params, chosen, self.config.token_budget)
+        _, grads = self._gradient(chosen)
         return Scene(state.iteration + 1, "gradient", state, names, probe, {}, grads, {"learning_rate": rate})
+
+    def _gradient(self, chosen: Sequence[Pair]) -> tuple[float, Params]:
+        budget, world = self.config.token_budget, self.guard.world
+        return accumulate(self.gradient, self.state.params, chosen, budget, world)

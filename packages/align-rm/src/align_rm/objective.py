@@ -11,6 +11,7 @@ from align_mlx.batching import Batch, pad
 from align_mlx.prefix import states
 from align_mlx.resident import Resident
 from align_mlx.reward import head_scores
+from align_mlx.world import ALONE, World
 from align_rm.algorithms.bradley_terry import pair_losses
 from align_rm.pairs import Pair, micro_batches, rows_of
 
@@ -58,7 +59,9 @@ def make_gradient(
     return mx.compile(gradient) if compiled else gradient
 
 
-def accumulate(gradient: Gradient, params: Params, pairs: Sequence[Pair], token_budget: int) -> tuple[float, Params]:
+def accumulate(
+    gradient: Gradient, params: Params, pairs: Sequence[Pair], token_budget: int, world: World = ALONE
+) -> tuple[float, Params]:
     """Give mean loss (nats a pair) and its gradient over a batch, cut to the budget.
 
     Args:
@@ -66,13 +69,15 @@ def accumulate(gradient: Gradient, params: Params, pairs: Sequence[Pair], token_
         params: adapter and head.
         pairs: the pairs of an optimizer step.
         token_budget: most padded tokens of one pass.
+        world: the processes that share the pairs; all get the result.
     """
     total, grads = 0.0, None
-    for group in micro_batches(pairs, token_budget):
+    mine = world.share(sorted(pairs, key=lambda pair: pair.width)) if world.size > 1 else pairs
+    for group in micro_batches(mine, token_budget):
         signals.check()
         value, part = gradient(params, mx.array([p.gap for p in group]), *pad(rows_of(group)).arrays)
         grads = stepping.add(grads, part)
         mx.eval(value, grads)
         total += float(value.item())
-    assert grads is not None
+    total, grads = stepping.joined(world, total, grads, params)
     return total / len(pairs), stepping.scale(grads, 1.0 / len(pairs))

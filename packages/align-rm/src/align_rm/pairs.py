@@ -12,6 +12,7 @@ from align_mlx.chat import Tokens, control_tokens, encode_turn, has_control_toke
 from align_mlx.finite import listed
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
+from align_mlx.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,13 @@ def micro_batches(pairs: Sequence[Pair], token_budget: int) -> Iterator[list[Pai
         yield group
 
 
-def score_pairs(scorer: Scorer, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
-    """Give raw scores fp64 [N] of the chosen and of the rejected answers.
+def score_pairs(scorer: Scorer, pairs: Sequence[Pair], world: World = ALONE) -> tuple[np.ndarray, np.ndarray]:
+    """Give raw scores fp64 [N] of the chosen and of the rejected answers; `world` shares the pairs.
 
     Raises:
         NonFiniteError: a score is not finite, so that nothing measured on them would be; the message names the pairs.
     """
-    scores = scorer.score(rows_of(pairs))
+    scores = scorer.score(rows_of(pairs), world)
     chosen, rejected = scores[: len(pairs)], scores[len(pairs) :]
     if not np.isfinite(scores).all():
         spoilt = np.flatnonzero(~np.isfinite(chosen) | ~np.isfinite(rejected))

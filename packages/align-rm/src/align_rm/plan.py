@@ -8,13 +8,19 @@ from align_mlx.plan import settle
 from align_mlx.resident import Resident
 from align_mlx.rollout import Draw, Prompt, sample
 from align_mlx.train_state import TrainState
+from align_mlx.world import ALONE, World
 from align_rm.config import TrainConfig
 from align_rm.objective import Gradient, accumulate
 from align_rm.pairs import Pair, rows_of
 
 
 def plan(
-    config: TrainConfig, resident: Resident, make: Callable[[], Gradient], pairs: Sequence[Pair], state: TrainState
+    config: TrainConfig,
+    resident: Resident,
+    make: Callable[[], Gradient],
+    pairs: Sequence[Pair],
+    state: TrainState,
+    world: World = ALONE,
 ) -> TrainConfig:
     """Give the settings with everything decided that they leave open, see `align_mlx.plan.settle`.
 
@@ -24,6 +30,7 @@ def plan(
         make: gives the gradient anew, compiled for the base as it is arranged.
         pairs: the training pairs; the longest counts.
         state: parameters and moments.
+        world: the processes of the run.
     """
     longest = max(pairs, key=lambda pair: pair.width)
     tokens = padded_size(rows_of([longest]))
@@ -39,4 +46,4 @@ def plan(
         sample(resident, (), same, draw=Draw(0), max_new_tokens=2, max_rows=rows, token_budget=at_once)
 
     limit = memory_bytes(config.memory_limit)
-    return settle(config, resident, state, learn, row_tokens=tokens, limit=limit, decode=decode)
+    return settle(config, resident, state, learn, row_tokens=tokens, limit=limit, decode=decode, world=world)

@@ -28,6 +28,7 @@ from align_mlx.space import training_parts
 from align_mlx.tensors import save_tensors
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run, training
+from align_mlx.world import World, connected
 from align_rm.calibrate import calibrate, reward_scale
 from align_rm.config import TrainConfig
 from align_rm.learner import Learner
@@ -37,7 +38,14 @@ from align_rm.plan import plan
 
 
 def run(config: TrainConfig) -> int:
-    """Train a reward model and publish it."""
+    """Train a reward model and publish it; several processes do it together."""
+    with connected() as world:
+        work(config, world)
+    return 0
+
+
+def work(config: TrainConfig, world: World) -> None:
+    """Do the part of one of the processes."""
     sft = open_artifact(config.sft, kind="policy")
     if sft.details.format != "chosen":
         raise KindError(
@@ -51,18 +59,19 @@ def run(config: TrainConfig) -> int:
     spec = LoraSpec(config.lora_rank, config.lora_alpha, config.lora_layers, config.lora_targets)
     bound_memory(config.memory_limit)
     if config.dry_run:
-        print(dry_run(config, spec, *load(config, sft, data)))
-        return 0
-    with training(config, "reward_model", producer="align-rm", inputs=inputs) as (draft, run):
+        if world.writes:
+            print(dry_run(config, spec, *load(config, sft, data)))
+        return
+    config = world.quietly(config)
+    with training(config, "reward_model", producer="align-rm", inputs=inputs, world=world) as (draft, run):
         resident, splits = load(config, sft, data)
         train = chosen_pairs(config, splits[config.split])
         scorer, certificate = fit(config, spec, resident, train, splits["validation"].kept, draft, run)
         run.save()  # the calibration samples answers, which takes a while
-        write(draft.config, spec, draft, scorer, certificate, splits, data, sft)
+        write(draft.config, spec, draft, scorer, certificate, splits, data, sft, world)
         draft.tokenizer_digest = base.manifest.tokenizer_digest
         draft.chat_template_digest = base.manifest.chat_template_digest
         draft.quantization = base.manifest.quantization
-    return 0
 
 
 def load(config: TrainConfig, sft: Artifact, data: Artifact) -> tuple[Resident, dict[str, Pairs]]:
@@ -159,8 +168,8 @@ def fit(
 
     require_space(config.out, training_parts(state, config), there=run.folder)
     run.begin(state)
-    config = draft.config = plan(config, resident, make, train, state)
-    guard = Guard("rm", None if config.dry_run else run.folder, config.skip_nonfinite_rows, resident)
+    config = draft.config = plan(config, resident, make, train, state, run.world)
+    guard = Guard("rm", None if config.dry_run else run.folder, config.skip_nonfinite_rows, resident, run.world)
     learner = Learner(config, make, scorer, state, guard)
     mx.reset_peak_memory()
     memory = state.memory
@@ -216,10 +225,11 @@ def write(
     splits: dict[str, Pairs],
     data: Artifact,
     sft: Artifact,
+    world: World,
 ) -> None:
     """Calibrate a trained scorer and write everything that a reward_model artifact holds."""
-    found = calibrate(scorer, splits["calibration"].kept, splits["validation"].kept)
-    scale = reward_scale(config, sft, scorer, data.read_jsonl("prompts_calibration"))
+    found = calibrate(scorer, splits["calibration"].kept, splits["validation"].kept, world)
+    scale = reward_scale(config, sft, scorer, data.read_jsonl("prompts_calibration"), world)
     lora.save(scorer.adapter, draft.file("adapter.safetensors", role="adapter"))
     require_finite(scorer.head, "head.safetensors", do="Nothing was published", error=DivergedError)
     save_tensors(draft.file("head.safetensors", role="head"), scorer.head)

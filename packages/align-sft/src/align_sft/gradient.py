@@ -7,10 +7,11 @@ import mlx.core as mx
 from align_mlx import signals
 from align_mlx import steps as stepping
 from align_mlx.adapters import Adapter, Params
-from align_mlx.batching import Batch, bucket, pad
+from align_mlx.batching import Batch, bucket, own_rows, pad
 from align_mlx.chat import Tokens
 from align_mlx.logprobs import policy_stats
 from align_mlx.resident import Resident
+from align_mlx.world import ALONE, World
 from align_sft.algorithms.completion import negative_log_likelihood
 
 Gradient = Callable[[Params, mx.array, mx.array, mx.array], tuple[mx.array, Params]]
@@ -33,6 +34,7 @@ def accumulate(
     rows: Sequence[Tokens],
     batch_size: int,
     token_budget: int | None = None,
+    world: World = ALONE,
 ) -> tuple[float, Params, int]:
     """Give loss and gradient of an effective batch, micro-batch by micro-batch.
 
@@ -45,20 +47,21 @@ def accumulate(
         rows: the rows of the effective batch.
         batch_size: most rows of a micro-batch.
         token_budget: most padded tokens of one (one row at least); None for no bound.
+        world: the processes that share the rows; all get the result.
 
     Returns:
         Mean −log p over response tokens (nats), its gradients, and the number of response tokens.
     """
     tokens = sum(len(row.response) for row in rows)
     total, grads = 0.0, None
-    for group in micro_batches(rows, batch_size, token_budget):
+    for group in micro_batches([rows[i] for i in own_rows(rows, world)], batch_size, token_budget):
         signals.check()
         batch = pad(group, share=False)  # few answers share a prompt; one shape compiles
         nll, part = gradient(params, batch.tokens_BL, batch.starts_B, batch.mask_BT)
         grads = stepping.add(grads, part)
         mx.eval(nll, grads)
         total += float(nll.item())
-    assert grads is not None
+    total, grads = stepping.joined(world, total, grads, params)
     return total / tokens, stepping.scale(grads, 1.0 / tokens), tokens
 
 

@@ -6,7 +6,8 @@ from functools import partial
 
 from align_contracts.errors import NonFiniteError
 from align_mlx import liveness
-from align_mlx.adapters import Adapter
+from align_mlx.adapters import Adapter, Params
+from align_mlx.chat import Tokens
 from align_mlx.guard import Guard, Scene, require
 from align_mlx.perplexity import perplexity
 from align_mlx.resident import Resident
@@ -60,9 +61,8 @@ class Learner:
         Raises:
             DivergedError: it is not finite.
         """
-        found = perplexity(
-            self.resident, (Adapter(self.state.params, self.scale),), data.tokens, self.config.token_budget
-        )
+        worn, budget = (Adapter(self.state.params, self.scale),), self.config.token_budget
+        found = perplexity(self.resident, worn, data.tokens, budget, self.guard.world)
         try:
             require(perplexity=found)
         except NonFiniteError as error:
@@ -73,9 +73,7 @@ class Learner:
         if not rows:
             return {"loss": None, "learning_rate": rate, "gradient_norm": None, "tokens": 0}
         chosen = [data.tokens[i] for i in rows]
-        loss, grads, tokens = accumulate(
-            self.gradient, self.state.params, chosen, self.config.batch_size, self.config.token_budget
-        )
+        loss, grads, tokens = self._gradient(chosen)
         require(loss=loss)
         norm = self.state.update(grads, rate, self.config.max_grad_norm)
         liveness.watch(self.state, grads, rate)
@@ -87,5 +85,9 @@ class Learner:
         probe = make_probe(self.resident, self.scale, state.params, chosen)
         if rate is None:
             return Scene(state.iteration, "validation", state, names, probe, learns=False)
-        _, grads, _ = accumulate(self.gradient, state.params, chosen, self.config.batch_size, self.config.token_budget)
+        _, grads, _ = self._gradient(chosen)
         return Scene(state.iteration + 1, "gradient", state, names, probe, {}, grads, {"learning_rate": rate})
+
+    def _gradient(self, chosen: Sequence[Tokens]) -> tuple[float, Params, int]:
+        config, world = self.config, self.guard.world
+        return accumulate(self.gradient, self.state.params, chosen, config.batch_size, config.token_budget, world)

@@ -8,12 +8,18 @@ from align_mlx.compute import memory_bytes
 from align_mlx.plan import settle
 from align_mlx.resident import Resident
 from align_mlx.train_state import TrainState
+from align_mlx.world import ALONE, World
 from align_sft.config import TrainConfig
 from align_sft.gradient import accumulate, make_gradient
 
 
 def plan(
-    config: TrainConfig, resident: Resident, scale: float, rows: Sequence[Tokens], state: TrainState
+    config: TrainConfig,
+    resident: Resident,
+    scale: float,
+    rows: Sequence[Tokens],
+    state: TrainState,
+    world: World = ALONE,
 ) -> TrainConfig:
     """Give the settings with everything decided that they leave open, see `align_mlx.plan.settle`.
 
@@ -23,6 +29,7 @@ def plan(
         scale: the adapter's factor.
         rows: the training rows; the longest counts.
         state: parameters and moments.
+        world: the processes of the run.
     """
     longest = max(rows, key=len)
 
@@ -33,4 +40,4 @@ def plan(
         state.fork().update(grads, 0.0, config.max_grad_norm)
 
     limit = memory_bytes(config.memory_limit)
-    return settle(config, resident, state, learn, row_tokens=bucket(len(longest)), limit=limit)
+    return settle(config, resident, state, learn, row_tokens=bucket(len(longest)), limit=limit, world=world)

@@ -22,6 +22,7 @@ from align_mlx.resident import Resident
 from align_mlx.space import training_parts
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run, training
+from align_mlx.world import World, connected
 from align_sft.config import TrainConfig
 from align_sft.gradient import make_gradient
 from align_sft.learner import Learner
@@ -30,16 +31,25 @@ from align_sft.rows import Encoded, encode_rows, read_rows
 
 
 def run(config: TrainConfig) -> int:
-    """Train an adapter and publish it as a residual policy."""
+    """Train an adapter and publish it as a residual policy; several processes do it together."""
+    with connected() as world:
+        work(config, world)
+    return 0
+
+
+def work(config: TrainConfig, world: World) -> None:
+    """Do the part of one of the processes."""
     base = open_artifact(config.base, kind="base_model")
     data = open_artifact(config.data, kind="dataset")
     inputs = {"base": base, "dataset": data}
     spec = LoraSpec(config.rank, config.alpha, config.layers, config.targets)
     bound_memory(config.memory_limit)
     if config.dry_run:
-        print(dry_run(config, spec, *load(config, base, data)))
-        return 0
-    with training(config, "policy", producer="align-sft", inputs=inputs) as (draft, run):
+        if world.writes:
+            print(dry_run(config, spec, *load(config, base, data)))
+        return
+    config = world.quietly(config)
+    with training(config, "policy", producer="align-sft", inputs=inputs, world=world) as (draft, run):
         resident, train, validation = load(config, base, data)
         adapter, certificate = fit(config, spec, resident, train, validation, draft, run)
         run.save()
@@ -67,7 +77,6 @@ def run(config: TrainConfig) -> int:
         draft.chat_template_digest = base.manifest.chat_template_digest
         draft.quantization = base.manifest.quantization
         draft.extensions["dropped"] = {"train": train.dropped, "validation": validation.dropped}
-    return 0
 
 
 def load(config: TrainConfig, base: Artifact, data: Artifact) -> tuple[Resident, Encoded, Encoded]:
@@ -142,9 +151,9 @@ def fit(
 
     require_space(config.out, training_parts(state, config), there=run.folder)
     run.begin(state)
-    config = draft.config = plan(config, resident, fresh.scale, train.tokens, state)
+    config = draft.config = plan(config, resident, fresh.scale, train.tokens, state, run.world)
     gradient = make_gradient(resident, fresh.scale, compiled=config.compile)
-    guard = Guard("sft", None if config.dry_run else run.folder, config.skip_nonfinite_rows, resident)
+    guard = Guard("sft", None if config.dry_run else run.folder, config.skip_nonfinite_rows, resident, run.world)
     learner = Learner(config, resident, fresh.scale, gradient, state, guard)
     mx.reset_peak_memory()
     memory = state.memory

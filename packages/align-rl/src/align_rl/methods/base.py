@@ -10,6 +10,7 @@ from align_mlx.adapters import Params
 from align_mlx.batching import Batch, pad
 from align_mlx.chat import Tokens
 from align_mlx.resident import Resident
+from align_mlx.world import World
 from align_rl.rollout import Rollout
 
 
@@ -67,6 +68,8 @@ class Method(Protocol):
     resident: Resident
     answers: int
     """Answers a prompt."""
+    world: World
+    """The processes of the run: each holds the same method, and they share the rows of every pass."""
 
     def params(self, key: mx.array) -> Params:
         """Give the untrained parameters: the actor under ``actor.``, more as the method needs."""

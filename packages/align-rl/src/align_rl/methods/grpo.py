@@ -9,6 +9,7 @@ import numpy as np
 from align_mlx.adapters import LoraSpec, Params, fresh
 from align_mlx.resident import Resident
 from align_mlx.reward import Calibration
+from align_mlx.world import ALONE, World
 from align_rl.algorithms.grpo import answer_advantages, by_prompt, silent_groups
 from align_rl.algorithms.kl import k1
 from align_rl.algorithms.normalizer import ScoreNormalizer
@@ -24,8 +25,8 @@ class GRPO:
 
     name = "grpo"
 
-    def __init__(self, config: GRPOConfig, resident: Resident, calibration: Calibration):
-        self.config, self.resident, self.calibration = config, resident, calibration
+    def __init__(self, config: GRPOConfig, resident: Resident, calibration: Calibration, world: World = ALONE):
+        self.config, self.resident, self.calibration, self.world = config, resident, calibration, world
         self.answers = config.K
         self.normalizer = ScoreNormalizer(alpha=config.normalizer_alpha)
 

@@ -11,6 +11,7 @@ from align_mlx.batching import Batch
 from align_mlx.prefix import states
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
+from align_mlx.world import ALONE, World
 from align_rl.algorithms.gae import eos_rewards, gae
 from align_rl.algorithms.kl import k1
 from align_rl.algorithms.masked import masked_whiten
@@ -30,8 +31,8 @@ class PPO:
     name = "ppo"
     answers = 1
 
-    def __init__(self, config: PPOConfig, resident: Resident, scorer: Scorer):
-        self.config, self.resident, self.scorer = config, resident, scorer
+    def __init__(self, config: PPOConfig, resident: Resident, scorer: Scorer, world: World = ALONE):
+        self.config, self.resident, self.scorer, self.world = config, resident, scorer, world
         self.calibration = scorer.calibration
         self.critic_scale = scorer.adapter.scale if config.critic_init == "rm" else config.lora_alpha / config.lora_rank
 
@@ -62,7 +63,9 @@ class PPO:
     def experience(self, rollout: Rollout, params: Params, kl_coef: float) -> Experience:
         """EOS-only rewards, values, GAE, returns before whitening, whitened advantages."""
         config, batch = self.config, rollout.batch
-        (values_BT,) = by_budget(lambda part: [self.values(params, part)], rollout.rows, batch, config.token_budget)
+        (values_BT,) = by_budget(
+            lambda part: [self.values(params, part)], rollout.rows, batch, config.token_budget, self.world
+        )
         scores = self.calibration.apply(rollout.scores_B) - config.truncation_penalty * rollout.truncated_B
         rewards_BT = eos_rewards(mx.array(scores.astype(np.float32)), batch.mask_BT)
         if kl_coef:
