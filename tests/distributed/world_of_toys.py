@@ -51,15 +51,22 @@ def publish_store(folder: Path) -> Path:
 def sft_config(store: Path, out: Path, **settings: object) -> SFTConfig:
     """Settings of a short SFT: 6 rows a step, in micro-batches of 2."""
     own = {"base": store / "base", "data": store / "data", "out": out, "rank": 4, "alpha": 8.0, "epochs": 1}
-    steps = {"batch_size": 2, "gradient_accumulation_steps": 3, "learning_rate": 3e-3, "warmup_steps": 0}
+    steps = {
+        "batch_size": 2,
+        "gradient_accumulation_steps": 3,
+        "learning_rate": 3e-3,
+        "warmup_steps": 0,
+        "compile": False,
+    }
     return SFTConfig(**{**COMMON, **own, **steps, **settings})
 
 
 def rm_config(store: Path, out: Path, **settings: object) -> RMConfig:
     """Settings of a short reward model: 5 pairs a step."""
     own = {"sft": store / "sft", "data": store / "data", "out": out, "lora_rank": 4, "lora_alpha": 8.0, "epochs": 1}
-    steps = {"batch_size": 5, "learning_rate": 3e-3, "max_seq_length": 32, "max_new_tokens": 6, "rollout_rows": 4}
-    return RMConfig(**{**COMMON, **own, **steps, **settings})
+    steps = {"batch_size": 5, "learning_rate": 3e-3, "compile": False}
+    lengths = {"max_seq_length": 32, "max_new_tokens": 6, "rollout_rows": 4}
+    return RMConfig(**{**COMMON, **own, **steps, **lengths, **settings})
 
 
 def rl_config(method: str, store: Path, out: Path, **settings: object) -> RLConfig:

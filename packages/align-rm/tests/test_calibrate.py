@@ -11,6 +11,7 @@ from align_contracts.errors import ConfigError, NonFiniteError
 from align_mlx import rollout
 from align_mlx.chat import Tokens
 from align_mlx.reward import load_scorer
+from align_mlx.world import ALONE, World
 from align_rm import calibrate as calibration
 from align_rm.calibrate import calibrate, reward_scale
 from align_rm.pairs import Pair
@@ -20,7 +21,7 @@ from tiny.rows import prompt_row
 class Scripted:
     """A scorer that reads the score off an answer's only token, in thousandths."""
 
-    def score(self, rows: Sequence[Tokens]) -> np.ndarray:
+    def score(self, rows: Sequence[Tokens], world: World = ALONE) -> np.ndarray:
         return np.array([row.response[0] / 1000 for row in rows])
 
 
@@ -97,7 +98,7 @@ class Spoilt(Scripted):
     def __init__(self, token: int, value: float):
         self.token, self.value = token, value
 
-    def score(self, rows: Sequence[Tokens]) -> np.ndarray:
+    def score(self, rows: Sequence[Tokens], world: World = ALONE) -> np.ndarray:
         return np.where([row.response[0] == self.token for row in rows], self.value, super().score(rows))
 
 

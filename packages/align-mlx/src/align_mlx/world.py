@@ -259,7 +259,7 @@ def _peer_seconds() -> float:
 
 def _stopped(rank: int, size: int, code: int, why: str) -> AlignError:
     """Give the error that another process's end is here."""
-    if code in (130, 143):
+    if code > 128:
         return InterruptedRun("stopped", signum=code - 128)
     return KINDS.get(code, IncompleteError)(f"process {rank + 1} of {size} has stopped: {why}")
 
