@@ -64,7 +64,7 @@ def sft_config(store: Path, out: Path, **settings: object) -> SFTConfig:
 def rm_config(store: Path, out: Path, **settings: object) -> RMConfig:
     """Settings of a short reward model: 5 pairs a step."""
     own = {"sft": store / "sft", "data": store / "data", "out": out, "lora_rank": 4, "lora_alpha": 8.0, "epochs": 1}
-    steps = {"batch_size": 5, "learning_rate": 3e-3, "compile": False}
+    steps = {"batch_size": 5, "learning_rate": 3e-3, "compile": False}  # a kernel for each shape takes longer
     lengths = {"max_seq_length": 32, "max_new_tokens": 6, "rollout_rows": 4}
     return RMConfig(**{**COMMON, **own, **steps, **lengths, **settings})
 

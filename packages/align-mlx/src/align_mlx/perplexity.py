@@ -40,7 +40,8 @@ def perplexity(
         total -= policy_stats(resident, adapters, batch, gradient=False).logprobs_BT.sum().item()
         tokens += sum(len(rows[i].response) for i in group)
     whole = world.sums("perplexity", {"nll": total, "tokens": tokens})
-    return perplexity_of(whole["nll"], int(whole["tokens"]))
+    total, tokens = whole["nll"], int(whole["tokens"])
+    return perplexity_of(total, tokens)
 
 
 def perplexity_of(nll: float, tokens: int) -> float:
