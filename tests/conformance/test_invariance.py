@@ -19,7 +19,7 @@ from align_mlx.rollout import Draw, Prompt, sample
 from align_mlx.softmax import Blocks
 from align_rm.objective import make_gradient as rm_gradient
 from align_rm.objective import zero_head
-from align_sft.train import accumulate, make_gradient
+from align_sft.gradient import accumulate, make_gradient
 from conformance.methods import token_logprobs
 from conformance.specimen import SPEC, Specimen, as_lora, assert_close, draw, draw_rows, float64, make, ragged, specimen
 from tiny.models import make_model, save_model

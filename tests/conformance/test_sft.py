@@ -9,9 +9,9 @@ from align_mlx import steps
 from align_mlx.adapters import Adapter
 from align_mlx.batching import pad
 from align_mlx.chat import encode_prompt, encode_turn
+from align_sft.gradient import accumulate, make_gradient
 from align_sft.merge import compare
 from align_sft.rows import encode_rows
-from align_sft.train import accumulate, make_gradient
 from conformance.methods import token_distributions, token_logprobs
 from conformance.reference import kl, sft
 from conformance.reference.transformer import Lora
