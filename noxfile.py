@@ -6,6 +6,7 @@ Run them with ``uv run nox``: uv makes the environment from the lock, and every 
 
 import importlib.util
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -68,12 +69,61 @@ def imports(session):
 @nox.parametrize("stage", list(STAGES), ids=[Path(stage).name for stage in STAGES])
 def isolated(session, stage):
     """Each package alone: a fresh environment with only what it asks for, and its tests."""
-    locked = Path(session.create_tmp()) / "locked.txt"
-    export = ("uv", "export", "--frozen", "--all-groups", "--no-group", "cuda13", "--no-hashes", "--no-emit-workspace")
-    session.run(*export, "--quiet", "--output-file", str(locked), external=True)
+    locked = locked_versions(session)
     members = [part for member in (stage, *STAGES[stage]) for part in ("--editable", str(HERE / member))]
     session.install("--no-config", "--constraint", str(locked), *TEST_TOOLS, *members)
     session.run("python", "-m", "pytest", f"{stage}/tests", *session.posargs)
+
+
+@nox.session(venv_backend="uv", reuse_venv=False)
+def packages(session):
+    """Wheels and source archives of all packages; each wheel installed alone, its script started: -- [NAME …]."""
+    locked, scratch = locked_versions(session), Path(session.create_tmp()).resolve()
+    dist = scratch / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    for stage in STAGES:  # the source archive, and the wheel from it; then the wheel from the tree: the same bytes
+        for into, how in ((dist, ()), (dist / "tree", ("--wheel",))):
+            session.run("uv", "build", "--quiet", *how, "--out-dir", str(into), str(HERE / stage), external=True)
+    for wheel in sorted(dist.glob("*.whl")):
+        if wheel.read_bytes() != (dist / "tree" / wheel.name).read_bytes():
+            session.error(f"{wheel.name}: the source archive makes another wheel than the tree")
+    for stage, neighbours in STAGES.items():
+        name = package_name(stage)
+        if session.posargs and name not in session.posargs:
+            continue
+        wheels = [str(next(dist.glob(f"{package_name(one).replace('-', '_')}-*.whl"))) for one in (stage, *neighbours)]
+        place, here = scratch / name, {"PYTHONPATH": "", "ALIGN_BLAS": "off"}
+        session.run("uv", "venv", "--quiet", "--clear", str(place), external=True)
+        install = (
+            "uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-config",
+            "--python",
+            str(place),
+            "--constraint",
+            str(locked),
+        )
+        session.run(*install, *wheels, external=True)
+        bin = place / "bin"
+        session.run(str(bin / "python"), "-I", "-c", f"import {name.replace('-', '_')}", external=True, env=here)
+        if (program := bin / name).exists():
+            session.run(str(program), "--version", external=True, env=here)
+            session.run(str(program), "--help", external=True, env=here, silent=True)
+
+
+def package_name(stage):
+    """Name what a member of the workspace is published as."""
+    return "align-contracts" if stage == "contracts" else Path(stage).name
+
+
+def locked_versions(session):
+    """Write the versions of uv.lock as constraints, and give the file."""
+    locked = Path(session.create_tmp()).resolve() / "locked.txt"
+    export = ("uv", "export", "--frozen", "--all-groups", "--no-group", "cuda13", "--no-hashes", "--no-emit-workspace")
+    session.run(*export, "--quiet", "--output-file", str(locked), external=True)
+    return locked
 
 
 @nox.session(name="conformance-torch", venv_backend="venv", reuse_venv=True)

@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 import console_example as example
 from align_contracts import console
+from align_contracts.console import app
 from align_contracts.errors import ConfigError
 
 
@@ -88,6 +89,20 @@ def test_unknown_command_and_version(capsys):
     first, second = capsys.readouterr().out.splitlines()
     assert first == second
     assert first.startswith("align-contracts ")
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"git_commit": None, "git_dirty": None}, "align-contracts 0.9"),
+        ({"git_commit": "0123456789abcdef", "git_dirty": False}, "align-contracts 0.9 (0123456789ab)"),
+        ({"git_commit": "0123456789abcdef", "git_dirty": True}, "align-contracts 0.9 (0123456789ab, modified)"),
+    ],
+)
+def test_a_checkout_tells_its_commit(capsys, monkeypatch, facts, told):
+    monkeypatch.setattr(app, "producer", lambda name: {"version": "0.9", **facts})
+    assert start("--version") == 0
+    assert capsys.readouterr().out == f"{told}\n"
 
 
 def test_no_command_shows_the_commands_and_fails(capsys):

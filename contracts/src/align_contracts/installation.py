@@ -70,9 +70,7 @@ def facts() -> dict[str, Any]:
 
 def render(found: dict[str, Any]) -> list[str]:
     """Return the facts as lines of text, one a line."""
-    commit = (found["git_commit"] or "none: installed, not a checkout")[:40] + (
-        " (modified)" if found["git_dirty"] else ""
-    )
+    commit = (found["git_commit"] or "none: installed, not a checkout")[:40]
     rows = {
         **found["packages"],
         "manifest schema": found["schema"],

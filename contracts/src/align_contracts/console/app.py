@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import json
 import os
 import sys
@@ -24,6 +23,7 @@ from align_contracts.console.suggest import did_you_mean
 from align_contracts.console.wording import plain
 from align_contracts.errors import AlignError, ConfigError, PreflightError
 from align_contracts.paths import printable
+from align_contracts.provenance import producer
 from align_contracts.secrets import VARIABLES, holds_key, mask_logs, masked
 
 __all__ = ["Command", "main", "resolve"]
@@ -202,10 +202,10 @@ def _shown(value: Any) -> str:
 
 
 def _version(prog: str) -> str:
-    try:
-        return importlib.metadata.version(prog)
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
+    """The package's version and, in a checkout, its commit."""
+    program = producer(prog)
+    commit = program["git_commit"]
+    return program["version"] + (f" ({commit[:12]}{', modified' * bool(program['git_dirty'])})" if commit else "")
 
 
 def _wants_traceback() -> bool:
