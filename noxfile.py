@@ -1,6 +1,6 @@
 """Sessions: the checks (default) and the pipeline.
 
-Run them with ``uv run nox``: uv makes the environment from the lock, and every session but ``isolated``,
+Run them with ``uv run nox``: uv makes the environment from the lock, and every session but ``isolated``, ``packages``,
 ``conformance-torch``, ``interop`` and ``notebooks`` uses it as it is, so no session waits for another environment.
 """
 
