@@ -85,8 +85,8 @@ class Replay:
         self.start = moved(method.params(mx.random.key(1)), seed=2, size=0.2)
         real = loop.collect
 
-        def recorded(resident, actor, scorer, prompts, config, *, draw, answers):
-            rollout = real(resident, actor, scorer, prompts, config, draw=draw, answers=answers)
+        def recorded(resident, actor, scorer, prompts, config, *, draw, answers, world):
+            rollout = real(resident, actor, scorer, prompts, config, draw=draw, answers=answers, world=world)
             self.rollouts.append((prompts, draw, answers, rollout))
             return rollout
 

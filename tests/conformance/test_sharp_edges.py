@@ -41,7 +41,7 @@ from tiny.templates import GEMMA
 from tiny.tokenizer import word_tokenizer
 
 PROMPTS = [Prompt(row.prompt, 70 + i) for i, row in enumerate(draw_rows(1, [3, 8, 1], [1] * 3))]
-RUN = {**NOWHERE, **LORA, "batch_size": 3, "minibatches": 2, "max_response_length": 6, "token_budget": 64}
+RUN = {**NOWHERE, **LORA, "batch_size": 4, "minibatches": 2, "max_response_length": 6, "token_budget": 64}
 RUN |= {"controller": "none", "learning_rate": 1e-3, "eval_every": 1}
 
 
@@ -71,7 +71,7 @@ def test_only_a_calibration_error_of_a_tenth_is_scaled_away(odds, temperature, b
     rows = draw_rows(2, [3] * 8, [2] * 8)
     margins = np.log(odds) * np.array([1, 1, -1, 1])
     raw = dict(zip(rows, [*margins, 0.0, 0.0, 0.0, 0.0], strict=True))
-    scorer = SimpleNamespace(score=lambda asked: np.array([raw[row] for row in asked]))
+    scorer = SimpleNamespace(score=lambda asked, world: np.array([raw[row] for row in asked]))
     pairs = [Pair(str(i), rows[i], rows[4 + i], 1.0) for i in range(4)]
     found = calibrate(scorer, pairs, pairs)
     assert found.temperature == pytest.approx(temperature, rel=1e-6)
