@@ -166,6 +166,12 @@ def faults(session):
 
 
 @nox.session
+def distributed(session):
+    """SFT, reward model, PPO and GRPO by two processes of mlx.launch beside one; minutes."""
+    python(session, "-m", "distributed", env={"PYTHONPATH": os.pathsep.join([str(HERE / "tests"), str(HERE)])})
+
+
+@nox.session
 def coverage(session):
     """Branches of store and checkpoints that their tests take, at least 95 %: nox -s coverage -- [GROUP …]."""
     python(session, "-m", "covered", *session.posargs, env={"PYTHONPATH": str(HERE / "tests")})
