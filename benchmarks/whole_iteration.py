@@ -139,7 +139,9 @@ def sft(resident: Any, variant: Variant, scale: int) -> dict[str, Any]:
     width = (PROMPT_TOKENS + NEW_TOKENS) // scale
     drawn = np.random.default_rng(0).integers(3, resident.vocab_size, (16, width)).tolist()
     rows = [Tokens(tuple(row[:8]), tuple(row[8:])) for row in drawn]
-    adapter = lora.fresh(resident.maps, LoraSpec(config.rank, config.alpha, config.layers), mx.random.key(1))
+    adapter = lora.fresh(
+        resident.maps, LoraSpec(config.lora_rank, config.lora_alpha, config.lora_layers), mx.random.key(1)
+    )
     state = TrainState.start(adapter.params)
     mx.eval(state.params, state.optimizer.state)
     config = plan(config, resident, adapter.scale, rows, state)

@@ -28,6 +28,11 @@ from pipeline.processes import Pool
 from pipeline.study import require_disk, study
 
 LOGS = ".logs"
+EXAMPLES = """examples:
+  nox -s pipeline
+  nox -s pipeline -- --recipe recipes/gemma-2b-ultrafeedback.toml --dry-run
+  nox -s pipeline -- --out artifacts/mine --set rl.num_iterations=20 --set pipeline.seeds=42,123
+  align-rl watch artifacts/mine      # in another terminal, while it runs"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +83,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         ConfigError: a flag is unknown.
     """
     parser = argparse.ArgumentParser(
-        prog="nox -s pipeline --", description="Run the whole chain by a recipe.", allow_abbrev=False
+        prog="nox -s pipeline --",
+        description="Run the whole chain by a recipe.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--recipe", type=Path, default=Path("recipes/embedded.toml"), help="settings (default: %(default)s)")

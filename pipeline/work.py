@@ -54,7 +54,9 @@ def _work(one: Planned, configs: Mapping[str, Any], shape: Shape) -> Work:
         return Work(pretraining, shape.stored_bytes(config.bits, config.group_size))
     if one.step.script == "align-sft":
         tokens = _rows(configs["data"], "train", config) * config.max_seq_length
-        return _supervised(config, shape, tokens, shape.lora(config.rank, config.layers), config.layers, head=True)
+        return _supervised(
+            config, shape, tokens, shape.lora(config.lora_rank, config.lora_layers), config.lora_layers, head=True
+        )
     if one.step.script == "align-rm":
         rows = _rows(configs["data"], config.split, config)
         trained = shape.lora(config.lora_rank, config.lora_layers)
@@ -103,7 +105,7 @@ def _rl(config: Any, sft: Any, shape: Shape, *, ppo: bool) -> Work:
     points = 1 + -(-config.num_iterations // config.eval_every)
     point = config.eval_prompts * length * (3 * forward + score)  # answers, reference, perplexity, reward
     kept = points * (2 * policy + config.eval_prompts * config.max_response_length * _TOKEN_BYTES)
-    disk = 4 * trained + 4 * shape.lora(sft.rank, sft.layers) + kept
+    disk = 4 * trained + 4 * shape.lora(sft.lora_rank, sft.lora_layers) + kept
     scratch = kept + (config.keep_checkpoints + 1) * 4 * 4 * trained
     return Work(config.num_iterations * iteration + points * point, disk, scratch, trained)
 

@@ -86,7 +86,7 @@ def chain(request, tmp_path_factory):
     write_model(folder / "model", family)
     sft_base.run(BaseConfig(model=str(folder / "model"), out=folder / "base", bits=4, group_size=32))
     shared = {"data": folder / "data", "max_seq_length": 160, "quiet": True, "learning_rate": 3e-3, "compile": False}
-    fit = {"rank": 4, "layers": 2, "warmup_steps": 1, "gradient_accumulation_steps": 1}
+    fit = {"lora_rank": 4, "lora_layers": 2, "warmup_steps": 1, "gradient_accumulation_steps": 1}
     sft.run(SFTConfig(base=folder / "base", out=folder / "sft", epochs=2, **fit, **shared))
     sized = {"lora_rank": 4, "lora_layers": 2, "max_new_tokens": 8, "max_steps": 3}
     rm.run(RMConfig(sft=folder / "sft", out=folder / "rm", **sized, **shared))

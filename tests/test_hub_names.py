@@ -91,7 +91,7 @@ def base(call, model: str, out: str, *more: str, **environment: str) -> subproce
 
 
 def data(call, source: str, out: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return call("align-data", "build", "--source", source, "--out", out, "--no-progress", *SIZES, **environment)
+    return call("align-data", "build", "--source", source, "--out", out, "--quiet", *SIZES, **environment)
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -28,10 +28,10 @@ def planned(recipe: Path, *sets: str) -> dict:
 
 
 def test_settings_of_the_recipe_and_of_set_reach_the_steps_that_read_them(recipe):
-    steps = planned(recipe, "rl.learning_rate=0.5", "grpo.K=3", "sft.rank=2")
+    steps = planned(recipe, "rl.learning_rate=0.5", "grpo.K=3", "sft.lora_rank=2")
     run = steps["grpo-1"].config
     assert (run.num_iterations, run.learning_rate, run.K, run.seed) == (5, 0.5, 3, 1)
-    assert steps["sft"].config.rank == 2
+    assert steps["sft"].config.lora_rank == 2
     assert steps["sft"].config.learning_rate != 0.5
 
 

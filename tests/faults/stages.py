@@ -86,8 +86,8 @@ STAGES = (
         align_sft.train.run,
         {
             "base": "base",
-            "rank": 4,
-            "alpha": 8.0,
+            "lora_rank": 4,
+            "lora_alpha": 8.0,
             "batch_size": 4,
             "gradient_accumulation_steps": 2,
             "epochs": 2,

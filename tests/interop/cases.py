@@ -36,7 +36,7 @@ def chain(store: Path) -> None:
     """Data, a 4-bit base that has learned a little, SFT, reward model and GRPO, by the console scripts."""
     recipe = ("--config", RECIPE)
     data, base, sft, rm = (store / name for name in ("data", "base", "sft", "rm"))
-    align("align-data build", *recipe, "--no-progress", "--out", data)
+    align("align-data build", *recipe, "--quiet", "--out", data)
     align("align-sft base", *recipe, "--steps", "500", "--data", data, "--out", base)
     align("align-sft train", *recipe, "--base", base, "--data", data, "--max-steps", "10", "--out", sft)
     align("align-rm train", *recipe, "--sft", sft, "--data", data, "--out", rm)

@@ -77,7 +77,7 @@ def rows(run: Path) -> None:
         out = run / f"built-{form}"
         sizes = [word for split in ("validation", "calibration", "gold", "test") for word in (f"--{split}", "0")]
         source = ("--source", run / f"in-{form}", "--train-split", "train")
-        align("align-data build --no-progress", *source, *sizes, "--out", out)
+        align("align-data build --quiet", *source, *sizes, "--out", out)
         found = open_artifact(out).read_jsonl("pairs_train")
         equal = len(wanted & {(row["prompt"], row["chosen"], row["rejected"]) for row in found})
         what = f"align-data build: {'save_to_disk' if form == 'saved' else form} in TRL's form, no scores"

@@ -46,7 +46,7 @@ def main(run: Path) -> None:
         in_mlx_lm(run, name, policy)
     generation(run, open_artifact(store / "merged"), rl.input("dataset"))
     for chats in ("chats", "no-chats"):
-        align(f"align-data export --no-progress --{chats}", "--data", store / "data", "--out", run / f"data-{chats}")
+        align(f"align-data export --quiet --{chats}", "--data", store / "data", "--out", run / f"data-{chats}")
     hand_over(run, policies)
 
 

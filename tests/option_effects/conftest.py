@@ -34,7 +34,15 @@ BASE = {
     "warmup_steps": 5,
     "quiet": True,
 }
-SFT = {"rank": 4, "alpha": 8.0, "warmup_steps": 1, "epochs": 1, "learning_rate": 1e-2, "compile": False, "quiet": True}
+SFT = {
+    "lora_rank": 4,
+    "lora_alpha": 8.0,
+    "warmup_steps": 1,
+    "epochs": 1,
+    "learning_rate": 1e-2,
+    "compile": False,
+    "quiet": True,
+}
 RM = {
     "lora_rank": 4,
     "lora_alpha": 8.0,
@@ -52,7 +60,7 @@ def make_store(store: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(embedded.world, "CORPUS_LINES", 400)
         for name, seed in (("data", 42), ("data-other", 7)):
-            data_stage.run(BuildConfig(out=store / name, seed=seed, progress=False, **DATA))
+            data_stage.run(BuildConfig(out=store / name, seed=seed, quiet=True, **DATA))
     for name, more in (("base", {"steps": 80}), ("base-other", {"steps": 2}), ("base-wide", {"hidden_size": 64})):
         settings = {**BASE, "steps": 2, **more}
         base_stage.run(BaseConfig(out=store / name, data=store / "data", **settings))

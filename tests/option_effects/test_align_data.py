@@ -73,12 +73,12 @@ BUILD = Table(
         "calibration": 3,
         "gold": 5,
         "test": 6,
-        "progress": False,
+        "quiet": True,
     },
     {
         "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
         "overwrite": Effect(True, refusal, want=None, first=finished),
-        "progress": Effect(True, silent, want=False),
+        "quiet": Effect(False, silent, want=False),
         "source": Effect("embedded", detail("source"), to={"embedded_prompts": 60}, want="embedded"),
         "train_split": Effect("more_prefs", prompts("train")),
         "test_split": Effect("train_prefs", prompts("test")),
@@ -113,14 +113,14 @@ def source_name(o: Outcome) -> Any:
 EXPORT = Table(
     ExportConfig,
     export.run,
-    {"data": at("data"), "format": "jsonl", "progress": False},
+    {"data": at("data"), "format": "jsonl", "quiet": True},
     {
         "data": Effect(at("data-other"), source_name, want="data-other"),
         "out": Effect(inside("elsewhere"), lambda o: {p.name for p in o.folder.iterdir()}, want={"elsewhere"}),
         "overwrite": Effect(True, refusal, want=None, first=finished),
         "format": Effect("parquet", left("pairs/train.jsonl"), want=None),
         "chats": Effect(False, lambda o: type(left("pairs/train.jsonl")(o)["chosen"]), want=str),
-        "progress": Effect(True, silent, want=False),
+        "quiet": Effect(False, silent, want=False),
     },
 )
 TABLES = [BUILD, EXPORT]

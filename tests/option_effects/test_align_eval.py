@@ -2,6 +2,7 @@
 
 import json
 import operator
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -190,6 +191,21 @@ def several(*names: str) -> Callable[[Place], Any]:
     return named(lambda place: tuple(place.store / f"judgments-{name}" for name in names), "+".join(names))
 
 
+def log_of(name: str) -> Callable[[Place], Any]:
+    """The log of a policy that lies, judged once, in a place of its own."""
+
+    def log(place: Place) -> tuple[Path]:
+        for part in (name, f"judgments-{name}"):
+            shutil.copytree(place.store / part, place.folder / "apart" / part, dirs_exist_ok=True)
+        return (place.folder / "apart" / name / "train.jsonl",)
+
+    return named(log, f"log of {name}")
+
+
+def printed(o: Outcome) -> str:
+    return o.stdout[:1]
+
+
 def scored_later(o: Outcome) -> int:
     """How many kept answers of a run's last evaluation point the judge scored after the run."""
     last = o.artifact.read_json("report")["curves"]["ppo-1"]["win_rate"][-1]
@@ -218,6 +234,11 @@ COMPARE = Table(
         "equivalence_margin": Effect(
             0.25, margin, given={"judgments": several("grpo-1", "grpo-2", "ppo-1", "ppo-2")}, want=0.25
         ),
+        "ppo_logs": Effect(log_of("ppo-2"), detail("runs"), want=3),
+        "grpo_logs": Effect(log_of("grpo-2"), detail("runs"), want=3),
+        "pdf": Effect(inside("copy.pdf"), lambda o: (o.folder / "copy.pdf").exists(), want=True),
+        "metrics": Effect(("tie_rate",), lambda o: "tie_rate: ppo " in o.stdout, given={"quiet": False}, want=True),
+        "as_json": Effect(True, printed, want="{"),
         "quiet": Effect(False, silent, want=False),
         "overwrite": Effect(True, refusal, want=None, first=finished),
     },
@@ -248,10 +269,6 @@ IMPORT = Table(
         "overwrite": Effect(True, refusal, want=None, first=finished),
     },
 )
-
-
-def printed(o: Outcome) -> str:
-    return o.stdout[:1]
 
 
 def candidates(o: Outcome) -> int:

@@ -128,8 +128,8 @@ TRAIN = Table(
     {
         "base": at("base"),
         "data": at("data"),
-        "rank": 4,
-        "alpha": 8.0,
+        "lora_rank": 4,
+        "lora_alpha": 8.0,
         "learning_rate": 1e-2,
         "warmup_steps": 0,
         "batch_size": 4,
@@ -161,10 +161,12 @@ TRAIN = Table(
         ),
         "format": Effect("genrm", tokens_a_step),
         "max_seq_length": Effect(64, lambda o: o.artifact.manifest.extensions["dropped"]["train"]["too_long"]),
-        "rank": Effect(2, adapter_ranks, want={2}),
-        "alpha": Effect(16.0, column("gradient_norm"), moves=operator.gt),
-        "layers": Effect(1, lambda o: {block for block, _ in adapted(o)}, want={"1"}),
-        "targets": Effect(("q_proj", "v_proj"), lambda o: {name for _, name in adapted(o)}, want={"q_proj", "v_proj"}),
+        "lora_rank": Effect(2, adapter_ranks, want={2}),
+        "lora_alpha": Effect(16.0, column("gradient_norm"), moves=operator.gt),
+        "lora_layers": Effect(1, lambda o: {block for block, _ in adapted(o)}, want={"1"}),
+        "lora_targets": Effect(
+            ("q_proj", "v_proj"), lambda o: {name for _, name in adapted(o)}, want={"q_proj", "v_proj"}
+        ),
         "learning_rate": Effect(5e-3, column("learning_rate"), want=[5e-3, 5e-3]),
         # Half a cosine over two steps: 0.1 + 0.9 · ½ · (1 + cos π/2) = 0.55, then 0.1.
         "schedule": Effect("cosine", column("learning_rate"), want=[5.5e-3, 1e-3]),

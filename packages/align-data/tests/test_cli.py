@@ -8,7 +8,7 @@ import pytest
 from align_contracts import console, open_artifact
 from align_data import cli
 
-SMALL = ["--validation", "2", "--calibration", "2", "--gold", "2", "--test", "3", "--no-progress"]
+SMALL = ["--validation", "2", "--calibration", "2", "--gold", "2", "--test", "3", "--quiet"]
 
 
 def call(monkeypatch, *argv: str) -> int:

@@ -17,8 +17,8 @@ def test_defaults_are_the_studys() -> None:
 
 def test_where_it_goes_is_not_what_it_is() -> None:
     settings = console.deterministic(BuildConfig(out=Path("x")))
-    assert {"out", "overwrite", "progress"}.isdisjoint(settings)
-    assert settings == console.deterministic(BuildConfig(out=Path("y"), overwrite=True, progress=False))
+    assert {"out", "overwrite", "quiet"}.isdisjoint(settings)
+    assert settings == console.deterministic(BuildConfig(out=Path("y"), overwrite=True, quiet=True))
 
 
 @pytest.mark.parametrize(

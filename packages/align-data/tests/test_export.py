@@ -24,12 +24,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     out = tmp_path_factory.mktemp("export") / "data"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(embedded.world, "CORPUS_LINES", 20)
-        build(BuildConfig(out=out, embedded_prompts=60, license="CC-BY-4.0", progress=False, **SIZES))
+        build(BuildConfig(out=out, embedded_prompts=60, license="CC-BY-4.0", quiet=True, **SIZES))
     return open_artifact(out)
 
 
 def left(data: Artifact, out: Path, **settings: Any) -> Path:
-    export(ExportConfig(data=data.path, out=out, progress=False, **settings))
+    export(ExportConfig(data=data.path, out=out, quiet=True, **settings))
     return out
 
 
@@ -70,7 +70,7 @@ def test_exported_pairs_are_a_source_with_the_same_rows(data: Artifact, tmp_path
     folder = left(data, tmp_path / "out", chats=chats)
     none = dict.fromkeys(SIZES, 0)
     source = {"source": str(folder / "pairs"), "train_split": "train", "test_split": "nothing"}
-    build(BuildConfig(out=tmp_path / "again", progress=False, **source, **none))
+    build(BuildConfig(out=tmp_path / "again", quiet=True, **source, **none))
     was, now = data.read_jsonl("pairs_train"), open_artifact(tmp_path / "again").read_jsonl("pairs_train")
     key = lambda row: (row["prompt"], row["chosen"], row["rejected"])  # noqa: E731
     assert sorted(was, key=key) == sorted(now, key=key)

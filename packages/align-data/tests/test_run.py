@@ -21,7 +21,7 @@ ROLES = {
 
 
 def build(out: Path, source: object, **changes: Any):
-    run(BuildConfig(out=out, source=str(source), progress=False, **{**SIZES, **changes}))
+    run(BuildConfig(out=out, source=str(source), quiet=True, **{**SIZES, **changes}))
     return open_artifact(out, kind="dataset", deep=True)
 
 

@@ -127,7 +127,7 @@ def test_a_damaged_saved_dataset_is_one_error(saved: Path) -> None:
 def test_data_without_scores_have_no_rows_that_write_scores(saved: Path, tmp_path: Path) -> None:
     sizes = {"validation": 4, "calibration": 3, "gold": 5, "test": 6}
     splits = {"train_split": "train", "test_split": "test"}
-    run(BuildConfig(out=tmp_path / "data", source=str(saved), progress=False, **splits, **sizes))
+    run(BuildConfig(out=tmp_path / "data", source=str(saved), quiet=True, **splits, **sizes))
     data = open_artifact(tmp_path / "data", kind="dataset", deep=True)
     assert tuple(data.details.formats) == ("chosen",)
     assert not any(role.startswith("genrm") for role in data.details.counts)

@@ -6,7 +6,7 @@ from align_sft.config import BaseConfig, TrainConfig
 
 def test_defaults_are_the_study():
     config = TrainConfig(base="b", data="d", out="o")
-    assert (config.rank, config.alpha / config.rank, config.layers) == (16, 2.0, 16)
+    assert (config.lora_rank, config.lora_alpha / config.lora_rank, config.lora_layers) == (16, 2.0, 16)
     assert config.learning_rate == 2e-4
     assert config.batch_size * config.gradient_accumulation_steps == 16
     assert (config.epochs, config.warmup_steps, config.max_seq_length) == (3, 100, 512)

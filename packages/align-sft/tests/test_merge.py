@@ -61,7 +61,7 @@ def test_a_lossy_merge_is_refused_unless_forced(store):
 
 
 def test_matrices_without_an_adapter_keep_their_codes(store, make_config):
-    train.run(make_config(store / "few", targets=("q_proj",), layers=1, max_steps=2))
+    train.run(make_config(store / "few", lora_targets=("q_proj",), lora_layers=1, max_steps=2))
     merge.run(MergeConfig(policy=store / "few", bits=4, group_size=32, out=store / "few4", max_kl=99.0))
     base, merged = (mx.load(str(store / name / "model.safetensors")) for name in ("base", "few4"))
     changed = {name for name, value in base.items() if not mx.array_equal(value, merged[name])}

@@ -169,7 +169,7 @@ def test_a_dead_tensor_ends_the_run_with_exit_code_4(store, monkeypatch, capsys)
     monkeypatch.setattr(Adapter, "pair", lambda self, path: None if path == dead else pair(self, path))
     paths = {"base": store / "base", "data": store / "data", "out": store / "dead"}
     flags = [text for name, path in paths.items() for text in (f"--{name}", str(path))]
-    monkeypatch.setattr("sys.argv", ["align-sft", "train", *flags, "--rank", "4", "--epochs", "2"])
+    monkeypatch.setattr("sys.argv", ["align-sft", "train", *flags, "--lora-rank", "4", "--epochs", "2"])
     assert cli.main() == 4
     said = capsys.readouterr().err
     assert "no gradient has reached 2 of 28 trainable tensors: expected a non-zero gradient within 3 live" in said

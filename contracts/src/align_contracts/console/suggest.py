@@ -24,6 +24,9 @@ def suggest(name: str, known: Iterable[str]) -> str | None:
     originals: dict[str, str] = {}
     for candidate in known:
         originals.setdefault(_plain(candidate), candidate)
+    longer = [candidate for candidate in originals if candidate.endswith(f"_{_plain(name)}")]
+    if len(longer) == 1:  # `rank` is `lora_rank`, and not the `track` that looks more like it
+        return originals[longer[0]]
     close = difflib.get_close_matches(_plain(name), originals, n=1, cutoff=0.6)
     return originals[close[0]] if close else None
 

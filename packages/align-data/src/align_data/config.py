@@ -48,7 +48,7 @@ class BuildConfig(BaseModel):
     gold: int = Field(1000, description="prompts for an independent gold reward model", ge=0, json_schema_extra=_SIZES)
     test: int = Field(300, description="held-out prompts, one third of each category", ge=0, json_schema_extra=_SIZES)
     overwrite: bool = console.runtime(False, "replace an artifact that is already there")
-    progress: bool = console.runtime(True, "show progress on stderr")
+    quiet: bool = console.runtime(False, "show no progress")
 
     def require_source(self) -> None:
         """Raise MissingError where the source is a directory that is not there."""
@@ -90,4 +90,4 @@ class ExportConfig(BaseModel):
     chats: bool = Field(
         True, description="write prompts and answers as chats, as TRL's trainers take them; otherwise as plain text"
     )
-    progress: bool = console.runtime(True, "say on stderr what was written")
+    quiet: bool = console.runtime(False, "do not say what was written")

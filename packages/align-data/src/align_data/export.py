@@ -37,7 +37,7 @@ def run(config: ExportConfig) -> int:
             for split, rows in splits.items():
                 write(folder / name / f"{split}.{config.format}", rows, columns, chats=config.chats)
         (folder / "README.md").write_text(readme(data, tables, config.format), encoding="utf-8")
-    if config.progress:
+    if not config.quiet:
         total = sum(len(rows) for splits in tables.values() for rows in splits.values())
         print(f"{config.out}: {total} rows, configurations {', '.join(tables)}", file=sys.stderr)
     return 0

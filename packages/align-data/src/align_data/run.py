@@ -32,14 +32,14 @@ def run(config: BuildConfig) -> int:
     Raises:
         AlignError: the source cannot be read, has no usable row, or would leak; nothing is written then.
     """
-    with Reporter(config.progress) as report:
+    with Reporter(not config.quiet) as report:
         source = open_source(
             config.source,
             train_split=config.train_split,
             test_split=config.test_split,
             seed=config.seed,
             embedded_prompts=config.embedded_prompts,
-            progress=config.progress,
+            progress=not config.quiet,
         )
         source = replace(source, license=config.license or source.license)
         identity = config.identity()

@@ -69,7 +69,12 @@ COMMANDS = (
         CompareConfig,
         "align_eval.compare:run",
         sections=("compare",),
-        examples=("align-eval compare --judgments run/judgments-ppo-42,run/judgments-grpo-42 --out run/report",),
+        examples=(
+            "align-eval compare --judgments run/judgments-ppo-42,run/judgments-grpo-42 --out run/report",
+            "align-eval compare --ppo-logs run/ppo-42/train.jsonl --grpo-logs run/grpo-42/train.jsonl "
+            "--metrics win_rate_vs_sft kl_divergence perplexity training_time vram_peak "
+            "--output comparison_report.pdf",
+        ),
     ),
     Command(
         "plan",

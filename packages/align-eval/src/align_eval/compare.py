@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from align_contracts import Artifact, Draft, publish
+from align_contracts.durable import disk_errors
+from align_contracts.errors import PreflightError
 from align_eval import controlled, results
 from align_eval.config import CompareConfig
+from align_eval.logs import judgments_of
 from align_eval.study import Study, open_study, require_same_prompts
 from align_eval.sweeps import Sweep, open_sweeps
+
+METRICS = {
+    "win_rate_vs_sft": "win_rate",
+    "loss_rate": "loss_rate",
+    "tie_rate": "tie_rate",
+    "kl_divergence": "kl",
+    "perplexity": "perplexity",
+    "reward": "reward_mean",
+    "response_length": "response_length_mean",
+    "convergence_iteration": "convergence_iteration",
+    "training_time": "training_seconds",
+    "vram_peak": "peak_memory_bytes",
+}
+"""What `--metrics` calls the numbers of a method."""
+SCALES = {"training_time": (3600.0, " h"), "vram_peak": (2.0**30, " GiB")}
+"""Units in which they are printed, where those of the report would be hard to read."""
 
 
 def run(config: CompareConfig) -> int:
@@ -26,7 +47,9 @@ def run(config: CompareConfig) -> int:
             different prompts.
         AlignError: As opening the artifacts raises it.
     """
-    study = open_study(config.judgments)
+    require_copy(config)
+    logs = (*judgments_of(config.ppo_logs, "ppo"), *judgments_of(config.grpo_logs, "grpo"))
+    study = open_study((*config.judgments, *logs))
     book = controlled.build(study)
     if not config.allow_mismatch:
         book.require()
@@ -52,11 +75,53 @@ def run(config: CompareConfig) -> int:
         draft.seeds = sorted({one.seed for one in study.runs})
         methods = {method: [one.seed for one in study.of(method)] for method in study.methods}
         draft.details = {"runs": len(study.runs), "methods": methods}
-    if not config.quiet:
-        print(book.varies())
-        print("\n".join(spoken(report)))
-        print(f"Report: {config.out / 'report.html'}")
+    if config.pdf is not None:
+        with disk_errors(config.pdf):
+            shutil.copyfile(config.out / "report.pdf", config.pdf)
+    tell(config, book.varies(), report)
     return 0
+
+
+def require_copy(config: CompareConfig) -> None:
+    """Raise before any work where the copy of the PDF would replace a file, or cannot be written."""
+    if config.pdf is None:
+        return
+    if config.pdf.exists() and not config.overwrite:
+        raise PreflightError(f"{config.pdf} is there already", do="Choose another name, or --overwrite")
+    if not config.pdf.absolute().parent.is_dir():
+        raise PreflightError(f"there is no directory {config.pdf.parent} for the PDF", do="Make it")
+
+
+def tell(config: CompareConfig, varies: str, report: Mapping[str, Any]) -> None:
+    """Print what the settings ask for: one JSON object, or what varied, the answer and the chosen metrics."""
+    if config.as_json:
+        wanted = {name: METRICS[name] for name in config.metrics}
+        methods = {
+            method: {name: found[key] for name, key in wanted.items()} if wanted else found
+            for method, found in report["methods"].items()
+        }
+        print(json.dumps({"report": str(config.out), "methods": methods}, indent=2, ensure_ascii=False))
+    elif not config.quiet:
+        print(varies)
+        print("\n".join((*spoken(report), *chosen(config.metrics, report["methods"]))))
+        print(f"Report: {config.out / 'report.html'}")
+
+
+def chosen(metrics: Sequence[str], methods: Mapping[str, Any]) -> list[str]:
+    """Give a line for each metric: every method's mean over its seeds, their standard deviation and number."""
+    return [
+        f"{name}: "
+        + "; ".join(f"{method} {_mean(found[METRICS[name]], SCALES.get(name))}" for method, found in methods.items())
+        for name in metrics
+    ]
+
+
+def _mean(found: Mapping[str, Any], scale: tuple[float, str] | None) -> str:
+    if found["value"] is None:
+        return "—"
+    factor, unit = scale or (1.0, "")
+    spread = "" if found["sd"] is None else f" ± {found['sd'] / factor:.4g}"
+    return f"{found['value'] / factor:.4g}{spread}{unit} (n = {found['n']})"
 
 
 def write(draft: Draft, report: Mapping[str, Any]) -> None:

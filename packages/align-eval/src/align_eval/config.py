@@ -19,6 +19,10 @@ def _path(description: str, *names: str, required: bool = True) -> Any:
     return runtime(default, description, json_schema_extra={"group": "artifacts", "aliases": list(names)})
 
 
+def _several(description: str) -> Any:
+    return runtime((), description, json_schema_extra={"group": "artifacts"})
+
+
 def _field(group: str, default: Any, description: str, **rules: Any) -> Any:
     return Field(default=default, description=description, json_schema_extra={"group": group}, **rules)
 
@@ -170,13 +174,39 @@ class SweepConfig(ComputeSettings):
         return value
 
 
+Metric = Literal[
+    "win_rate_vs_sft",
+    "loss_rate",
+    "tie_rate",
+    "kl_divergence",
+    "perplexity",
+    "reward",
+    "response_length",
+    "convergence_iteration",
+    "training_time",
+    "vram_peak",
+]
+"""What `compare --metrics` may print; the report has all of them."""
+
+
 class CompareConfig(BaseModel):
     """The controlled comparison and its report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    judgments: tuple[Path, ...] = _path("judgments artifacts, one a run; an SFT candidate is the A/A row")
-    out: Path = _path("where to publish the report artifact", "--output")
+    judgments: tuple[Path, ...] = _several("judgments artifacts, one a run; an SFT candidate is the A/A row")
+    ppo_logs: tuple[Path, ...] = _several(
+        "logs of PPO runs, each in its policy artifact: stands for the judgments of that policy, which lie beside it"
+    )
+    grpo_logs: tuple[Path, ...] = _several("the same of GRPO runs")
+    out: Path = _path("where to publish the report artifact; of NAME.pdf, NAME and --pdf NAME.pdf", "--output")
+    pdf: Path | None = runtime(None, "also put a copy of the report's PDF here", json_schema_extra={"group": "output"})
+    metrics: tuple[Metric, ...] = _runtime("output", (), "also print these for each method: mean and spread over seeds")
+    as_json: bool = runtime(
+        False,
+        "print one JSON object: where the report is, and all numbers of each method, or those of --metrics",
+        json_schema_extra={"group": "output", "aliases": ["--json"]},
+    )
     sweeps: tuple[Path, ...] = runtime(
         (), "sweep artifacts, one a run; left out: no frontier by strength", json_schema_extra={"group": "artifacts"}
     )
@@ -193,12 +223,18 @@ class CompareConfig(BaseModel):
     quiet: bool = runtime(False, "print no summary")
     overwrite: bool = runtime(False, "replace an existing artifact at --out")
 
-    @field_validator("judgments")
+    @model_validator(mode="before")
     @classmethod
-    def _some(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
-        if not value:
-            raise ValueError("expected at least one judgments artifact")
-        return value
+    def _named_as_pdf(cls, values: Any) -> Any:
+        """Publish ``--out NAME.pdf`` as the artifact NAME, with a copy of its PDF where it was asked for."""
+        out = Path(str(values.get("out", ""))) if isinstance(values, dict) else Path()
+        return {"pdf": out, **values, "out": out.with_suffix("")} if out.suffix == ".pdf" else values
+
+    @model_validator(mode="after")
+    def _some(self) -> CompareConfig:
+        if not (self.judgments or self.ppo_logs or self.grpo_logs):
+            raise ValueError("expected at least one judgments artifact: --judgments, or --ppo-logs and --grpo-logs")
+        return self
 
 
 class PlanConfig(BaseModel):

@@ -28,7 +28,11 @@ class RLConfig(PassSettings, RolloutSettings, ResumeSettings, GuardSettings):
 
     sft: Path = _path("SFT policy artifact: start of the actor, and the reference", "--actor-model")
     rm: Path = _path("reward model artifact", "--rm-model")
-    data: Path = _path("dataset artifact with the training prompts", "--prompts")
+    data: Path | None = runtime(
+        None,
+        "dataset artifact with the training prompts; default: the one that the SFT policy learned from",
+        json_schema_extra={"group": "artifacts", "aliases": ["--prompts"]},
+    )
     out: Path = _path("where to publish the policy artifact", "--output")
     seed: int = _field("run", 42, "seed of adapter initialisation, prompt order and sampling", ge=0)
     num_iterations: int = _field("run", 800, "iterations of rollout and update", ge=1)

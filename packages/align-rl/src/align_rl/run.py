@@ -48,7 +48,7 @@ def work(config: RLConfig, world: World) -> None:
     """Do the part of one of the processes."""
     bound_memory(config.memory_limit)
     sft, rm = open_artifact(config.sft, kind="policy"), open_artifact(config.rm, kind="reward_model")
-    data = open_artifact(config.data, kind="dataset")
+    data = sft.input("dataset") if config.data is None else open_artifact(config.data, kind="dataset")
     require_inputs(config, sft, rm)
     require_prompts(config, data)
     if config.dry_run:

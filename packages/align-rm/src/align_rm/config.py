@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from align_contracts.console import runtime
+from align_contracts.console import aliases, runtime
 from align_mlx.settings import ComputeSettings, GuardSettings, PassSettings, ResumeSettings, RolloutSettings
 
 
@@ -17,9 +17,9 @@ def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
 class TrainConfig(PassSettings, RolloutSettings, ResumeSettings, GuardSettings):
     """`align-rm train`: LoRA and a scalar head on the SFT policy, by Bradley-Terry."""
 
-    sft: Path = runtime(..., "SFT policy artifact.", json_schema_extra={"aliases": ["--policy"]})
+    sft: Path = runtime(..., "SFT policy artifact.", json_schema_extra=aliases("--policy", "--model", "--actor-model"))
     data: Path = runtime(..., "Dataset artifact.")
-    out: Path = runtime(..., "Directory of the new reward_model artifact.")
+    out: Path = runtime(..., "Directory of the new reward_model artifact.", json_schema_extra=aliases("--output"))
     overwrite: bool = runtime(False, "Replace an existing artifact.")
     quiet: bool = runtime(False, "Show no progress.")
 

@@ -1,18 +1,23 @@
 """Settings of the commands, frozen and checked; the defaults are the study's."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from align_contracts.console import planned, runtime
+from align_contracts.console import aliases, planned, runtime
 from align_contracts.errors import ConfigError, MissingError
 from align_mlx.settings import GROUP, ComputeSettings, GuardSettings, PassSettings, ResumeSettings
 
 
-def setting(default: Any, description: str, group: str, **kw: Any) -> Any:
-    """Declare a field that decides the result, under a heading of the help."""
-    return Field(default, description=description, json_schema_extra={"group": group}, **kw)
+def setting(default: Any, description: str, group: str, *also: str, **kw: Any) -> Any:
+    """Declare a field that decides the result, under a heading of the help; `also` are further flags."""
+    return Field(default, description=description, json_schema_extra={"group": group, **aliases(*also)}, **kw)
+
+
+def path(description: str, *also: str) -> Any:
+    """Declare a path that has to be given; `also` are further flags."""
+    return runtime(..., description, json_schema_extra=aliases(*also))
 
 
 def source_name(model: str) -> str:
@@ -44,6 +49,14 @@ class Settings(BaseModel):
     quiet: bool = runtime(False, "Show no progress.")
 
 
+def _bits(given: Any) -> Any:
+    return int(given.removesuffix("bit")) if given in ("0", "4", "8", "4bit", "8bit") else given
+
+
+Bits = Annotated[Literal[4, 8, 0], BeforeValidator(_bits)]
+"""Bits of a weight; ``4bit`` is understood."""
+
+
 class BaseConfig(Settings):
     """`align-sft base`: import a model, or train the small embedded one."""
 
@@ -54,7 +67,9 @@ class BaseConfig(Settings):
     license: str | None = setting(None, "Licence to record; default: the model card's, or the data's.", "import")
     embedded: bool = setting(False, "Train a small Gemma on the data's own corpus; needs no download.", "embedded")
     data: Path | None = runtime(None, "Dataset artifact with a corpus (for --embedded).")
-    bits: Literal[4, 8, 0] = setting(4, "Bits of the stored weights; 0 keeps bfloat16.", "storage")
+    bits: Bits = setting(
+        4, "Bits of the stored weights, also written as 4bit; 0 keeps bfloat16.", "storage", "--quantize"
+    )
     group_size: Literal[32, 64, 128] = setting(64, "Weights that share a scale.", "storage")
 
     vocab_size: int = setting(1024, "Most tokens of the embedded tokenizer.", "embedded", ge=128, le=65536)
@@ -111,17 +126,17 @@ class BaseConfig(Settings):
 class TrainConfig(PassSettings, ResumeSettings, GuardSettings, Settings):
     """`align-sft train`: QLoRA on completions."""
 
-    base: Path = runtime(..., "Base model artifact.")
+    base: Path = path("Base model artifact.", "--model")
     data: Path = runtime(..., "Dataset artifact.")
-    out: Path = runtime(..., "Directory of the new policy artifact.")
+    out: Path = path("Directory of the new policy artifact.", "--adapter-path", "--output")
     overwrite: bool = runtime(False, "Replace an existing artifact.")
 
     format: Literal["chosen", "genrm"] = setting("chosen", "Learn chosen answers, or to write a score.", "data")
     max_seq_length: int = setting(512, "Longer rows are dropped and counted, in tokens.", "data", ge=8)
-    rank: int = setting(16, "LoRA rank r.", "adapter", ge=1)
-    alpha: float = setting(32.0, "LoRA alpha; the scale is alpha / rank.", "adapter", gt=0)
-    layers: int = setting(16, "How many of the last blocks are adapted.", "adapter", ge=1)
-    targets: tuple[str, ...] = setting((), "Names of the linear maps to adapt; none: all.", "adapter")
+    lora_rank: int = setting(16, "LoRA rank r.", "adapter", "--rank", ge=1)
+    lora_alpha: float = setting(32.0, "LoRA alpha; the scale is alpha / rank.", "adapter", gt=0)
+    lora_layers: int = setting(16, "How many of the last blocks are adapted.", "adapter", ge=1)
+    lora_targets: tuple[str, ...] = setting((), "Names of the linear maps to adapt; none: all.", "adapter")
     learning_rate: float = setting(2e-4, "Learning rate after warm-up.", "optimizer", ge=0)
     schedule: Literal["constant", "cosine"] = setting(
         "constant", "Learning rate after warm-up: as it is, or cosine to a tenth.", "optimizer"
@@ -130,7 +145,7 @@ class TrainConfig(PassSettings, ResumeSettings, GuardSettings, Settings):
     batch_size: int = setting(4, "Most rows of a micro-batch.", "optimizer", ge=1)
     gradient_accumulation_steps: int = setting(4, "Micro-batches of an optimizer step.", "optimizer", ge=1)
     epochs: int = setting(3, "Passes over the rows.", "optimizer", ge=1)
-    max_steps: int | None = setting(None, "Stop after this many optimizer steps.", "optimizer", ge=1)
+    max_steps: int | None = setting(None, "Stop after this many optimizer steps.", "optimizer", "--iters", ge=1)
     max_grad_norm: float = setting(1.0, "Joint norm at which gradients are clipped.", "optimizer", gt=0)
     weight_decay: float = setting(0.0, "AdamW weight decay.", "optimizer", ge=0)
     seed: int = setting(42, "Seed of the adapter and of the order of rows.", "optimizer", ge=0)
@@ -157,11 +172,13 @@ class EvalConfig(ComputeSettings, Settings):
 class MergeConfig(ComputeSettings, Settings):
     """`align-sft merge`: base and adapters in one set of weights."""
 
-    policy: Path = runtime(..., "Residual policy artifact.")
-    out: Path = runtime(..., "Directory of the new policy artifact.")
+    policy: Path = path("Residual policy artifact.", "--adapter-path")
+    out: Path = path("Directory of the new policy artifact.", "--save-path")
     overwrite: bool = runtime(False, "Replace an existing artifact.")
     data: Path | None = runtime(None, "Dataset artifact; default: the one the policy was trained on.")
-    bits: Literal[8, 4, 0] = setting(8, "Bits of the merged weights; 0 keeps bfloat16.", "storage")
+    bits: Bits = setting(
+        8, "Bits of the merged weights, also written as 8bit; 0 keeps bfloat16.", "storage", "--quantize"
+    )
     group_size: Literal[32, 64, 128] = setting(64, "Weights that share a scale.", "storage")
     max_kl: float = setting(0.02, "Refuse a merge farther than this from base + adapters, nats a token.", "check", ge=0)
     force: bool = runtime(False, "Publish a merge above --max-kl all the same.")

@@ -42,7 +42,7 @@ def work(config: TrainConfig, world: World) -> None:
     base = open_artifact(config.base, kind="base_model")
     data = open_artifact(config.data, kind="dataset")
     inputs = {"base": base, "dataset": data}
-    spec = LoraSpec(config.rank, config.alpha, config.layers, config.targets)
+    spec = LoraSpec(config.lora_rank, config.lora_alpha, config.lora_layers, config.lora_targets)
     bound_memory(config.memory_limit)
     if config.dry_run:
         if world.writes:
@@ -63,8 +63,8 @@ def work(config: TrainConfig, world: World) -> None:
                 {
                     "name": "sft",
                     "file": "adapter.safetensors",
-                    "rank": config.rank,
-                    "alpha": config.alpha,
+                    "rank": config.lora_rank,
+                    "alpha": config.lora_alpha,
                     "layers": len({lora.block_index(name) for name in names}),
                     "targets": sorted({name.rsplit(".", 1)[-1] for name in names}),
                 }
