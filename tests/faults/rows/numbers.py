@@ -212,7 +212,7 @@ def config_of(stage: str, store: Path, out: Path) -> Any:
             "warmup_steps": 0,
             "compile": False,
         }
-        return SFTConfig(base=store / "base", rank=4, alpha=8.0, learning_rate=1e-2, **batch, **plan)
+        return SFTConfig(base=store / "base", lora_rank=4, lora_alpha=8.0, learning_rate=1e-2, **batch, **plan)
     plan |= {"sft": store / "sft", "rollout_rows": 64, "lora_rank": 4, "lora_alpha": 8.0, "learning_rate": 1e-2}
     if stage == "rm":
         return RMConfig(batch_size=4, max_steps=STEPS, compile=False, max_new_tokens=4, max_seq_length=64, **plan)
