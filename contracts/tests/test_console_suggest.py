@@ -17,6 +17,11 @@ def test_suggest(name, best):
     assert suggest(name, ["--learning-rate", "iterations", "K"]) == best
 
 
+def test_a_name_that_a_longer_one_ends_with_is_nearer_than_one_that_looks_alike():
+    assert suggest("rank", ["track", "lora_rank"]) == "lora_rank"
+    assert suggest("rank", ["track", "lora_rank", "other_rank"]) == "track"  # two of them: neither is meant for sure
+
+
 def test_did_you_mean():
     assert did_you_mean("a", ["A"]) == "Did you mean A?"
     assert did_you_mean("a", ["zz"], "See the list") == "See the list"

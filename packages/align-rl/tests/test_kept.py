@@ -6,9 +6,15 @@ import pytest
 from align_contracts import open_artifact
 from align_mlx.chat import Tokens, encode_prompt
 from align_mlx.reward import load_scorer
-from align_rl.kept import SHOWN
+from align_rl.kept import SHOWN, win_rate
 from align_rl.loop import prompt_order
 from align_rl.run import run
+
+
+def test_a_win_rate_counts_equal_scores_half():
+    # b wins, d wins, a is equal, c loses: (2 + 1/2) / 4
+    assert win_rate({"a": 1.0, "b": 2.0, "c": 3.0, "d": 0.0}, {"d": 0.5, "c": 2.9, "b": 2.1, "a": 1.0}) == 0.625
+
 
 LAST = 3
 """The iteration whose rollout is looked at."""

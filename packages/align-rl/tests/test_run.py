@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import signal
+from types import SimpleNamespace
 
 import mlx.core as mx
 import numpy as np
@@ -26,7 +27,7 @@ from align_mlx.reward import load_scorer
 from align_rl import cli
 from align_rl.code_size import method_lines
 from align_rl.config import GRPOConfig, PPOConfig
-from align_rl.run import run
+from align_rl.run import dataset_of, run
 
 
 @pytest.fixture(autouse=True)
@@ -241,6 +242,7 @@ REFUSED = {
     "a policy as reward model": (lambda s, t: {"rm": s / "sft"}, KindError, "reward_model"),
     "a base as policy": (lambda s, t: {"sft": s / "base"}, KindError, "policy"),
     "missing data": (lambda s, t: {"data": t / "nowhere"}, MissingError, "nowhere"),
+    "no data, and a policy that names none": (lambda s, t: {"data": None}, ConfigError, "names no dataset"),
     "missing reward model": (lambda s, t: {"rm": t / "nowhere"}, MissingError, "nowhere"),
     "no prompt short enough": (lambda s, t: {"data": s / "tiny-data"}, ConfigError, "no training prompt"),
     "no such target": (lambda s, t: {"lora_targets": ("q_prj",)}, ConfigError, "q_prj"),
@@ -276,6 +278,30 @@ def test_a_finished_artifact_is_not_replaced_unless_asked(configure):
 def test_progress_is_shown_unless_quiet(configure, capsys):
     run(configure("grpo", num_iterations=1, eval_prompts=1, quiet=False))
     assert "grpo seed 42: iteration 1/1" in capsys.readouterr().err
+
+
+def test_without_data_it_is_the_dataset_of_the_policy():
+    found = object()
+    sft = SimpleNamespace(
+        manifest=SimpleNamespace(inputs=[SimpleNamespace(role="dataset")]), input={"dataset": found}.get
+    )
+    assert dataset_of(SimpleNamespace(data=None), sft) is found
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_log_says_what_a_watcher_needs(published, method):
+    """Whose line it is and of how many; and at an evaluation point the win rate, recounted here from the answers."""
+    rows = [json.loads(line) for line in (published[method] / "train.jsonl").read_text().splitlines()]
+    assert {(row["method"], row["seed"], row["num_iterations"]) for row in rows} == {
+        (method, 42, rows[-1]["iteration"])
+    }
+    last = rows[-1]["eval"]
+    before, after = (
+        [json.loads(line)["reward"] for line in (published[method] / f"eval/{n:04d}.jsonl").read_text().splitlines()]
+        for n in (0, rows[-1]["iteration"])
+    )
+    assert last["win_rate"] == pytest.approx(np.mean((np.sign(np.subtract(after, before)) + 1) / 2))
+    assert last["best"] == open_artifact(published[method]).details.selection.step
 
 
 def test_the_log_is_strict_json(published):

@@ -48,7 +48,7 @@ def work(config: RLConfig, world: World) -> None:
     """Do the part of one of the processes."""
     bound_memory(config.memory_limit)
     sft, rm = open_artifact(config.sft, kind="policy"), open_artifact(config.rm, kind="reward_model")
-    data = sft.input("dataset") if config.data is None else open_artifact(config.data, kind="dataset")
+    data = dataset_of(config, sft)
     require_inputs(config, sft, rm)
     require_prompts(config, data)
     if config.dry_run:
@@ -188,6 +188,19 @@ def adapter_details(name: str, file: str, adapter: Adapter, config: RLConfig) ->
 def prefixed(head: dict[str, mx.array]) -> dict[str, mx.array]:
     """Name the value head's arrays in the critic's file."""
     return {f"head.{k}": v for k, v in head.items()}
+
+
+def dataset_of(config: RLConfig, sft: Artifact) -> Artifact:
+    """Open the dataset that the settings name, or else the one that the policy learned from.
+
+    Raises:
+        ConfigError: the settings name none, and the policy, an imported one, does not either.
+    """
+    if config.data is not None:
+        return open_artifact(config.data, kind="dataset")
+    if "dataset" not in {record.role for record in sft.manifest.inputs}:
+        raise ConfigError(f"{sft.name} names no dataset that it learned from", do="Give one with --data")
+    return sft.input("dataset")
 
 
 def require_inputs(config: RLConfig, sft: Artifact, rm: Artifact) -> None:
