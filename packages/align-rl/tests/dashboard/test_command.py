@@ -77,9 +77,12 @@ def test_plain_lines_follow_a_run_until_it_has_ended(watch, logs, row, tmp_path,
 
     later = threading.Timer(0.5, go_on)
     later.start()
-    code, out, _ = watch(tmp_path / "ppo-42", "--every", "0.1")
+    page = tmp_path / "page.html"
+    code, out, _ = watch(tmp_path / "ppo-42", "--every", "0.1", "--html", page)
     later.join()
     assert code == 0
+    assert "finished" in page.read_text()
+    assert 'http-equiv="refresh"' not in page.read_text()  # nothing more will come
     assert out.startswith("ppo-42 state running done 1/4 ETA 24 s")
     assert "state finished done 2/4" in out.splitlines()[-1]
 

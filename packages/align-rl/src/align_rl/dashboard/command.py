@@ -18,6 +18,8 @@ from align_rl.dashboard.terminal import frame, lines_of, print_frame
 
 SPARSE = 10.0
 """Seconds between plain lines, where no terminal shows frames."""
+STALE = 5.0
+"""Seconds after which a frame is drawn again though no log has grown: ages and times left have changed."""
 PLAIN_WIDTH = 118
 """Characters a line where there is no terminal."""
 
@@ -85,10 +87,13 @@ def _follow(config: WatchConfig, watched: Watched) -> None:
         _plainly(config, watched)
         return
     with Live(console=console, screen=True, auto_refresh=False) as live:
+        drawn, changed = 0.0, True
         while True:
-            live.update(frame(watched, console.width, console.height), refresh=True)
+            if changed or time.monotonic() - drawn >= STALE:
+                drawn = time.monotonic()
+                live.update(frame(watched, console.width, console.height), refresh=True)
             time.sleep(config.every)
-            if watched.poll():
+            if changed := watched.poll():
                 _write(config, watched, again=True)
 
 
@@ -112,7 +117,8 @@ def _plainly(config: WatchConfig, watched: Watched) -> None:
 
 def _write(config: WatchConfig, watched: Watched, *, again: bool) -> None:
     if config.html is not None:
-        put(config.html, page(watched.runs, refresh=max(2, round(config.every)) if again else None))
+        going = again and not (watched.runs and all(one.state().ended for one in watched.runs))
+        put(config.html, page(watched.runs, refresh=max(2, round(config.every)) if going else None))
 
 
 def _console() -> Console:
