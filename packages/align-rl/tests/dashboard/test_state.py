@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from align_mlx.diagnosis import FILE
 from align_rl.dashboard.runs import WatchedRun
-from align_rl.dashboard.state import duration, state_of
+from align_rl.dashboard.state import DIAGNOSIS, duration, state_of
 
 
 def state(run):
@@ -51,12 +52,16 @@ def test_of_another_machine_only_the_log_tells(logs, tmp_path):
     assert state_of(tmp_path / "ppo-42", folder, lines=3, age=70.0, pace=1.0).word == "killed"
 
 
-DIAGNOSIS = {"iteration": 7, "phase": "gradient", "not_finite": "loss", "value": "nan", "offending_rows": [{"a": 1}]}
+def test_the_diagnosis_is_looked_for_under_its_name():
+    assert DIAGNOSIS == FILE
+
+
+WRITTEN = {"iteration": 7, "phase": "gradient", "not_finite": "loss", "value": "nan", "offending_rows": [{"a": 1}]}
 
 
 def test_a_run_that_diverged_says_what_was_not_finite(logs, row, tmp_path):
     logs.append("grpo-1", row(6))
-    (logs.folder("grpo-1") / "diagnosis.json").write_text(json.dumps(DIAGNOSIS))
+    (logs.folder("grpo-1") / "diagnosis.json").write_text(json.dumps(WRITTEN))
     run = WatchedRun(tmp_path / "grpo-1")
     assert state(run).word == "diverged"
     assert run.state().detail == "loss was nan in the gradient of iteration 7, 1 row to blame"

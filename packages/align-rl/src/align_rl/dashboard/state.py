@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from align_contracts.durable import lock_holder
-from align_mlx.diagnosis import FILE as DIAGNOSIS
 
+DIAGNOSIS = "diagnosis.json"
+"""As `align_mlx.diagnosis` names it, which loads a model's libraries: a watcher does without them."""
 ENDED = ("finished", "stopped", "killed", "diverged")
 """States in which nothing more comes until somebody starts the run again."""
 SILENCE = 60.0
