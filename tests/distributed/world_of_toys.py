@@ -50,7 +50,7 @@ def publish_store(folder: Path) -> Path:
 
 def sft_config(store: Path, out: Path, **settings: object) -> SFTConfig:
     """Settings of a short SFT: 6 rows a step, in micro-batches of 2."""
-    own = {"base": store / "base", "data": store / "data", "out": out, "rank": 4, "alpha": 8.0, "epochs": 1}
+    own = {"base": store / "base", "data": store / "data", "out": out, "lora_rank": 4, "lora_alpha": 8.0, "epochs": 1}
     steps = {
         "batch_size": 2,
         "gradient_accumulation_steps": 3,
