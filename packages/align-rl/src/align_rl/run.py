@@ -87,7 +87,7 @@ def iterate(ready: Ready, run: Run, start: float) -> None:
 
         def log(row: Record) -> None:
             told = {"method": ready.method.name, "seed": config.seed, "num_iterations": config.num_iterations, **row}
-            if "eval" in row:
+            if "eval" in row and run.world.writes:  # the others have not the answers of before a resumption
                 told["eval"] = {**row["eval"], **standing(run.folder, state)}
             run.log("train.jsonl", told)
             meter.advance(**shown(told))
@@ -111,7 +111,7 @@ def standing(folder: Path, state: TrainState) -> dict[str, float | int]:
 def shown(row: Record) -> Record:
     """Choose what the progress of a run shows of a row."""
     facts: Record = {"reward": row["reward_mean"], "KL": f"{row['kl']:.4f} (target {row['target_kl']:g})"}
-    if "eval" in row:
+    if "win_rate" in row.get("eval", {}):
         facts["wins"] = f"{row['eval']['win_rate']:.0%}"
     return facts | {"memory": amount(row["active_memory_bytes"])}
 
