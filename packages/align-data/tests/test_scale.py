@@ -36,7 +36,7 @@ def test_the_study_s_size(tmp_path: Path, raw_row) -> None:
         with pq.ParquetWriter(file, top.schema) as writer:
             for table in (top, *tables):
                 writer.write_table(table)
-    command = [Path(sys.executable).parent / "align-data", "build", "--source", tmp_path / "prefs", "--no-progress"]
+    command = [Path(sys.executable).parent / "align-data", "build", "--source", tmp_path / "prefs", "--quiet"]
     subprocess.run([*command, "--out", tmp_path / "data"], check=True, timeout=900)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
