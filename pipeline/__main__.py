@@ -38,8 +38,9 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the chain and return its exit code: 0, that of the first step that failed, or 128 + the signal's number."""
     streams.secure(stdout=True)
+    hear = signals.wishes(_interrupted)
     for number in signals.wanted():
-        signal.signal(number, _interrupted)
+        signal.signal(number, hear)
     try:
         arguments = _arguments(argv)
         out = arguments.out or Path("artifacts") / arguments.recipe.stem

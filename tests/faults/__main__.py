@@ -7,7 +7,8 @@ import sys
 import tempfile
 import textwrap
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -73,8 +74,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 def _print_all(waiting: list[Future[Outcome]], width: int) -> list[str]:
     """Print a line a row as they end; return the names of those that failed."""
     failed = []
-    for future in as_completed(waiting):
-        outcome = future.result()
+    for outcome in _as_they_end(waiting):
         row, count = outcome.row, outcome.count
         tally = f"{count.survived}/{count.tried}"
         print(f"{row.name:{width}} {tally:>11} {outcome.seconds:5.0f} s  {row.promise}", flush=True)
@@ -85,6 +85,14 @@ def _print_all(waiting: list[Future[Outcome]], width: int) -> list[str]:
         if not outcome.passed:
             failed.append(row.name)
     return failed
+
+
+def _as_they_end(waiting: Iterable[Future[Outcome]]) -> Iterator[Outcome]:
+    """Yield outcomes; looks up now and then, as a signal that arrives just before a wait would not end it."""
+    left = set(waiting)
+    while left:
+        ended, left = wait(left, timeout=0.2, return_when=FIRST_COMPLETED)
+        yield from (future.result() for future in ended)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

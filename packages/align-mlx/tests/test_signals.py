@@ -17,7 +17,9 @@ from align_mlx import signals
 with signals.listening() as listener:
     listener.patient = True
     os.kill(os.getpid(), signal.{first})
+    os.kill(os.getpid(), signal.{first})  # handed on by a parent as well
     print("goes on", flush=True)
+    time.sleep(signals.TWICE + 0.1)
     os.kill(os.getpid(), signal.{second})
     print("must not be reached", flush=True)
 """

@@ -4,9 +4,11 @@ A signal belongs to the whole process, and so does what it asked for: work that 
 `check` wherever nothing of it is half done. In a process that does not listen the call does nothing.
 """
 
+import math
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import current_thread, main_thread
 from types import FrameType
@@ -15,6 +17,26 @@ from align_contracts.errors import InterruptedRun
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a scheduler, and a terminal that was closed; under nohup the last one stays ignored."""
+
+TWICE = 1.0
+"""Seconds in which a signal that comes again is the same wish: what is sent to a group of processes reaches a process
+itself, and once more through a parent that hands it on, as ``uv run`` does."""
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+def wishes(act: Handler) -> Handler:
+    """Give a handler that acts on a signal, but not on what follows it within `TWICE`."""
+    last = -math.inf
+
+    def hear(signum: int, frame: FrameType | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > TWICE:
+            last = now
+            act(signum, frame)
+
+    return hear
 
 
 class Listener:
@@ -30,9 +52,10 @@ class Listener:
 
     def hear(self, signum: int, frame: FrameType | None) -> None:
         """Note the signal; the second one ends the process, whatever it is doing."""
+        if self.heard:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
         self.heard = signum
-        for number in wanted():
-            signal.signal(number, signal.SIG_DFL)
         if not self.patient:
             check()
         with suppress(OSError):  # nobody reads it any more
@@ -63,7 +86,8 @@ def listening() -> Iterator[Listener]:
         yield listener
         return
     _listening.append(listener)
-    before = {number: signal.signal(number, listener.hear) for number in wanted()}
+    hear = wishes(listener.hear)
+    before = {number: signal.signal(number, hear) for number in wanted()}
     try:
         yield listener
     except Exception as error:
