@@ -157,6 +157,10 @@ def test_hostile_paths(script, command, place, hostile):
     assert sorted(one.name for one in place.iterdir() if one.name != "r.toml") == THERE
 
 
-MORE = {("align-sft", "base"): ("--embedded",), ("align-data", "build"): ("--source=PATH",)}
+MORE = {
+    ("align-rl", "watch"): ("--once",),
+    ("align-sft", "base"): ("--embedded",),
+    ("align-data", "build"): ("--source=PATH",),
+}
 """What a command needs beside its paths to get as far as opening them."""
 THERE = sorted(["file", "folder", "broken", "loop", "binary.toml"])

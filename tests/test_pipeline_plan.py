@@ -134,7 +134,7 @@ def test_a_local_source_is_known_again_by_its_name_and_another_is_not(recipe, tm
     data = planned(recipe, source)["data"]
     make(data, source="prefs")  # as align-data records it
     assert finished(data)
-    with pytest.raises(ConfigError, match="another source: expected others, got prefs"):
+    with pytest.raises(ConfigError, match="another source: expected hf:some/others, got prefs"):
         finished(planned(recipe, "data.source=some/others")["data"])
 
 

@@ -44,8 +44,8 @@ def test_a_broken_promise_is_seen(study):
     judging.endpoint.billed += 10**9
     judging.check()
     judging.endpoint.server.close()
-    assert [what.split(":")[0] for what in judging.failures[:3]] == [
-        "a reply was lost", "a reply has changed", "a question with a reply was asked again",
+    assert sorted(what.split(":")[0] for what in judging.failures[:3]) == [
+        "a question with a reply was asked again", "a reply has changed", "a reply was lost",
     ]  # fmt: skip
     assert any("were billed and" in what for what in judging.failures)
     assert any(f"under a cap of {CAP}" in what for what in judging.failures)

@@ -1,8 +1,10 @@
 """`align-rl watch`: look at runs until told to stop."""
 
 import json
+import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,6 +54,7 @@ def run(config: WatchConfig) -> int:
         MissingError: nothing can ever be at one of the paths.
         ConfigError: the page would lie in an artifact or in a run's folder.
     """
+    require_folders(config.runs)
     watched = Watched(config.runs)
     if config.html is not None:
         require_apart(config.html)
@@ -70,8 +73,17 @@ def run(config: WatchConfig) -> int:
     return 0
 
 
+def require_folders(paths: Sequence[Path]) -> None:
+    """Raise ConfigError for what is there and is no directory: no run will ever come of it."""
+    for path in paths:
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise ConfigError(f"{path} is no directory", expected="an artifact, a run folder, or a directory of them")
+
+
 def require_apart(path: Path) -> None:
-    """Raise ConfigError where a file would become a part of an artifact or of a run."""
+    """Raise ConfigError where a file is no page, or would become a part of an artifact or of a run."""
+    if path.suffix != ".html":
+        raise ConfigError(f"--html {path} is no name of a page", expected="a name that ends in .html")
     for folder in path.absolute().parents:
         inside = (folder / MANIFEST).is_file() or (folder.name.startswith(".") and folder.name.endswith(".run"))
         if inside:
