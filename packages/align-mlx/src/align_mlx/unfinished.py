@@ -162,7 +162,8 @@ class Run:
     def hand_over(self, draft: Draft, name: str, *, role: str, volatile: bool = False) -> None:
         """Put a file of the run folder into the artifact; the run keeps its own until that is published."""
         target = draft.file(name, role=role, volatile=volatile)
-        shutil.copyfile(self.folder / name, target)
+        if self.world.writes:  # the others have not the files of before a resumption, and publish nothing
+            shutil.copyfile(self.folder / name, target)
 
     def leave(self, error: Exception) -> None:
         """Save what can be saved when an error ends the run, and say where it is.
