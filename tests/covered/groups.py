@@ -23,7 +23,7 @@ STORE = (
     "artifact canonical checks compatibility content draft durable errors hostile licences lineage manifest migrations "
     "paths records safetensors_header schema settings store verify"
 )
-CHECKPOINT = "checkpoints identity live unfinished train_state signals tensors space"
+CHECKPOINT = "checkpoints identity live unfinished train_state signals tensors space training"
 CHECKPOINT_TESTS = "finite guard signals space tensors train_state unfinished"
 GROUPS = {
     "store": Group(tuple(f"align_contracts.{name}" for name in STORE.split()), ("contracts/tests",)),

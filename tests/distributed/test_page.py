@@ -16,4 +16,4 @@ def test_the_documented_command_is_understood() -> None:
     launched = words[words.index("--") + 1 :]
     assert launched[0] == ".venv/bin/align-sft"
     config = console.resolve("align-sft", COMMANDS, tuple(launched[1:]))[1]
-    assert str(config.out) == "artifacts/embedded/sft"
+    assert str(config.base) == str(config.out) == "…"  # the reader's own paths

@@ -11,7 +11,7 @@ from align_contracts.errors import InterruptedRun
 from align_mlx import checkpoints
 from align_mlx.settings import PassSettings, ResumeSettings
 from align_mlx.train_state import TrainState
-from align_mlx.unfinished import training
+from align_mlx.training import training
 from faults.operations import NAME, Operation
 
 KEPT = 2

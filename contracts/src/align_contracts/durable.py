@@ -229,3 +229,25 @@ def _sign(fd: int) -> None:
     with contextlib.suppress(OSError):
         os.ftruncate(fd, 0)
         os.write(fd, f"pid {os.getpid()} on {platform.node() or 'localhost'} since {since}\n".encode())
+
+
+def require_free(target: Path, mark: str, what: str, *, overwrite: bool) -> None:
+    """Raise PreflightError where something stands that may not be replaced.
+
+    Args:
+        target: the directory to be.
+        mark: the file that tells a directory of the same making; no other that holds anything is ever replaced.
+        what: such a directory, in a word.
+        overwrite: one of the same making may be replaced.
+    """
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink() or not target.is_dir():
+        raise PreflightError(f"{target} exists and is no {what}", do="Choose another path")
+    if (target / mark).exists():
+        if not overwrite:
+            raise PreflightError(f"{target} exists", do="Choose another path, or replace it with --overwrite")
+    elif any(target.iterdir()):
+        raise PreflightError(
+            f"{target} is a directory with other files in it", do="Choose another path; it is left alone"
+        )

@@ -25,10 +25,11 @@ from align_contracts.durable import (
     locked,
     make_directory,
     put_in_place,
+    require_free,
     sync_tree,
     temp_path,
 )
-from align_contracts.errors import PreflightError, VerificationError
+from align_contracts.errors import VerificationError
 
 RECORD = "align-export.json"
 """File of an exported directory that says what it was made from."""
@@ -65,7 +66,7 @@ def leave(
     make_directory(target.parent, parents=True)
     with disk_errors(target), locked(target):
         clean_stale(target)
-        _check_free(target, overwrite)
+        require_free(target, RECORD, "directory", overwrite=overwrite)
         temp = temp_path(target)
         make_directory(temp)
         try:
@@ -114,17 +115,3 @@ def _files(root: Path) -> list[str]:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return sha256_file(file)
-
-
-def _check_free(target: Path, overwrite: bool) -> None:
-    if not os.path.lexists(target):
-        return
-    if target.is_symlink() or not target.is_dir():
-        raise PreflightError(f"{target} exists and is no directory", do="Choose another path")
-    if (target / RECORD).is_file():
-        if not overwrite:
-            raise PreflightError(f"{target} exists", do="Choose another path, or ask to overwrite it")
-    elif any(target.iterdir()):
-        raise PreflightError(
-            f"{target} is a directory with other files in it", do="Choose another path; it is left alone"
-        )

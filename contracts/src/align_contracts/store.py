@@ -25,11 +25,12 @@ from align_contracts.durable import (
     locked,
     make_directory,
     put_in_place,
+    require_free,
     sync,
     sync_tree,
     temp_path,
 )
-from align_contracts.errors import ConfigError, PreflightError, VerificationError
+from align_contracts.errors import ConfigError, VerificationError
 from align_contracts.licences import licence, licence_warnings
 from align_contracts.manifest import (
     MAJOR,
@@ -88,7 +89,7 @@ def publish(
     make_directory(target.parent, parents=True)
     with disk_errors(target), locked(target):
         clean_stale(target)
-        _check_free(target, overwrite)
+        require_free(target, MANIFEST, "artifact", overwrite=overwrite)
         temp = temp_path(target)
         make_directory(temp)
         try:
@@ -202,17 +203,3 @@ def _each(inputs: Inputs) -> Iterator[tuple[str, Artifact]]:
     for role in sorted(inputs):
         given = inputs[role]
         yield from ((role, artifact) for artifact in ([given] if isinstance(given, Artifact) else given))
-
-
-def _check_free(target: Path, overwrite: bool) -> None:
-    if not os.path.lexists(target):
-        return
-    if target.is_symlink() or not target.is_dir():
-        raise PreflightError(f"{target} exists and is no artifact", do="Choose another path")
-    if (target / MANIFEST).exists():
-        if not overwrite:
-            raise PreflightError(f"{target} exists", do="Choose another path, or replace it with --overwrite")
-    elif any(target.iterdir()):
-        raise PreflightError(
-            f"{target} is a directory with other files in it", do="Choose another path; it is left alone"
-        )

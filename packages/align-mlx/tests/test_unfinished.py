@@ -21,11 +21,11 @@ from align_contracts.errors import (
     PreflightError,
     VerificationError,
 )
-from align_mlx import checkpoints, identity, signals, unfinished
+from align_mlx import checkpoints, identity, signals
 from align_mlx.settings import PassSettings, ResumeSettings
 from align_mlx.tensors import save_tensors
 from align_mlx.train_state import TrainState
-from align_mlx.unfinished import training
+from align_mlx.training import training
 
 CARD = {"counts": {}, "formats": ["chosen"]}
 
@@ -302,7 +302,7 @@ def test_a_run_is_not_continued_in_another_number_format(tmp_path, monkeypatch):
 def test_another_version_of_the_program_is_told_and_recorded(tmp_path, plain, monkeypatch, capsys):
     program = identity.program("align-sft")
     killed(tmp_path / "one", checkpoint_every=1)
-    monkeypatch.setattr(unfinished, "program", lambda producer: {**program, "version": "99"})
+    monkeypatch.setattr("align_mlx.training.program", lambda producer: {**program, "version": "99"})
     again = go(tmp_path / "one")
     assert f"continued by another program (version {program['version']} → 99)" in capsys.readouterr().err
     assert [one["version"] for one in again.manifest.extensions["made_by"]] == [program["version"], "99"]

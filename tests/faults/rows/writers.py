@@ -17,7 +17,7 @@ from align_contracts import Draft, open_artifact, publish
 from align_contracts.durable import locked
 from align_contracts.errors import LockedError, PreflightError
 from align_mlx.train_state import TrainState
-from align_mlx.unfinished import training
+from align_mlx.training import training
 from faults.children import ask
 from faults.operations import safetensors
 from faults.row import BrokenPromiseError, Count, Row, sentence, tally

@@ -19,7 +19,8 @@ from align_mlx.compute import bound_memory
 from align_mlx.guard import left_out
 from align_mlx.progress import Meter
 from align_mlx.train_state import TrainState
-from align_mlx.unfinished import Run, training
+from align_mlx.training import training
+from align_mlx.unfinished import Run
 from align_mlx.world import World, connected
 from align_rl import disk
 from align_rl.code_size import method_lines

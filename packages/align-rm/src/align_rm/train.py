@@ -27,7 +27,8 @@ from align_mlx.reward import Scorer
 from align_mlx.space import training_parts
 from align_mlx.tensors import save_tensors
 from align_mlx.train_state import TrainState
-from align_mlx.unfinished import Run, training
+from align_mlx.training import training
+from align_mlx.unfinished import Run
 from align_mlx.world import World, connected
 from align_rm.calibrate import calibrate, reward_scale
 from align_rm.config import TrainConfig

@@ -21,7 +21,8 @@ from align_mlx.progress import Meter
 from align_mlx.resident import Resident
 from align_mlx.space import training_parts
 from align_mlx.train_state import TrainState
-from align_mlx.unfinished import Run, training
+from align_mlx.training import training
+from align_mlx.unfinished import Run
 from align_mlx.world import World, connected
 from align_sft.config import TrainConfig
 from align_sft.gradient import make_gradient
