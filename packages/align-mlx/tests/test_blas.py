@@ -26,6 +26,16 @@ def test_a_library_that_does_not_load_is_no_reason_to_take_another(monkeypatch):
     assert blas.load() == "missing: /nowhere"
 
 
+def test_it_needs_the_standard_library_alone():
+    """The benchmarks' peers load the file in environments that have none of our packages."""
+    code = f"import runpy; print(runpy.run_path({blas.__file__!r})['load']())"
+    env = {**os.environ, "ALIGN_BLAS": "off"}
+    found = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], env=env, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == ("off" if sys.platform == "linux" else "not needed")
+
+
 def test_who_computes_refuses_it():
     code = "from align_mlx.compute import bound_cache; bound_cache()"
     env = {**os.environ, "ALIGN_BLAS": "/nowhere"}

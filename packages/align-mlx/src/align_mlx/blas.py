@@ -22,8 +22,6 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from align_contracts.errors import ConfigError
-
 SYSTEM_LIBRARY = "libopenblas.so.0"
 
 
@@ -62,6 +60,8 @@ def require(found: str) -> None:
     Args:
         found: what `load` gave; an import is no place to fail, so whoever computes asks.
     """
+    from align_contracts.errors import ConfigError  # here: the benchmarks' peers load this file alone
+
     name, _, path = found.partition(": ")
     if name == "missing":
         raise ConfigError(
