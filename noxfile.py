@@ -108,6 +108,8 @@ def packages(session):
         session.run(*install, *wheels, external=True)
         bin = place / "bin"
         session.run(str(bin / "python"), "-I", "-c", f"import {name.replace('-', '_')}", external=True, env=here)
+        recipes = (str(bin / "align-contracts"), "recipes", "--out", str(place / "recipes"))  # with every package
+        session.run(*recipes, external=True, env=here)
         if (program := bin / name).exists():
             session.run(str(program), "--version", external=True, env=here)
             session.run(str(program), "--help", external=True, env=here, silent=True)

@@ -1,9 +1,16 @@
-"""Console script `align-contracts`: validate, inspect, lineage, schema, env."""
+"""Console script `align-contracts`: validate, inspect, lineage, recipes, schema, env."""
 
 from __future__ import annotations
 
 from align_contracts import console
-from align_contracts.commands import EnvConfig, InspectConfig, LineageConfig, SchemaConfig, ValidateConfig
+from align_contracts.commands import (
+    EnvConfig,
+    InspectConfig,
+    LineageConfig,
+    RecipesConfig,
+    SchemaConfig,
+    ValidateConfig,
+)
 
 COMMANDS = (
     console.Command(
@@ -34,6 +41,13 @@ COMMANDS = (
             "align-contracts lineage artifacts/run/report",
             "align-contracts lineage --json artifacts/run",
         ),
+    ),
+    console.Command(
+        "recipes",
+        "List the recipes that come with align, or write them into a directory.",
+        RecipesConfig,
+        "align_contracts.commands:recipes",
+        examples=("align-contracts recipes", "align-contracts recipes --out recipes"),
     ),
     console.Command(
         "schema",

@@ -15,6 +15,8 @@ from align_contracts.errors import AlignError, ConfigError, VerificationError
 from align_contracts.installation import facts, render
 from align_contracts.lineage import as_json, draw, find_artifacts, trace
 from align_contracts.paths import printable
+from align_contracts.recipes import recipes as known_recipes
+from align_contracts.recipes import write_recipes
 from align_contracts.records import Kind
 from align_contracts.reference import reference
 from align_contracts.schema import compare_schemas, json_schema, write_schemas
@@ -63,6 +65,12 @@ class EnvConfig(_Config):
     """Settings of `env`."""
 
     as_json: bool = _json_flag("print JSON")
+
+
+class RecipesConfig(_Config):
+    """Settings of `recipes`."""
+
+    out: Path | None = Field(None, description="write them into this directory")
 
 
 class SchemaConfig(_Config):
@@ -201,6 +209,22 @@ def env(config: EnvConfig) -> int:
         return 0
     for line in render(found):
         print(printable(line))
+    return 0
+
+
+def recipes(config: RecipesConfig) -> int:
+    """Name the recipes and what each is for, or write them.
+
+    Raises:
+        PreflightError: when a file of a recipe's name is there and holds something else.
+    """
+    if config.out is not None:
+        for path in write_recipes(config.out):
+            print(path)
+        return 0
+    known = known_recipes()
+    for name, text in known.items():
+        print(f"{name:{max(map(len, known))}}  {text.partition(chr(10))[0].removeprefix('# ')}")
     return 0
 
 

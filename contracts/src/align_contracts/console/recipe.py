@@ -37,7 +37,8 @@ def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
         loaded = tomllib.loads(data.decode("utf-8"))
     except FileNotFoundError:
         beside = path.parent.glob("*.toml") if path.parent.is_dir() else ()
-        hint = did_you_mean(str(path), [str(one) for one in beside])
+        written = "`align-contracts recipes --out recipes` writes the recipes that come with align"
+        hint = did_you_mean(str(path), [str(one) for one in beside], written)
         raise MissingError(f"there is no recipe {path}", do=hint) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the recipe {path}", got=error) from None
