@@ -5,21 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from rich.console import Console
 
-from align_contracts import AlignError, ConfigError, InterruptedRun, PreflightError
+from align_contracts import AlignError, ConfigError, InterruptedRun, PreflightError, signals
 from align_contracts.console import streams
 from align_contracts.console.help import styled
 from align_contracts.console.suggest import did_you_mean
-from align_mlx import signals
 from pipeline.lock import only_one
 from pipeline.logs import last_attempt
 from pipeline.plan import finished, plan
@@ -38,14 +34,14 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the chain and return its exit code: 0, that of the first step that failed, or 128 + the signal's number."""
     streams.secure(stdout=True)
-    hear = signals.wishes(_interrupted)
-    for number in signals.wanted():
-        signal.signal(number, hear)
     try:
-        arguments = _arguments(argv)
-        out = arguments.out or Path("artifacts") / arguments.recipe.stem
-        return _run(arguments.recipe, out, arguments.sets, arguments.dry_run, arguments.tflops)
+        with signals.listening():
+            arguments = _arguments(argv)
+            out = arguments.out or Path("artifacts") / arguments.recipe.stem
+            return _run(arguments.recipe, out, arguments.sets, arguments.dry_run, arguments.tflops)
     except AlignError as error:
+        if isinstance(error, InterruptedRun):
+            error.do = "The same command keeps every finished step and goes on"
         print(f"{styled('error:', 'error', sys.stderr)} {error}", file=sys.stderr)
         return error.exit_code
 
@@ -112,10 +108,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if known.tflops is not None and not 0 < known.tflops < float("inf"):
         raise ConfigError("--tflops", expected="a number above 0", got=known.tflops)
     return known
-
-
-def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
-    raise InterruptedRun("interrupted", do="The same command keeps every finished step and goes on", signum=number)
 
 
 if __name__ == "__main__":

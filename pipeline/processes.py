@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from align_contracts import PreflightError
+from align_contracts import PreflightError, signals
 from align_contracts.console.lifeline import LIFELINE
 from pipeline.leftovers import clear
 from pipeline.logs import Log, now
@@ -28,6 +28,8 @@ HEARTBEAT = 30.0
 """Seconds between lines about running steps where the output is no terminal."""
 PATIENCE = ((signal.SIGINT, 27.0), (signal.SIGTERM, 2.0))
 """Seconds that an interrupted step has to save its state, and after a second signal, which ends it at once."""
+BURIAL = 5.0
+"""Seconds that the system may take to end what was killed."""
 SCRIPTS = Path(sys.executable).parent
 """Console scripts are installed beside the interpreter."""
 
@@ -114,16 +116,17 @@ class Pool:
         log = Log(self.logs / f"{name}.log", [planned.step.script, *planned.argv])
         self._note(f"{name} begins")
         lifeline = self._lifeline[0]
-        process = subprocess.Popen(
-            [str(script), *planned.argv],
-            stdin=subprocess.DEVNULL,
-            stdout=log.file,
-            stderr=subprocess.STDOUT,
-            env={**environment(self.jobs, os.environ), LIFELINE: str(lifeline)},
-            start_new_session=True,
-            pass_fds=(lifeline, *self.inherited),
-        )
-        self.running.append(Running(planned, process, log))
+        with signals.a_moment():  # what is started is known, so that it can be stopped
+            process = subprocess.Popen(
+                [str(script), *planned.argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log.file,
+                stderr=subprocess.STDOUT,
+                env={**environment(self.jobs, os.environ), LIFELINE: str(lifeline)},
+                start_new_session=True,
+                pass_fds=(lifeline, *self.inherited),
+            )
+            self.running.append(Running(planned, process, log))
 
     def _reap(self) -> None:
         """Wait a moment, then tell of the steps that have ended."""
@@ -153,14 +156,18 @@ class Pool:
         """Ask the running steps to save and stop; insist after `PATIENCE`, or at once at a second Ctrl-C."""
         try:
             for number, patience in PATIENCE:
-                _signal(self.running, number)
-                end = time.monotonic() + patience
-                while self.running and time.monotonic() < end:
-                    time.sleep(0.05)
-                    for one in self._ended():
-                        self._note(f"{one.name} interrupted")
+                self._end(number, patience)
         finally:
-            _signal(self.running, signal.SIGKILL)
+            self._end(signal.SIGKILL, BURIAL)
+
+    def _end(self, number: int, patience: float) -> None:
+        """Send a signal to the running steps, and note those that end within so many seconds."""
+        _signal(self.running, number)
+        end = time.monotonic() + patience
+        while self.running and time.monotonic() < end:
+            time.sleep(0.05)
+            for one in self._ended():
+                self._note(f"{one.name} interrupted")
 
     def _line(self, name: str, word: str, seconds: str, style: str = "dim") -> None:
         self._spoke = time.monotonic()

@@ -177,7 +177,7 @@ def test_an_interrupt_stops_the_children_and_tells_how_to_go_on(tmp_path, number
     error = process.communicate()[1]
     killer.cancel()
     assert process.returncode == code
-    assert error.strip() == "error: interrupted. The same command keeps every finished step and goes on"
+    assert error.strip() == f"error: stopped by {number.name}. The same command keeps every finished step and goes on"
     assert "data interrupted\n" in (tmp_path / "out" / ".logs" / "pipeline.log").read_text()
     assert not (tmp_path / "out" / "data").exists()
     left = subprocess.run(["pgrep", "-f", str(recipe)], capture_output=True, text=True, check=False).stdout.split()

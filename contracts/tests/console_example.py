@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Literal
 
@@ -63,7 +65,9 @@ def diverge(config: BaseModel) -> int:
 
 
 def interrupt(config: BaseModel) -> int:
-    raise KeyboardInterrupt
+    """Be sent SIGTERM at work."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return 0
 
 
 def seven(config: BaseModel) -> int:

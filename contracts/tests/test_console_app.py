@@ -49,9 +49,9 @@ def test_traceback_on_request(monkeypatch, capsys):
     assert "DivergedError: the loss is not finite" in said
 
 
-def test_ctrl_c_is_130(capsys):
-    assert start("interrupt") == 130
-    assert capsys.readouterr().err == "error: interrupted\n"
+def test_a_signal_is_one_line_and_its_exit_code(capsys):
+    assert start("interrupt") == 143
+    assert capsys.readouterr().err == "error: stopped by SIGTERM. Run the same command again\n"
 
 
 def test_priority_default_recipe_set_flag(tmp_path):

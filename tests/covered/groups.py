@@ -21,10 +21,10 @@ class Group:
 
 STORE = (
     "artifact canonical checks compatibility content draft durable errors hostile licences lineage manifest migrations "
-    "paths records safetensors_header schema settings store verify"
+    "paths records safetensors_header schema settings signals store verify"
 )
-CHECKPOINT = "checkpoints identity live unfinished train_state signals tensors space training"
-CHECKPOINT_TESTS = "finite guard signals space tensors train_state unfinished"
+CHECKPOINT = "checkpoints identity live unfinished train_state tensors space training"
+CHECKPOINT_TESTS = "finite guard space tensors train_state unfinished"
 GROUPS = {
     "store": Group(tuple(f"align_contracts.{name}" for name in STORE.split()), ("contracts/tests",)),
     "checkpoint": Group(

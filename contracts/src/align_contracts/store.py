@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from align_contracts import provenance
+from align_contracts import provenance, signals
 from align_contracts.artifact import Artifact
 from align_contracts.canonical import canonical_bytes, digest, manifest_bytes, to_json
 from align_contracts.content import sha256_file
@@ -96,7 +96,8 @@ def publish(
             draft = Draft(temp, kind, config)
             yield draft
             _finish(draft, target.name, fixed)
-            put_in_place(temp, target)
+            with signals.a_moment():
+                put_in_place(temp, target)
         finally:
             shutil.rmtree(temp, ignore_errors=True)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from align_contracts import open_artifact
+from align_contracts import open_artifact, signals
 from align_contracts.console import runtime
 from align_contracts.errors import (
     ConfigError,
@@ -21,7 +21,7 @@ from align_contracts.errors import (
     PreflightError,
     VerificationError,
 )
-from align_mlx import checkpoints, identity, signals
+from align_mlx import checkpoints, identity
 from align_mlx.settings import PassSettings, ResumeSettings
 from align_mlx.tensors import save_tensors
 from align_mlx.train_state import TrainState

@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from align_contracts import open_artifact
+from align_contracts import open_artifact, signals
 from align_contracts.errors import (
     ConfigError,
     InterruptedRun,
@@ -18,7 +18,6 @@ from align_contracts.errors import (
     VerificationError,
 )
 from align_mlx import adapters as lora
-from align_mlx import signals
 from align_mlx.chat import Tokens, encode_prompt
 from align_mlx.compute import Compute
 from align_mlx.loading import load_policy, policy_adapters

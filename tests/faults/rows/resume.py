@@ -15,8 +15,8 @@ from typing import Any
 from unittest.mock import patch
 
 import align_rl.loop
+from align_contracts import signals
 from align_contracts.errors import InterruptedRun
-from align_mlx import signals
 from align_mlx import steps as stepping
 from align_mlx.rollout import Draw
 from align_mlx.train_state import TrainState

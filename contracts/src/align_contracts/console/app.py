@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from align_contracts import signals
 from align_contracts.canonical import to_json
 from align_contracts.console import lifeline, streams
 from align_contracts.console.arguments import Arguments, split
@@ -68,7 +69,7 @@ def main(prog: str, description: str, commands: Sequence[Command], argv: Sequenc
         argv: The arguments; ``sys.argv[1:]`` when None.
 
     Returns:
-        0, what the command returned, the error's exit code, or 130 after Ctrl-C. A user's mistake is one
+        0, what the command returned, or the error's exit code: 130 after Ctrl-C. A user's mistake is one
         message on stderr; ``ALIGN_TRACEBACK=1`` shows the traceback too. Keys are masked in both.
     """
     streams.secure()
@@ -76,11 +77,10 @@ def main(prog: str, description: str, commands: Sequence[Command], argv: Sequenc
     mask_logs()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _main(prog, description, commands, arguments)
+        with signals.listening():
+            return _main(prog, description, commands, arguments)
     except AlignError as error:
         return _end(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _end("interrupted", 130)
     except BrokenPipeError:  # the reader of our output has gone, as in `align-x cmd --help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from align_mlx import signals
+from align_contracts import signals
 from align_mlx.adapters import Adapter
 from align_mlx.batching import by_length, own_rows, pad
 from align_mlx.chat import Tokens

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import mlx.core as mx
 
+from align_contracts import signals
 from align_contracts.console import left_open
 from align_contracts.errors import PreflightError
-from align_mlx import signals
 from align_mlx.compute import pass_tokens
 from align_mlx.recompute import keep_blocks, recompute_blocks
 from align_mlx.resident import Resident

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from align_contracts import Artifact
+from align_contracts import Artifact, signals
 from align_mlx import adapters as lora
-from align_mlx import signals
 from align_mlx.adapters import Adapter, Params
 from align_mlx.batching import by_length, own_rows, pad
 from align_mlx.chat import Tokens, encode_turn

@@ -13,8 +13,8 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, KVCache, RotatingKVCache, make_prompt_cache
 
+from align_contracts import signals
 from align_contracts.errors import ConfigError
-from align_mlx import signals
 from align_mlx.adapters import Adapter
 from align_mlx.chat import Tokens
 from align_mlx.compute import pass_tokens

@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from align_contracts import Artifact, Draft, publish
+from align_contracts import Artifact, Draft, publish, signals
 from align_contracts.durable import clean_stale, locked, make_directory
-from align_mlx import checkpoints, signals
+from align_mlx import checkpoints
 from align_mlx.identity import decisive, program, require_one_run
 from align_mlx.tracking import tracking
 from align_mlx.unfinished import Identity, Run

@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from align_contracts import Draft
+from align_contracts import Draft, signals
 from align_contracts.durable import (
     disk_errors,
     make_directory,
@@ -32,12 +32,12 @@ from align_contracts.durable import (
     temp_path,
 )
 from align_contracts.errors import ConfigError, DivergedError, InterruptedRun, MissingError, PreflightError
-from align_mlx import checkpoints, signals
+from align_contracts.signals import Listener
+from align_mlx import checkpoints
 from align_mlx.checkpoints import CHECKPOINTS, RECORD, Journal, Record
 from align_mlx.identity import differences, fingerprint
 from align_mlx.live import LiveFiles
 from align_mlx.settings import ResumeSettings
-from align_mlx.signals import Listener
 from align_mlx.tracking import SILENT, Track
 from align_mlx.train_state import TrainState
 from align_mlx.world import ALONE, World

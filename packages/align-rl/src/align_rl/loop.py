@@ -8,8 +8,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from align_contracts import signals
 from align_contracts.errors import NonFiniteError
-from align_mlx import liveness, signals
+from align_mlx import liveness
 from align_mlx.adapters import Params
 from align_mlx.batching import by_length, own_rows
 from align_mlx.guard import Guard, left_out, require

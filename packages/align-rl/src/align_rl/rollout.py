@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from align_mlx import signals
+from align_contracts import signals
 from align_mlx.adapters import Adapter
 from align_mlx.batching import Batch, by_length, own_rows, pad
 from align_mlx.chat import Tokens

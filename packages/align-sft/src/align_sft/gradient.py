@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import mlx.core as mx
 
-from align_mlx import signals
+from align_contracts import signals
 from align_mlx import steps as stepping
 from align_mlx.adapters import Adapter, Params
 from align_mlx.batching import Batch, bucket, own_rows, pad

@@ -1,5 +1,6 @@
 """The first signal is a wish, the second one an end."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,12 +9,12 @@ import threading
 
 import pytest
 
+from align_contracts import signals
 from align_contracts.errors import InterruptedRun
-from align_mlx import signals
 
 PATIENT = """
 import os, signal, time
-from align_mlx import signals
+from align_contracts import signals
 with signals.listening() as listener:
     listener.patient = True
     os.kill(os.getpid(), signal.{first})
@@ -83,13 +84,52 @@ def test_in_another_thread_nothing_changes():
     assert handlers == before
 
 
-def test_an_error_that_an_early_signal_brought_about_is_the_interruption():
+class Panic(BaseException):
+    """As of a tokenizer written in Rust."""
+
+
+@pytest.mark.parametrize("kind", [ValueError, Panic])
+def test_an_error_that_an_early_signal_brought_about_is_the_interruption(kind):
     def load():
         try:
             os.kill(os.getpid(), signal.SIGTERM)
-        except InterruptedRun as error:
-            raise ValueError("the tokenizer cannot be read") from error
+        except BaseException as error:
+            raise kind("the tokenizer cannot be read") from error
 
-    with pytest.raises(InterruptedRun) as stop, signals.listening():
+    with pytest.raises(InterruptedRun, match="stopped by SIGTERM") as stop, signals.listening():
         load()
     assert stop.value.exit_code == 143
+
+
+def test_what_takes_an_early_stop_for_an_error_does_not_get_to_see_it():
+    def swallow():
+        with contextlib.suppress(Exception):
+            os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("went on")
+
+    with pytest.raises(InterruptedRun), signals.listening():
+        swallow()
+
+
+def test_a_moment_is_not_cut_in_two():
+    done = []
+
+    def work():
+        with signals.a_moment():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("first half")
+            done.append("second half")
+        done.append("later")
+
+    with pytest.raises(InterruptedRun) as stop, signals.listening():
+        work()
+    assert done == ["first half", "second half"]
+    assert stop.value.exit_code == 143
+
+
+def test_a_moment_of_patient_work_stops_nothing(capfd):
+    with signals.listening() as listener:
+        listener.patient = True
+        with signals.a_moment():
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert "the state is being saved" in capfd.readouterr().err

@@ -1,8 +1,11 @@
-"""SIGINT, SIGTERM and SIGHUP ask long work to stop, and the work looks whether they have.
+"""SIGINT, SIGTERM and SIGHUP ask work to stop: at once while it has nothing to lose, later where it looks for them.
 
-A signal belongs to the whole process, and so does what it asked for: work that takes longer than a moment calls
-`check` wherever nothing of it is half done. In a process that does not listen the call does nothing.
+A signal belongs to the whole process, and so does what it asked for. Every console script listens from its first line
+on, and stops wherever it is. Work that has a state to save becomes patient, and calls `check` wherever nothing of it is
+half done. In a process that does not listen the call does nothing.
 """
+
+from __future__ import annotations
 
 import math
 import os
@@ -40,7 +43,7 @@ def wishes(act: Handler) -> Handler:
 
 
 class Listener:
-    """How a process that listens takes the first signal.
+    """How a process that listens takes a signal.
 
     Attributes:
         patient: wait for the next `check`; otherwise stop at once, while there is nothing yet that could be lost.
@@ -51,25 +54,33 @@ class Listener:
     heard = 0
 
     def hear(self, signum: int, frame: FrameType | None) -> None:
-        """Note the signal; the second one ends the process, whatever it is doing."""
-        if self.heard:
+        """Note the signal, and stop what is not patient; the second one ends what is, whatever it is doing."""
+        if self.heard and self.patient:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
         self.heard = signum
-        if not self.patient:
-            check()
-        with suppress(OSError):  # nobody reads it any more
-            os.write(2, b"stopping: the state is being saved; a second signal stops at once\n")  # print may be running
+        if self.patient:
+            with suppress(OSError):  # nobody reads it any more; not print, which may be running
+                os.write(2, b"stopping: the state is being saved; a second signal stops at once\n")
+        elif not _moments:
+            raise KeyboardInterrupt  # which no library takes for an error of its own
 
 
 _listening: list[Listener] = []
+_moments: list[None] = []
+"""Blocks of `a_moment` that are running."""
+
+
+def stopped(signum: int) -> InterruptedRun:
+    """Give what a signal makes of work that had nothing to save."""
+    return InterruptedRun(f"stopped by {signal.Signals(signum).name}", signum=signum, do="Run the same command again")
 
 
 def check() -> None:
     """Raise InterruptedRun if a signal has asked for a stop."""
     for listener in _listening:
         if listener.heard:
-            raise InterruptedRun("stopped", signum=listener.heard)
+            raise stopped(listener.heard)
 
 
 def wanted() -> tuple[signal.Signals, ...]:
@@ -80,21 +91,41 @@ def wanted() -> tuple[signal.Signals, ...]:
 
 @contextmanager
 def listening() -> Iterator[Listener]:
-    """Take `SIGNALS` as wishes while the block runs; elsewhere than in the main thread nothing changes."""
+    """Take `SIGNALS` as wishes while the block runs; elsewhere than in the main thread nothing changes.
+
+    Raises:
+        InterruptedRun: a signal has stopped the block.
+    """
     listener = Listener()
     if current_thread() is not main_thread():
         yield listener
         return
     _listening.append(listener)
-    hear = wishes(listener.hear)
-    before = {number: signal.signal(number, hear) for number in wanted()}
+    hear, before = wishes(listener.hear), {}
     try:
+        for number in wanted():
+            before[number] = signal.signal(number, hear)
         yield listener
-    except Exception as error:
+    except BaseException as error:  # also of a library that makes an error of its own of whatever it catches
         if listener.heard and not listener.patient and not isinstance(error, InterruptedRun):
-            raise InterruptedRun("stopped", signum=listener.heard) from error  # what the signal broke off has said so
+            raise stopped(listener.heard) from error
         raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         _listening.remove(listener)
+
+
+@contextmanager
+def a_moment() -> Iterator[None]:
+    """Let a signal wait for the end of the block, which takes no longer than a person would notice."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    _moments.append(None)
+    try:
+        yield
+    finally:
+        _moments.pop()
+    if any(listener.heard and not listener.patient for listener in _listening):
+        raise KeyboardInterrupt
