@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -21,7 +22,7 @@ SCRIPTS = {
     if ".venv" not in path.parts and ".nox" not in path.parts
     for name, target in tomllib.loads(path.read_text())["project"].get("scripts", {}).items()
 }
-MODULES = {name: importlib.import_module(target.partition(":")[0]) for name, target in SCRIPTS.items()}
+MODULES = {name: importlib.import_module(f"{target.partition(':')[2]}.cli") for name, target in SCRIPTS.items()}
 COMMANDS: list[tuple[str, Command]] = [(name, one) for name, module in MODULES.items() for one in module.COMMANDS]
 each_command = pytest.mark.parametrize(
     ("script", "command"), COMMANDS, ids=[f"{script} {one.name}" for script, one in COMMANDS]
@@ -37,6 +38,15 @@ def call(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_study_s_scripts_are_there():
     assert set(SCRIPTS) == {"align-contracts", "align-data", "align-sft", "align-rm", "align-rl", "align-eval"}
+
+
+def test_ctrl_c_while_modules_are_read_is_no_traceback(tmp_path):
+    (tmp_path / "slow.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\ndef main(): return 0\n")
+    command = [sys.executable, "-c", "import align_start; align_start.begin('slow')"]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+    assert all(target.startswith("align_start:") for target in SCRIPTS.values())
 
 
 @each_script
