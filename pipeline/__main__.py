@@ -24,7 +24,7 @@ from align_contracts.console.suggest import did_you_mean
 from pipeline.lock import only_one
 from pipeline.logs import last_attempt
 from pipeline.plan import finished, plan
-from pipeline.preflight import agree, preflight, require_free
+from pipeline.preflight import agree, preflight, require_continuable, require_free
 from pipeline.processes import Pool
 from pipeline.study import require_disk, study
 
@@ -59,6 +59,7 @@ def _run(recipe: Path, out: Path, sets: Sequence[str], dry: bool, tflops: float 
     there = [finished(planned) for planned in steps]  # what cannot be kept is said now, not after an hour
     if dry:
         agree(steps)
+        require_continuable(steps, there)
         for planned, made in zip(steps, there, strict=True):
             command = shlex.join([planned.step.script, *planned.argv])
             print(f"# {planned.step.name} is there" if made else command)
@@ -68,6 +69,7 @@ def _run(recipe: Path, out: Path, sets: Sequence[str], dry: bool, tflops: float 
     require_disk(out, steps, there, settings.jobs)
     with only_one(out) as lock:
         require_free(steps, there)
+        require_continuable(steps, there)
         pool = Pool(out / LOGS, settings.jobs, Console(), inherited=(lock,))
         outcome = pool.run(steps)
     outcome.require_all()

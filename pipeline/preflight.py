@@ -4,12 +4,13 @@ that are not there, a judge without its key, targets that somebody else is makin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from align_contracts import ConfigError
+from align_contracts import ConfigError, open_artifact
 from align_contracts.durable import locked
 from align_mlx import BLAS, blas
-from pipeline.plan import Planned
+from pipeline.plan import Planned, recorded
 
 
 def preflight(steps: Sequence[Planned], there: Sequence[bool], environment: Mapping[str, str]) -> None:
@@ -39,6 +40,41 @@ def require_free(steps: Sequence[Planned], there: Sequence[bool]) -> None:
         if not made:
             with locked(one.target):
                 pass
+
+
+def require_continuable(steps: Sequence[Planned], there: Sequence[bool]) -> None:
+    """Refuse an unfinished run that its step would refuse hours later. Inputs that are not there are not compared.
+
+    Raises:
+        ConfigError: it was begun with other settings or from other inputs.
+        VerificationError: none of its checkpoints is whole.
+    """
+    for one, made in zip(steps, there, strict=True):
+        folder = one.target.with_name(f".{one.step.name}.run")
+        if not made and getattr(one.config, "resume", "") == "auto" and folder.exists():
+            _continue(one, folder)
+
+
+def _continue(one: Planned, folder: Path) -> None:
+    from align_mlx import checkpoints, identity
+
+    if (found := checkpoints.newest(folder)) is None:
+        return
+    begun = found[1].identity
+    config: Any = recorded(one.config)
+    differing = identity.differences(begun["settings"], identity.decisive(config))
+    for name in sorted(one.step.needs):
+        if (one.out / name).exists():
+            digest = open_artifact(one.out / name).content_digest
+            if digest not in begun["inputs"].values():
+                differing.append((name, "another", digest))
+    if differing:
+        raise ConfigError(
+            f"the unfinished run of {one.step.name} was begun with other settings or inputs",
+            expected=", ".join(f"{name} {before}" for name, before, _ in differing),
+            got=", ".join(f"{name} {now}" for name, _, now in differing),
+            do=f"Give the same to continue it, remove {folder} to start over, or choose another --out",
+        )
 
 
 def agree(steps: Sequence[Planned]) -> None:

@@ -3,15 +3,19 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+import mlx.core as mx
 import pytest
 
-from align_contracts import ConfigError, LockedError, MissingError
+from align_contracts import ConfigError, LockedError, MissingError, VerificationError, console, open_artifact, publish
 from align_contracts.durable import locked
+from align_mlx import checkpoints, identity
+from align_mlx.train_state import TrainState
 from pipeline.__main__ import main
-from pipeline.plan import plan
-from pipeline.preflight import preflight, require_free
+from pipeline.plan import Planned, plan
+from pipeline.preflight import preflight, require_continuable, require_free
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "embedded.toml"
@@ -83,6 +87,67 @@ def test_a_target_that_somebody_else_is_making(tmp_path):
             require_free(steps, there)
         require_free(steps, [one.step.name == "rm" for one in steps])
     assert list(tmp_path.iterdir()) == []
+
+
+def begin(planned: Planned, inputs: Mapping[str, str]) -> Path:
+    """Leave an unfinished run of a step behind, with one checkpoint."""
+    folder = planned.target.with_name(f".{planned.step.name}.run")
+    asked = {"settings": identity.decisive(planned.config), "inputs": dict(inputs)}
+    state = TrainState.start({"w": mx.zeros((2,))})
+    checkpoints.write(folder / "checkpoints", state, asked, [identity.program("align-rl")], {})
+    return folder
+
+
+def test_an_unfinished_run_of_other_settings_is_refused_before_anything_runs(tmp_path, capsys):
+    """The last training of the chain: its own refusal would come after hours."""
+    was, now = (plan(RECIPE, tmp_path, [f"rl.learning_rate={rate}"])[1] for rate in ("1e-4", "2e-4"))
+    last = next(one for one in was if one.step.name == "ppo-777")
+    folder = begin(last, {})
+    nothing = [False] * len(was)
+    require_continuable(was, nothing)
+    with pytest.raises(ConfigError) as error:
+        require_continuable(now, nothing)
+    assert str(error.value) == (
+        "the unfinished run of ppo-777 was begun with other settings or inputs: expected learning_rate 0.0001, "
+        f"got learning_rate 0.0002. Give the same to continue it, remove {folder} to start over, "
+        "or choose another --out"
+    )
+    for more in ([], ["--dry-run", "--tflops", "1"]):
+        argv = ["--recipe", str(RECIPE), "--out", str(tmp_path), "--set", "rl.learning_rate=2e-4", *more]
+        assert main(argv) == 2
+        assert capsys.readouterr().err == f"error: {error.value}\n"
+    assert list(tmp_path.iterdir()) == [folder]
+    require_continuable(now, [one.step.name == "ppo-777" for one in now])  # what is finished is not continued
+    require_continuable(plan(RECIPE, tmp_path, ["rl.learning_rate=2e-4", "rl.resume=never"])[1], nothing)
+
+
+def test_an_unfinished_run_from_other_inputs_is_refused_before_anything_runs(tmp_path):
+    steps = plan(RECIPE, tmp_path, [])[1]
+    data, _, sft = steps[:3]
+    with publish(data.target, "dataset", producer="test", config=console.deterministic(data.config)) as draft:
+        draft.details = {
+            "source": "test",
+            "split_seed": 1,
+            "counts": {},
+            "categories": {},
+            "has_checks": False,
+            "formats": ["chosen"],
+        }
+    there = [one is data for one in steps]
+    digest = open_artifact(data.target).content_digest
+    begin(sft, {"dataset": digest, "base": "0" * 64})  # the base is not there yet: nobody knows
+    require_continuable(steps, there)
+    begin(sft, {"dataset": "0" * 64, "base": "0" * 64})
+    with pytest.raises(ConfigError, match=rf"run of sft .*: expected data another, got data {digest}\. Give"):
+        require_continuable(steps, there)
+
+
+def test_an_unfinished_run_without_a_whole_checkpoint_is_refused_before_anything_runs(tmp_path):
+    steps = plan(RECIPE, tmp_path, [])[1]
+    folder = begin(steps[3], {})
+    (folder / "checkpoints" / "000000" / "params.safetensors").write_bytes(b"")
+    with pytest.raises(VerificationError, match="none of the 1 checkpoints in"):
+        require_continuable(steps, [False] * len(steps))
 
 
 def test_an_output_directory_that_is_a_file_is_one_line(tmp_path, capsys):

@@ -22,8 +22,8 @@ def __getattr__(name: str) -> Callable[[], int]:
 def begin(module: str) -> int:
     """Import a module and be its ``main``.
 
-    There is nothing yet that a signal could harm, so it ends the process as the system does, without a traceback. `main`
-    listens; after it there is nothing to harm again.
+    There is nothing yet that a signal could harm, so it ends the process as the system does, without a traceback.
+    `main` listens; after it there is nothing to harm again.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

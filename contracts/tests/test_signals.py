@@ -111,6 +111,21 @@ def test_what_takes_an_early_stop_for_an_error_does_not_get_to_see_it():
         swallow()
 
 
+def test_a_stop_in_generated_code_keeps_its_exit_code():
+    """Classes are often made by `exec`; a KeyboardInterrupt in one would end the process by SIGINT."""
+    code = """
+import os, signal, sys
+from align_contracts import signals
+from align_contracts.errors import InterruptedRun
+try:
+    with signals.listening():
+        exec("os.kill(os.getpid(), signal.SIGTERM)")
+except InterruptedRun as error:
+    sys.exit(error.exit_code)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 143
+
+
 def test_a_moment_is_not_cut_in_two():
     done = []
 

@@ -42,6 +42,14 @@ def wishes(act: Handler) -> Handler:
     return hear
 
 
+class Stop(BaseException):
+    """What a signal raises in work that is not patient; `listening` makes an InterruptedRun of it.
+
+    Not an Exception, which libraries take for an error of their own, nor a KeyboardInterrupt: where that passes through
+    an `exec`, Python ends the process by SIGINT in the end, whatever was made of it.
+    """
+
+
 class Listener:
     """How a process that listens takes a signal.
 
@@ -63,7 +71,7 @@ class Listener:
             with suppress(OSError):  # nobody reads it any more; not print, which may be running
                 os.write(2, b"stopping: the state is being saved; a second signal stops at once\n")
         elif not _moments:
-            raise KeyboardInterrupt  # which no library takes for an error of its own
+            raise Stop
 
 
 _listening: list[Listener] = []
@@ -128,4 +136,4 @@ def a_moment() -> Iterator[None]:
     finally:
         _moments.pop()
     if any(listener.heard and not listener.patient for listener in _listening):
-        raise KeyboardInterrupt
+        raise Stop

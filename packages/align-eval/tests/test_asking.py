@@ -217,7 +217,7 @@ sys.exit(console.main("x", "", [Command("judge", "Judge.", JudgeConfig, "asked:r
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signals_stop_a_judging_that_continues_later(serve, tmp_path, number, code):
     """The replies in flight are kept; the code is that of the signal; the rerun asks only the rest."""
     release = {"now": False}

@@ -253,6 +253,46 @@ def test_never_starts_over_and_says_so(tmp_path, capsys):
     assert f"note: starting over; the unfinished run in {run_of(out)} is removed\n" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("error", [PreflightError("it does not fit the memory"), KeyboardInterrupt()])
+def test_the_run_before_is_not_lost_to_one_that_cannot_start(tmp_path, plain, error):
+    """Refused, or killed, before it has a checkpoint of its own."""
+
+    def fail(run):
+        raise error
+
+    out = tmp_path / "one"
+    killed(out, checkpoint_every=1)
+    with pytest.raises(type(error)):
+        go(out, resume="never", learning_rate=0.25, before=fail)
+    again = go(out)
+    assert again.metric("began") == 7
+    same(again, plain)
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_the_run_before_goes_when_the_new_one_has_a_checkpoint(tmp_path):
+    out = tmp_path / "one"
+    killed(out, checkpoint_every=1)
+    killed(out, resume="never", steps=3, learning_rate=0.25, checkpoint_every=3)
+    assert [path.name for path in tmp_path.iterdir()] == [".one.run"]
+    assert go(out, learning_rate=0.25).metric("began") == 3
+
+
+def test_killed_between_its_first_checkpoint_and_the_end_of_the_run_before(tmp_path, monkeypatch):
+    out = tmp_path / "one"
+    killed(out, checkpoint_every=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "remove", killing)
+        killed(out, resume="never", steps=3, learning_rate=0.25, checkpoint_every=3)
+    assert run_of(out).with_name(".one.run.before").exists()
+    assert go(out, learning_rate=0.25).metric("began") == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def killing(path):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("resume", ["never", "path"])
 def test_a_stopped_run_says_how_it_goes_on_and_not_how_it_would_begin_again(tmp_path, plain, resume):
     """With the same command it would start over, or go back to the path."""

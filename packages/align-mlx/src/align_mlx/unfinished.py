@@ -28,6 +28,7 @@ from align_contracts.durable import (
     disk_errors,
     make_directory,
     put_in_place,
+    sync,
     sync_tree,
     temp_path,
 )
@@ -84,9 +85,10 @@ class Run:
             MissingError: there is no run to resume where the setting says.
         """
         checkpoints.clean(self.folder / CHECKPOINTS)
+        self._take_back()
         if self.settings.resume == "never":
-            self._start_over()
-        elif self.settings.resume != "auto":
+            return
+        if self.settings.resume != "auto":
             self._adopt(Path(self.settings.resume))
         found = checkpoints.newest(self.folder)
         if found is not None:
@@ -103,6 +105,8 @@ class Run:
         Args:
             state: the state of a fresh run; becomes the saved one.
         """
+        if self.settings.resume == "never" and self.world.writes:
+            self._put_away()
         make_directory(self.folder, parents=True)
         journal: Journal = {}
         if self._found is not None:
@@ -148,6 +152,8 @@ class Run:
         checkpoints.write(folder, state, self.identity, self.made_by, journal)
         self._saved, self._unsaved = state.iteration, False
         checkpoints.rotate(folder, self.settings.keep_checkpoints)
+        if self._before.exists():
+            checkpoints.remove(self._before)
 
     def last_good(self) -> str | None:
         """Say where the newest checkpoint stands; None if there is none yet."""
@@ -179,6 +185,7 @@ class Run:
             ) from error
         if isinstance(error, PreflightError) and self._saved is None:
             shutil.rmtree(self.folder)  # there was no room to begin
+            self._take_back()
             return
         if not isinstance(error, PreflightError):
             with suppress(PreflightError):
@@ -209,10 +216,30 @@ class Run:
                 do="Use machines of one kind, and the same versions; the newest checkpoint stands",
             )
 
-    def _start_over(self) -> None:
-        if self.folder.exists():
+    @property
+    def _before(self) -> Path:
+        """Where the run that this one replaces stays until this one has a checkpoint: it may yet be unable to run."""
+        return self.folder.with_name(f"{self.folder.name}.before")
+
+    def _put_away(self) -> None:
+        """Make room to start over."""
+        if checkpoints.numbered(self.folder / CHECKPOINTS):
             print(f"note: starting over; the unfinished run in {self.folder} is removed", file=sys.stderr)
-            checkpoints.remove(self.folder)
+            self.folder.rename(self._before)
+        elif self.folder.exists():
+            checkpoints.remove(self.folder)  # a log without a checkpoint
+
+    def _take_back(self) -> None:
+        """Undo `_put_away`, unless the new run has a checkpoint: then finish it."""
+        if not self._before.exists():
+            return
+        if checkpoints.numbered(self.folder / CHECKPOINTS):
+            checkpoints.remove(self._before)
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._before.rename(self.folder)
+        sync(self.folder.parent)
+        print(f"note: the unfinished run before this one is back in {self.folder}", file=sys.stderr)
 
     def _adopt(self, path: Path) -> None:
         """Make the run at a path, a run folder or one of its checkpoints, the one that goes on."""

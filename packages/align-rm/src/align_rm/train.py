@@ -167,8 +167,8 @@ def fit(
         adapter, now = split_params(state.params, fresh.scale, head)
         return Scorer(resident, adapter, now, token_budget=config.token_budget)
 
-    require_space(config.out, training_parts(state, config), there=run.folder)
     run.begin(state)
+    require_space(config.out, training_parts(state, config), there=run.folder)
     config = draft.config = plan(config, resident, make, train, state, run.world)
     guard = Guard("rm", None if config.dry_run else run.folder, config.skip_nonfinite_rows, resident, run.world)
     learner = Learner(config, make, scorer, state, guard)

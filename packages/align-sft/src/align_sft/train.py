@@ -150,8 +150,8 @@ def fit(
         state.memory["curve"].append({"step": state.iteration, "epoch": epoch, "perplexity": found})
         run.log("validation.jsonl", state.memory["curve"][-1])
 
-    require_space(config.out, training_parts(state, config), there=run.folder)
     run.begin(state)
+    require_space(config.out, training_parts(state, config), there=run.folder)
     config = draft.config = plan(config, resident, fresh.scale, train.tokens, state, run.world)
     gradient = make_gradient(resident, fresh.scale, compiled=config.compile)
     guard = Guard("sft", None if config.dry_run else run.folder, config.skip_nonfinite_rows, resident, run.world)

@@ -13,6 +13,7 @@ from typing import Any
 
 import openai
 
+from align_contracts import signals
 from align_contracts.errors import AlignError, BudgetError, IncompleteError, InterruptedRun
 from align_eval.judges.cache import ReplyCache
 from align_eval.judges.cost import Price, most_tokens
@@ -88,7 +89,7 @@ class Asker:
             BudgetError: The next call could exceed the cap.
             IncompleteError: Some questions stayed without a reply, or the server asked for a long pause.
             ConfigError: The endpoint refuses the key, the model or the request.
-            InterruptedRun: SIGINT or SIGTERM came.
+            InterruptedRun: a signal came.
         """
         left = iter(requests)
         workers = [asyncio.ensure_future(self._work(left)) for _ in range(min(self.concurrency, len(requests)))]
@@ -200,7 +201,7 @@ class Asker:
 
     @contextlib.contextmanager
     def _signals(self, workers: Sequence[asyncio.Future[None]], asked: int) -> Iterator[None]:
-        """Let SIGINT and SIGTERM stop the run: calls in flight get `GRACE_S`, a second signal ends them at once."""
+        """Let a signal stop the run: calls in flight get `GRACE_S`, a second signal ends them at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -219,7 +220,7 @@ class Asker:
             self._stopping.set()
             loop.call_later(GRACE_S, cancel)
 
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.getsignal(number) for number in signals.wanted()}
         for number in before:
             loop.add_signal_handler(number, stop, number)
         try:
