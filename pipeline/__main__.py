@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(arguments.recipe, out, arguments.sets, arguments.dry_run, arguments.tflops)
     except AlignError as error:
         if isinstance(error, InterruptedRun):
-            error.do = "The same command keeps every finished step and goes on"
+            given = sys.argv[1:] if argv is None else argv
+            again = shlex.join(["uv", "run", "nox", "-s", "pipeline", *(["--", *given] if given else [])])
+            error.do = f"This command keeps every finished step and goes on:\n  {again}"
         print(f"{styled('error:', 'error', sys.stderr)} {error}", file=sys.stderr)
         return error.exit_code
 

@@ -171,15 +171,19 @@ class Pool:
 
     def _line(self, name: str, word: str, seconds: str, style: str = "dim") -> None:
         self._spoke = time.monotonic()
-        self.console.print(f"{name:<22} {seconds:>10}  [{style}]{word}[/]", highlight=False)
+        self._print(f"{name:<22} {seconds:>10}  [{style}]{word}[/]")
         if not word.startswith("…"):
             self._note(f"{name} {word}")
 
     def _tell(self, lines: Sequence[str]) -> None:
         """Show lines of a log; a warning that every step repeats is shown once."""
         for line in lines:
-            self.console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+            self._print(f"  {escape(line)}")
         self._told |= set(lines)
+
+    def _print(self, line: str) -> None:
+        """Print a line whole: a log has no width, and a terminal breaks it itself."""
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def _note(self, text: str) -> None:
         with (self.logs / "pipeline.log").open("a") as file:

@@ -1,5 +1,6 @@
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -135,7 +136,8 @@ def test_a_missing_script_is_told(bench, tmp_path):
 
 def test_running_steps_are_told_now_and_then_without_a_terminal(bench, monkeypatch):
     monkeypatch.setattr(processes, "HEARTBEAT", 0.1)
-    assert "… half way" in bench(1, ("a", "echo half way; sleep 0.4", ()))
+    long = f"half way{' x' * 60}"  # a log has no width: the line stays whole
+    assert f"… {long}\n" in bench(1, ("a", f"echo '{long}'; sleep 0.4", ()), width=80)
 
 
 def test_every_step_gets_its_share_of_the_cores(monkeypatch):
@@ -177,7 +179,9 @@ def test_an_interrupt_stops_the_children_and_tells_how_to_go_on(tmp_path, number
     error = process.communicate()[1]
     killer.cancel()
     assert process.returncode == code
-    assert error.strip() == f"error: stopped by {number.name}. The same command keeps every finished step and goes on"
+    again = f"uv run nox -s pipeline -- {shlex.join(command[3:])}"
+    said = f"error: stopped by {number.name}. This command keeps every finished step and goes on:\n  {again}"
+    assert error.strip() == said
     assert "data interrupted\n" in (tmp_path / "out" / ".logs" / "pipeline.log").read_text()
     assert not (tmp_path / "out" / "data").exists()
     left = subprocess.run(["pgrep", "-f", str(recipe)], capture_output=True, text=True, check=False).stdout.split()

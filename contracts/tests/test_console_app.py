@@ -1,13 +1,15 @@
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import BaseModel
 
 import console_example as example
-from align_contracts import console
+from align_contracts import console, open_artifact
 from align_contracts.console import app
-from align_contracts.errors import ConfigError
+from align_contracts.errors import ConfigError, InterruptedRun
 
 
 @pytest.fixture(autouse=True)
@@ -183,3 +185,26 @@ def test_commands_without_name_or_descriptions_are_refused():
         console.Command("", "x", example.Lora, "m:f")
     with pytest.raises(ValueError, match="without a description: rank"):
         console.Command("x", "x", Bare, "m:f")
+
+
+@pytest.mark.parametrize(("manager", "begins"), [("uv", "uv run x go"), ("", "x go")])
+def test_a_run_that_can_go_on_says_the_very_command(monkeypatch, capsys, manager, begins):
+    def stop(config):
+        raise InterruptedRun("stopped after 3 of 7 steps", do="Run it again", again=("--resume", "auto"))
+
+    monkeypatch.setenv("UV", manager)
+    monkeypatch.setattr(app.shutil, "which", lambda name: f"bin/{name}")
+    monkeypatch.setitem(sys.modules, "stopping", SimpleNamespace(run=stop))
+    code = console.main("x", "", [console.Command("go", "Go.", example.Train, "stopping:run")], ["go", "--sft", "a b"])
+    assert code == 130
+    assert capsys.readouterr().err == (
+        f"error: stopped after 3 of 7 steps. Run it again:\n  {begins} --sft 'a b' --resume auto\n"
+    )
+
+
+@pytest.mark.parametrize("place", ["--sft", "--actor-model"])
+def test_what_is_wrong_with_an_artifact_begins_with_its_flag(monkeypatch, capsys, tmp_path, place):
+    monkeypatch.setitem(sys.modules, "opening", SimpleNamespace(run=lambda config: open_artifact(config.sft)))
+    command = console.Command("go", "Go.", example.Train, "opening:run")
+    assert console.main("x", "", [command], ["go", place, str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err == f"error: --sft {tmp_path / 'none'}: no such artifact\n"

@@ -60,6 +60,7 @@ def test_the_disk_is_that_of_the_nearest_directory_that_is_there(free, tmp_path,
 
 
 def test_amounts():
-    assert [amount(size) for size in (0, 5 * 2**19, 1000 * 2**20, 2**30, 123 * 2**30)] == [
-        *("0.01 MiB", "2.5 MiB", "1000 MiB", "1 GiB", "123 GiB"),
+    sizes = (0, 1023, 1024, 5 * 2**19, 1000 * 2**20, 2**30, 123 * 2**30, 5000 * 2**40)
+    assert [amount(size) for size in sizes] == [
+        *("0 B", "1023 B", "1 KiB", "2.5 MiB", "1000 MiB", "1 GiB", "123 GiB", "5000 TiB"),
     ]

@@ -32,7 +32,7 @@ def train_until(folder: Path, iteration: int) -> None:
     run_on = training(config, "policy", producer="align-mlx", inputs={})
     with contextlib.suppress(InterruptedRun), run_on as (_, run):
         state = TrainState.start({"w": mx.zeros((SIZE,))})
-        run.begin(state)
+        run.begin(state, iteration)
         while state.iteration < iteration:
             state.iteration += 1
             state.params = {"w": mx.full((SIZE,), float(state.iteration))}

@@ -172,6 +172,14 @@ def open_artifact(
         KindError: when it is of another kind.
         VerificationError: when it is damaged, incomplete or unsafe; the message names the file.
     """
+    try:
+        return _opened(path, kind, deep)
+    except AlignError as error:
+        error.given = Path(path)
+        raise
+
+
+def _opened(path: str | os.PathLike[str], kind: str | tuple[str, ...] | None, deep: bool) -> Artifact:
     root = resolved(path)
     manifest, raw, manifest_digest = verify_quick(root)
     kinds = (kind,) if isinstance(kind, str) else kind

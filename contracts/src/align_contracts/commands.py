@@ -20,9 +20,9 @@ from align_contracts.recipes import write_recipes
 from align_contracts.records import Kind
 from align_contracts.reference import reference
 from align_contracts.schema import compare_schemas, json_schema, write_schemas
+from align_contracts.space import amount
 
 _POSITIONAL: JsonDict = {"positional": True}
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 class _Config(BaseModel):
@@ -175,7 +175,7 @@ def describe(artifact: Artifact) -> list[str]:
     return lines + _section(
         "files",
         {
-            item.path: f"{_bytes(item.size)}, {item.role}"
+            item.path: f"{amount(item.size)}, {item.role}"
             + (f", {tensors[item.path]} tensors" if item.path in tensors else "")
             + (", volatile" if item.volatile else "")
             for item in manifest.files
@@ -280,12 +280,4 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
 
 
 def _size(artifact: Artifact) -> str:
-    return _bytes(sum(item.size for item in artifact.manifest.files))
-
-
-def _bytes(size: float) -> str:
-    for unit in _UNITS[:-1]:
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} {_UNITS[-1]}"
+    return amount(sum(item.size for item in artifact.manifest.files))

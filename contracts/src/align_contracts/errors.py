@@ -8,6 +8,7 @@ budget, 6 preflight, 130/143 interrupted and resumable.
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 __all__ = [
     "AlignError",
@@ -43,9 +44,14 @@ class AlignError(Exception):
         expected: What would have been right; left out of the message when None.
         got: What was found instead; left out of the message when None.
         do: What to do next, a short sentence without its full stop.
+
+    Attributes:
+        given: The path of the artifact that could not be opened, as the user gave it; a console script then names its
+            flag. None in other errors.
     """
 
     exit_code: int = 1
+    given: Path | None = None
 
     def __init__(self, what: str, *, expected: object = None, got: object = None, do: str | None = None) -> None:
         self.what = what
@@ -146,6 +152,8 @@ class InterruptedRun(AlignError, RuntimeError):  # noqa: N818 - an outcome rathe
         what: What was interrupted.
         signum: The signal received; the exit code is 128 + signum (130 for SIGINT, 143 for SIGTERM).
         do: How to resume.
+        again: Further arguments with which the command that was given resumes; None where it does not, or where another
+            program gave it. A console script prints that command.
     """
 
     exit_code = 128 + signal.SIGINT
@@ -158,7 +166,9 @@ class InterruptedRun(AlignError, RuntimeError):  # noqa: N818 - an outcome rathe
         got: object = None,
         do: str | None = None,
         signum: int = signal.SIGINT,
+        again: tuple[str, ...] | None = None,
     ) -> None:
         super().__init__(what, expected=expected, got=got, do=do)
+        self.again = again
         self.signum = signum
         self.exit_code = 128 + signum  # an instance knows its own signal

@@ -17,6 +17,7 @@ from typing import Any
 
 from align_contracts import provenance
 from align_contracts.manifest import MAJOR, MINOR
+from align_contracts.space import amount
 
 OURS = ("contracts", "data", "mlx", "sft", "rm", "rl", "eval")
 LIBRARIES = (
@@ -80,8 +81,8 @@ def render(found: dict[str, Any]) -> list[str]:
         **found["libraries"],
         "os": found["os"],
         "chip": f"{found['chip']}, {found['cores']} cores",
-        "memory": f"{found['memory'] / 2**30:.1f} GiB",
-        "disk free here": f"{found['disk_free'] / 2**30:.1f} GiB",
+        "memory": amount(found["memory"]),
+        "disk free here": amount(found["disk_free"]),
         "device": found["device"] or "none",
         "BLAS": found["blas"] or "unknown",
         "determinism": found["determinism_class"],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from align_contracts.errors import PreflightError
 
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 MARGIN = 1.05
 """More than the estimate: headers, manifests, logs, blocks."""
 
@@ -46,7 +47,6 @@ def tree_bytes(root: Path) -> int:
 
 
 def amount(size: float) -> str:
-    """Write bytes as people read them: ``12 MiB``, ``3.4 GiB``."""
-    if size < 2**30:
-        return f"{max(size / 2**20, 0.01):.4g} MiB"
-    return f"{size / 2**30:.4g} GiB"
+    """Write bytes as people read them, in the largest unit of which there is one: ``310.5 KiB``, ``12 MiB``."""
+    power = next((power for power in range(len(UNITS)) if size < 1024 ** (power + 1)), len(UNITS) - 1)
+    return f"{size / 1024**power:.4g} {UNITS[power]}"

@@ -243,7 +243,7 @@ def test_signals_stop_a_judging_that_continues_later(serve, tmp_path, number, co
     assert process.returncode == code
     assert re.fullmatch(
         rf"error: judging was interrupted \({number.name}\) after \d+ of 40 questions. "
-        r"Run the same command again: only the rest is asked\n",
+        r"Only the rest will be asked. Run the same command again:\n  .* judge .* --concurrency 4\n",
         said,
     )
     with ReplyCache(tmp_path / "r.sqlite3") as cache:

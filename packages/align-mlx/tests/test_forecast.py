@@ -27,6 +27,6 @@ def test_parts_add_up():
     assert title == "grpo"
     table = dict(re.split(r"  +", row.strip(), maxsplit=1) for row in rows)
     assert table["token budget"] == "1024"
-    assert table["peak memory"] == "2.25 GiB of 2.50"
+    assert table["peak memory"] == "2.25 GiB of 2.5 GiB"
     assert table["iteration"] == "800 × 142.00 s  rollout 61.0"
     assert table["in all"].startswith("32 h 0 min")

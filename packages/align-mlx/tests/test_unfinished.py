@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import mlx.core as mx
@@ -22,6 +23,7 @@ from align_contracts.errors import (
     VerificationError,
 )
 from align_mlx import checkpoints, identity
+from align_mlx.progress import Meter
 from align_mlx.settings import PassSettings, ResumeSettings
 from align_mlx.tensors import save_tensors
 from align_mlx.train_state import TrainState
@@ -55,7 +57,7 @@ def go(out, *, steps=STEPS, stop_at=None, fail=None, before=lambda run: None, **
     with training(config, "policy", producer="align-sft", inputs={}) as (draft, run):
         state = TrainState.start({"a": mx.zeros((3,))}, weight_decay=0.1)
         state.memory = {"log": []}
-        run.begin(state)
+        run.begin(state, STEPS)
         began = state.iteration
         before(run)
         while state.iteration < steps:
@@ -123,16 +125,40 @@ def test_an_undisturbed_run_leaves_only_its_artifact(plain):
 def test_a_stopped_run_continues_to_the_same_bytes(tmp_path, plain, stop_at, capfd):
     handlers = [signal.getsignal(number) for number in signals.SIGNALS]
     out = tmp_path / "two"
-    with pytest.raises(InterruptedRun, match=f"stopped after {stop_at} iterations. Run the same command again") as stop:
+    with pytest.raises(InterruptedRun) as stop:
         go(out, stop_at=stop_at)
+    saved = f"stopped after {stop_at} of {STEPS} steps, saved in {run_of(out)}"
+    assert str(stop.value) == f"{saved}. Run the same command again to continue"
+    assert stop.value.again == ()  # nothing more to give
     assert stop.value.exit_code == 128 + signal.SIGTERM
     assert capfd.readouterr().err == "stopping: the state is being saved; a second signal stops at once\n"
     assert [signal.getsignal(number) for number in signals.SIGNALS] == handlers
     assert [path.name for path in tmp_path.iterdir()] == [".two.run"]
     again = go(out)
+    where = run_of(out) / "checkpoints" / f"{stop_at:06d}"
+    assert capfd.readouterr().err == f"note: continuing from step {stop_at} of {STEPS} (checkpoint {where})\n"
     assert again.metric("began") == stop_at
     same(again, plain)
     assert [path.name for path in tmp_path.iterdir()] == ["two"]
+
+
+def test_the_resumed_run_s_time_left_is_of_its_own_steps(tmp_path, monkeypatch):
+    """Four of seven steps are another process's; the fifth, the first of this one, compiles; the sixth takes 3 s."""
+    out, now, left = tmp_path / "one", [1000.0], []
+    killed(out, steps=4, checkpoint_every=4)
+    monkeypatch.setattr("align_mlx.progress.time.monotonic", lambda: now[0])
+    meter = Meter("sft", quiet=True)
+    opened = training(Settings(out=out), "policy", producer="align-sft", inputs={}, meter=meter)
+    with suppress(KeyboardInterrupt), opened as (_, run):
+        state = TrainState.start({"a": mx.zeros((3,))}, weight_decay=0.1)
+        run.begin(state, STEPS)
+        assert (meter.done, meter.total) == (4, STEPS)
+        for seconds in (60.0, 3.0):
+            now[0] += seconds
+            meter.advance()
+            left.append(meter.left)
+        raise KeyboardInterrupt  # nothing to publish
+    assert left == [None, 3.0]  # one more step
 
 
 def test_it_may_be_stopped_again_and_again(tmp_path, plain):
@@ -200,8 +226,9 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path, plain, d
     assert again.metric("began") == 3
     same(again, plain)
     said = capsys.readouterr().err
-    assert said.startswith("note: checkpoint 000004 is set aside as 000004.aside: ")
-    assert said.count("\n") == 1
+    aside, continuing = said.splitlines()
+    assert aside.startswith("note: checkpoint 000004 is set aside as 000004.aside: ")
+    assert continuing.startswith("note: continuing from step 3 of 7 ")
 
 
 def test_another_format_of_checkpoints_is_not_read(tmp_path, monkeypatch):
@@ -298,8 +325,9 @@ def test_a_stopped_run_says_how_it_goes_on_and_not_how_it_would_begin_again(tmp_
     """With the same command it would start over, or go back to the path."""
     killed(tmp_path / "one", steps=2, checkpoint_every=1)
     given = str(run_of(tmp_path / "one")) if resume == "path" else resume
-    with pytest.raises(InterruptedRun, match="Run the same command with --resume auto to continue"):
+    with pytest.raises(InterruptedRun, match="Run the same command with --resume auto to continue") as stop:
         go(tmp_path / "two", resume=given, stop_at=3)
+    assert stop.value.again == ("--resume", "auto")  # the last one given counts
     again = go(tmp_path / "two", resume="auto")
     assert again.metric("began") == 3
     same(again, plain)
@@ -311,7 +339,7 @@ def test_work_between_the_start_and_the_first_iteration_is_saved_too(tmp_path):
     def prepare(value):
         with training(Settings(out=tmp_path / "one"), "policy", producer="align-sft", inputs={}) as (_, run):
             state = TrainState.start({"a": mx.zeros((3,))})
-            run.begin(state)
+            run.begin(state, STEPS)
             before = state.memory.get("curve")
             if value is not None:
                 state.memory["curve"] = value

@@ -61,6 +61,6 @@ def test_a_run_takes_less_than_it_asked_for(method, configure, monkeypatch):
 def test_without_room_nothing_begins(configure, monkeypatch):
     monkeypatch.setattr(space.shutil, "disk_usage", lambda path: Usage(0, 0, 1000))
     config = configure("ppo")
-    with pytest.raises(PreflightError, match=r"needs more disk than there is: .*3 evaluation points.*MiB free"):
+    with pytest.raises(PreflightError, match=r"needs more disk than there is: .*3 evaluation points.*B free"):
         run(config)
     assert not Path(config.out).exists()

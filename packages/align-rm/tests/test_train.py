@@ -188,7 +188,7 @@ def test_without_room_on_the_disk_nothing_is_written(make_config, store, tmp_pat
     monkeypatch.setenv("ALIGN_STORE", str(store))
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(space.shutil, "disk_usage", lambda path: usage(0, 0, 1000))
-    with pytest.raises(PreflightError, match=r"out needs more disk .*the adapter .*checkpoints .*MiB free"):
+    with pytest.raises(PreflightError, match=r"out needs more disk .*the adapter .*checkpoints .*got 1000 B free"):
         train.run(make_config(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

@@ -100,7 +100,7 @@ def _train(target: Path, number: int) -> None:
     config = Settings(out=target, checkpoint_every=1)
     with training(config, "report", producer="align-mlx", inputs={}) as (draft, run):
         state = TrainState.start({"w": mx.zeros((SIZE,))})
-        run.begin(state)
+        run.begin(state, 1)
         run.log(LOG, {"writer": number})
         state.iteration += 1
         run.reached(state)

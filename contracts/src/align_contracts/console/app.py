@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shlex
+import shutil
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,12 +19,12 @@ from align_contracts import signals
 from align_contracts.canonical import to_json
 from align_contracts.console import lifeline, streams
 from align_contracts.console.arguments import Arguments, split
-from align_contracts.console.fields import flags_of
+from align_contracts.console.fields import Flag, flags_of
 from align_contracts.console.help import command_help, program_help, styled
 from align_contracts.console.recipe import Settings
 from align_contracts.console.suggest import did_you_mean
 from align_contracts.console.wording import plain
-from align_contracts.errors import AlignError, ConfigError, PreflightError
+from align_contracts.errors import AlignError, ConfigError, InterruptedRun, PreflightError
 from align_contracts.paths import printable
 from align_contracts.provenance import producer
 from align_contracts.secrets import VARIABLES, holds_key, mask_logs, masked
@@ -80,7 +82,7 @@ def main(prog: str, description: str, commands: Sequence[Command], argv: Sequenc
         with signals.listening():
             return _main(prog, description, commands, arguments)
     except AlignError as error:
-        return _end(str(error), error.exit_code)
+        return _end(f"{error}{_again(error, prog, arguments)}", error.exit_code)
     except BrokenPipeError:  # the reader of our output has gone, as in `align-x cmd --help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -90,6 +92,26 @@ def main(prog: str, description: str, commands: Sequence[Command], argv: Sequenc
     except Exception:  # a mistake of ours: the traceback is for a report, which others will read
         print(masked(traceback.format_exc()), file=sys.stderr, end="")
         return 1
+
+
+def _again(error: AlignError, prog: str, arguments: Sequence[str]) -> str:
+    """Return the command line that resumes an interrupted run, started as this one was: by uv, by name, by its path."""
+    if not isinstance(error, InterruptedRun) or error.again is None:
+        return ""
+    script = ["uv", "run", prog] if os.environ.get("UV") else [prog if shutil.which(prog) else sys.argv[0]]
+    return f":\n  {shlex.join([*script, *arguments, *error.again])}"
+
+
+def _name_flag(error: AlignError, config: BaseModel, flags: Sequence[Flag]) -> None:
+    """Begin a message about an artifact with the flag that gave its path."""
+    for flag in flags:
+        value: Any = config
+        for name in flag.path:
+            value = getattr(value, name, None)
+        given = value if isinstance(value, tuple) else (value,)
+        if error.given is not None and error.given in given and not flag.positional:
+            error.what = f"{flag.names[0]} {error.what}"
+            return
 
 
 def _end(message: str, code: int) -> int:
@@ -123,8 +145,11 @@ def _main(prog: str, description: str, commands: Sequence[Command], argv: list[s
         print(json.dumps(to_json(config), indent=2))
         return 0
     module, _, function = command.run.partition(":")
-    code = getattr(importlib.import_module(module), function)(config)
-    return int(code or 0)
+    try:
+        return int(getattr(importlib.import_module(module), function)(config) or 0)
+    except AlignError as error:
+        _name_flag(error, config, flags)
+        raise
 
 
 def resolve(prog: str, commands: Sequence[Command], argv: Sequence[str]) -> tuple[Command, BaseModel]:

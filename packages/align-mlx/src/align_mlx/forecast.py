@@ -11,11 +11,12 @@ from typing import Any
 import mlx.core as mx
 
 from align_contracts import Draft
+from align_contracts.space import amount
 from align_mlx.compute import memory_bytes
 from align_mlx.plan import PLANNED
+from align_mlx.progress import Meter
 from align_mlx.settings import PassSettings, ResumeSettings
 from align_mlx.unfinished import Run
-from align_mlx.units import GIB
 
 STEPS = 5
 """Optimizer steps of a supervised dry run; the first, which compiles, is not counted."""
@@ -63,7 +64,7 @@ class Forecast:
         """Write it as a table of two columns."""
         limit = memory_bytes(self.plan.memory_limit)
         rows = [(name.replace("_", " "), str(getattr(self.plan, name))) for name in PLANNED if hasattr(self.plan, name)]
-        rows.append(("peak memory", f"{self.peak / GIB:.2f} GiB of {limit / GIB:.2f}"))
+        rows.append(("peak memory", f"{amount(self.peak)} of {amount(limit)}"))
         rows += [(part.name, f"{part.count} × {part.seconds:.2f} s  {part.detail}".rstrip()) for part in self.parts]
         rows.append(("in all", f"{duration(self.seconds)}; measured on a little of it, and nothing is published"))
         width = max(len(name) for name, _ in rows)
@@ -79,27 +80,28 @@ def few_steps(
     steps: int,
     points: int,
     measured: int,
+    meter: Meter,
 ) -> Forecast:
     """Take the first steps of a supervised run into a draft that is thrown away, and extrapolate.
 
     Args:
         title: what to call the run.
         kind: of its artifact.
-        config: its settings, with `max_steps` and `quiet`.
+        config: its settings, with `max_steps`.
         train: runs it; writes ``train.jsonl`` with the `seconds` of each step, and assigns ``draft.config``.
         steps: of the whole run.
         points: how often the whole run is measured on the validation split.
         measured: how often the short run is.
+        meter: counts the steps; open.
     """
     short = config.model_copy(update={"max_steps": min(steps, STEPS)})
     with tempfile.TemporaryDirectory() as folder:
         draft = Draft(Path(folder), kind, config)
         start = time.perf_counter()
         mx.reset_peak_memory()
-        run = Run(Path(folder, "run"), {}, ResumeSettings(checkpoint_every=10**9))
-        train(short, draft, run)
+        train(short, draft, Run(Path(folder, "run"), {}, ResumeSettings(checkpoint_every=10**9), meter=meter))
         whole = time.perf_counter() - start
-        log = [json.loads(line) for line in Path(run.folder, "train.jsonl").read_text().splitlines()]
+        log = [json.loads(line) for line in Path(folder, "run", "train.jsonl").read_text().splitlines()]
     seconds = [row["seconds"] for row in log]
     counted = seconds[1:] or seconds
     return Forecast(

@@ -18,6 +18,7 @@ from align_mlx.adapters import AdaptedLinear, Adapter
 from align_mlx.chat import turn_end
 from align_mlx.compute import Compute, bound_cache, choose
 from align_mlx.prefix import shares_prompts
+from align_mlx.progress import doing
 from align_mlx.repairs import repair
 from align_mlx.resident import Resident
 
@@ -32,6 +33,7 @@ def load_base(path: Path, compute: Compute | None = None) -> Resident:
     Raises:
         ConfigError: the tokenizer has no chat template, so prompts cannot be formatted.
     """
+    doing("loading the base", aloud=True)
     bound_cache()
     compute = compute or choose()
     model, config = load_model(path)
@@ -51,6 +53,7 @@ def load_base(path: Path, compute: Compute | None = None) -> Resident:
         ends.add(end)
     resident = Resident(model, tokenizer, maps, compute, frozenset(ends), config=config)
     require_own_logits(resident, path)
+    doing("trying whether prompts can be shared")
     resident.shares_prompts = shares_prompts(resident)
     return resident
 

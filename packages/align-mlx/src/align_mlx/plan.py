@@ -14,13 +14,14 @@ import mlx.core as mx
 from align_contracts import signals
 from align_contracts.console import left_open
 from align_contracts.errors import PreflightError
+from align_contracts.space import amount
 from align_mlx.compute import pass_tokens
+from align_mlx.progress import doing
 from align_mlx.recompute import keep_blocks, recompute_blocks
 from align_mlx.resident import Resident
 from align_mlx.settings import PassSettings
 from align_mlx.softmax import BLOCKS, SMALL_BLOCKS
 from align_mlx.train_state import TrainState
-from align_mlx.units import GIB
 from align_mlx.world import ALONE, World
 
 Config = TypeVar("Config", bound=PassSettings)
@@ -68,6 +69,7 @@ def settle(
         PreflightError: the work does not fit.
     """
     if "plan" not in state.memory:
+        doing("trying what fits the memory", aloud=True)
         state.memory["plan"] = {name: getattr(config, name) for name in PLANNED if hasattr(config, name)}
         if config.memory_limit is not None or left_open(config):
             state.memory["plan"] |= plan_passes(config, resident, learn, row_tokens, limit)
@@ -153,7 +155,7 @@ def does_not_fit(what: str, needed: int, limit: int) -> PreflightError:
     """Describe work that is larger than the memory."""
     return PreflightError(
         f"{what} does not fit the memory",
-        expected=f"at most {limit / GIB:.2f} GiB (--memory-limit)",
-        got=f"{needed / GIB:.2f} GiB",
+        expected=f"at most {amount(limit)} (--memory-limit)",
+        got=amount(needed),
         do="raise --memory-limit, lower the length limits, or leave --token-budget and --gradient-checkpointing open",
     )

@@ -14,6 +14,7 @@ from align_mlx.chat import Tokens, encode_turn
 from align_mlx.compute import Compute, pass_tokens
 from align_mlx.loading import load_base, load_policy
 from align_mlx.prefix import states
+from align_mlx.progress import doing
 from align_mlx.resident import Resident
 from align_mlx.world import ALONE, World
 
@@ -99,6 +100,7 @@ def load_scorer(
         compute: the compute form if the base has to be loaded.
         token_budget: most padded tokens of one forward pass; 0: what suits the machine.
     """
+    doing("loading the reward model", aloud=True)
     details = rm.details
     if resident is None:
         policy = details.backbone == "policy"

@@ -12,6 +12,7 @@ from align_contracts import Artifact, Draft, publish, signals
 from align_contracts.durable import clean_stale, locked, make_directory
 from align_mlx import checkpoints
 from align_mlx.identity import decisive, program, require_one_run
+from align_mlx.progress import Meter
 from align_mlx.tracking import tracking
 from align_mlx.unfinished import Identity, Run
 from align_mlx.world import ALONE, World
@@ -22,7 +23,13 @@ LOG = "train.jsonl"
 
 @contextmanager
 def training(
-    config: Any, kind: str, *, producer: str, inputs: Mapping[str, Artifact], world: World = ALONE
+    config: Any,
+    kind: str,
+    *,
+    producer: str,
+    inputs: Mapping[str, Artifact],
+    meter: Meter | None = None,
+    world: World = ALONE,
 ) -> Iterator[tuple[Draft, Run]]:
     """Publish the artifact of a run that can be interrupted; see `align_contracts.publish`.
 
@@ -35,6 +42,7 @@ def training(
         kind: of the artifact.
         producer: distribution name of the stage.
         inputs: its input artifacts by role.
+        meter: shows what is done and counts iterations; open while the block runs. None: nothing is shown.
         world: the processes that do it together; the first one alone publishes and keeps.
 
     Yields:
@@ -59,9 +67,10 @@ def training(
         clean_stale(folder)
         if not config.overwrite:
             _clear_finished(folder, out)
-        with publish(out, kind, producer=producer, config=config, inputs=inputs, overwrite=config.overwrite) as draft:
+        kept = publish(out, kind, producer=producer, config=config, inputs=inputs, overwrite=config.overwrite)
+        with kept as draft, meter or Meter("", quiet=True) as shown:
             made_by = {**program(producer), **({"processes": world.size} if world.size > 1 else {})}
-            run = Run(folder, identity, config, [made_by], listener, track, world)
+            run = Run(folder, identity, config, [made_by], listener, track, world, shown)
             run.find()
             try:
                 yield draft, run

@@ -5,11 +5,12 @@ checkpoints. A run goes on from its newest checkpoint that verifies, if that has
 decide the result, and the content digests of the inputs. The loop says where it may go on::
 
     with training(config, "policy", producer="align-sft", inputs=inputs) as (draft, run):
-        run.begin(state)
+        run.begin(state, steps)
         while state.iteration < steps:
             ...                                    # interrupted here, the iteration begins again
             run.log("train.jsonl", row)
             run.reached(state)
+            run.meter.advance(loss=loss)
         run.save()
 """
 
@@ -38,6 +39,7 @@ from align_mlx import checkpoints
 from align_mlx.checkpoints import CHECKPOINTS, RECORD, Journal, Record
 from align_mlx.identity import differences, fingerprint
 from align_mlx.live import LiveFiles
+from align_mlx.progress import Meter
 from align_mlx.settings import ResumeSettings
 from align_mlx.tracking import SILENT, Track
 from align_mlx.train_state import TrainState
@@ -59,6 +61,7 @@ class Run:
         track: shows what is logged to a tracker.
         world: the processes of the run. Only the first keeps anything; the others are given its state, and what they
             write goes into a temporary folder.
+        meter: counts its iterations, under the name that its stage has for them.
     """
 
     folder: Path
@@ -68,6 +71,7 @@ class Run:
     listener: Listener = field(default_factory=Listener)
     track: Track = SILENT
     world: World = ALONE
+    meter: Meter = field(default_factory=lambda: Meter("", quiet=True))
     _found: tuple[Path, Record] | None = None
     _start: tuple[TrainState, Journal] | None = None
     _saved: int | None = None
@@ -99,11 +103,12 @@ class Run:
             self._join(record.made_by)
             self._found = checkpoint, record
 
-    def begin(self, state: TrainState) -> bool:
-        """Go on from the checkpoint that was found; say whether there was one.
+    def begin(self, state: TrainState, total: int) -> None:
+        """Go on from the checkpoint that was found, if there was one, and say so.
 
         Args:
             state: the state of a fresh run; becomes the saved one.
+            total: iterations of the whole run.
         """
         if self.settings.resume == "never" and self.world.writes:
             self._put_away()
@@ -118,8 +123,11 @@ class Run:
         self._live.rewind(journal)
         self._start = state.fork(), journal
         self.listener.patient = True
+        self.meter.begin(total, state.iteration)
+        if self._found is not None:
+            where = f"{self.meter.unit} {state.iteration} of {total} (checkpoint {self.last_good()})"
+            print(f"note: continuing from {where}", file=sys.stderr)
         signals.check()
-        return self._found is not None
 
     def log(self, name: str, row: Mapping[str, Any]) -> None:
         """Add a row to a JSONL file of the run folder, for the artifact, and show it to the tracker."""
@@ -174,15 +182,9 @@ class Run:
         """
         if not self.world.writes or self._start is None:
             return
-        state = self._start[0]
         if isinstance(error, InterruptedRun):
             self.save()
-            again = "again" if self.settings.resume == "auto" else "with --resume auto"
-            raise InterruptedRun(
-                f"stopped after {state.iteration} iterations",
-                signum=error.signum,
-                do=f"Run the same command {again} to continue; the state is in {self.folder}",
-            ) from error
+            raise self._stopped(error.signum, self._start[0].iteration) from error
         if isinstance(error, PreflightError) and self._saved is None:
             shutil.rmtree(self.folder)  # there was no room to begin
             self._take_back()
@@ -192,6 +194,17 @@ class Run:
                 self.save()
         if self._saved is not None:
             print(f"note: the unfinished run ({self._saved} iterations) is kept in {self.folder}", file=sys.stderr)
+
+    def _stopped(self, signum: int, done: int) -> InterruptedRun:
+        """Say what was saved, and how it goes on."""
+        more = () if self.settings.resume == "auto" else ("--resume", "auto")
+        again = " ".join(["with", *more]) if more else "again"
+        return InterruptedRun(
+            f"stopped after {done} of {self.meter.total} {self.meter.unit}s, saved in {self.folder}",
+            signum=signum,
+            do=f"Run the same command {again} to continue",
+            again=more if self.world.size == 1 else None,
+        )
 
     def _agree(self, state: TrainState) -> None:
         """Let every process begin with the first one's state, whatever their disks hold."""

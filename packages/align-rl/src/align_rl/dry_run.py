@@ -8,6 +8,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from align_mlx.forecast import Forecast, Part
+from align_mlx.progress import doing
 from align_rl.loop import Record
 from align_rl.prepare import Ready
 
@@ -26,6 +27,7 @@ def forecast(ready: Ready) -> Forecast:
     for iteration in (1, 2):
         if records and records[-1]["seconds"] > PATIENCE:
             break
+        doing(f"trying iteration {iteration}", aloud=True)
         once = replace(ready, config=config.model_copy(update={"num_iterations": iteration}))
         once.train(evaluate=lambda state, target: {}, log=records.append)
     prompts = len(ready.rows.validation)
@@ -34,6 +36,7 @@ def forecast(ready: Ready) -> Forecast:
         Path(folder, "eval").mkdir()
         evaluator = ready.evaluator(Path(folder).joinpath)
         evaluator.prompts, evaluator.chosen = evaluator.prompts[:few], evaluator.chosen[:few]
+        doing("trying an evaluation point", aloud=True)
         start = time.perf_counter()
         evaluator(ready.state, config.targets[0])
         seconds = (time.perf_counter() - start) * prompts / few

@@ -11,6 +11,7 @@ from align_contracts.selection import Point, better
 from align_mlx import adapters as lora
 from align_mlx.chat import Tokens
 from align_mlx.perplexity import perplexity
+from align_mlx.progress import doing
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.rollout import Draw, Prompt
@@ -58,6 +59,8 @@ class Evaluator:
         The state's memory has all records, ``curve``, and the best `Point`, ``best``; its parameters are `state.best`.
         With controller ``pullback`` the policy is first pulled back under the target; each time counts as an action.
         """
+        first = state.iteration == 0
+        doing("measuring SFT's answers" if first else "measuring the policy", aloud=first)
         rollout, facts = self._answer(state)
         if self.config.controller == "pullback" and state.iteration > 0:
             for _ in range(PULLBACKS):

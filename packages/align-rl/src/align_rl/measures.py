@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import mlx.core as mx
 import numpy as np
 
+from align_mlx.progress import doing
 from align_rl.algorithms.kl import k1, k3
 from align_rl.algorithms.masked import masked_mean
 from align_rl.methods.actor import LARGEST, RATIO_ERROR
@@ -22,7 +23,8 @@ class Clock:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the block's time under a name."""
+        """Count the block's time under a name, and say what is being done."""
+        doing(name)
         start = time.perf_counter()
         yield
         self.phases[name] = self.phases.get(name, 0.0) + time.perf_counter() - start

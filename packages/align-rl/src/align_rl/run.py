@@ -3,6 +3,7 @@
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,19 @@ def work(config: RLConfig, world: World) -> None:
     data = dataset_of(config, sft)
     require_inputs(config, sft, rm)
     require_prompts(config, data)
+    method = "ppo" if isinstance(config, PPOConfig) else "grpo"
     if config.dry_run:
         if world.writes:
-            print(forecast(prepare(config, sft, rm, data)))
+            with Meter(f"{method} dry run", quiet=config.quiet):
+                found = forecast(prepare(config, sft, rm, data))
+            print(found)
         return
     config = world.quietly(config)
+    meter = Meter(f"{method} seed {config.seed}", unit="iteration", quiet=config.quiet)
     inputs = {"base": sft.input("base"), "policy": sft, "reward_model": rm, "dataset": data}
-    with training(config, "policy", producer="align-rl", inputs=inputs, world=world) as (draft, run):
+    with training(config, "policy", producer="align-rl", inputs=inputs, meter=meter, world=world) as (draft, run):
         start = time.perf_counter()
-        ready = prepare(config, sft, rm, data, run.begin, world)
+        ready = prepare(config, sft, rm, data, partial(run.begin, total=config.num_iterations), world)
         draft.config = ready.config
         require_space(config.out, disk.parts(ready, sft), there=run.folder)
         iterate(ready, run, start)
@@ -82,25 +87,22 @@ def iterate(ready: Ready, run: Run, start: float) -> None:
     config, state = ready.config, ready.state
     before, peak = state.memory.get("seconds", 0.0), state.memory.get("peak_memory_bytes", 0)
     mx.reset_peak_memory()
-    label = f"{ready.method.name} seed {config.seed}"
-    with Meter(label, config.num_iterations, unit="iteration", quiet=config.quiet) as meter:
-        meter.advance(state.iteration)
 
-        def log(row: Record) -> None:
-            told = {"method": ready.method.name, "seed": config.seed, "num_iterations": config.num_iterations, **row}
-            if "eval" in row and run.world.writes:  # the others have not the answers of before a resumption
-                told["eval"] = {**row["eval"], **standing(run.folder, state)}
-            run.log("train.jsonl", told)
-            meter.advance(**shown(told))
+    def log(row: Record) -> None:
+        told = {"method": ready.method.name, "seed": config.seed, "num_iterations": config.num_iterations, **row}
+        if "eval" in row and run.world.writes:  # the others have not the answers of before a resumption
+            told["eval"] = {**row["eval"], **standing(run.folder, state)}
+        run.log("train.jsonl", told)
+        run.meter.advance(**shown(told))
 
-        def reached(state: TrainState) -> None:
-            state.memory["seconds"] = before + time.perf_counter() - start
-            state.memory["peak_memory_bytes"] = max(peak, mx.get_peak_memory())
-            run.reached(state)
+    def reached(state: TrainState) -> None:
+        state.memory["seconds"] = before + time.perf_counter() - start
+        state.memory["peak_memory_bytes"] = max(peak, mx.get_peak_memory())
+        run.reached(state)
 
-        watch = ready.watch(run.folder)
-        evaluate, keep = ready.evaluator(run.file, watch), ready.keeper(run.file)
-        ready.train(evaluate=evaluate, log=log, keep=keep, watch=watch, reached=reached)
+    watch = ready.watch(run.folder)
+    evaluate, keep = ready.evaluator(run.file, watch), ready.keeper(run.file)
+    ready.train(evaluate=evaluate, log=log, keep=keep, watch=watch, reached=reached)
 
 
 def standing(folder: Path, state: TrainState) -> dict[str, float | int]:

@@ -21,7 +21,7 @@ from align_mlx.finite import require_finite
 from align_mlx.forecast import Forecast, few_steps
 from align_mlx.guard import Guard, left_out
 from align_mlx.loading import load_base, load_policy
-from align_mlx.progress import Meter
+from align_mlx.progress import Meter, doing
 from align_mlx.resident import Resident
 from align_mlx.reward import Scorer
 from align_mlx.space import training_parts
@@ -61,10 +61,13 @@ def work(config: TrainConfig, world: World) -> None:
     bound_memory(config.memory_limit)
     if config.dry_run:
         if world.writes:
-            print(dry_run(config, spec, *load(config, sft, data)))
+            with Meter("rm dry run", quiet=config.quiet) as meter:
+                found = dry_run(config, spec, *load(config, sft, data), meter)
+            print(found)
         return
     config = world.quietly(config)
-    with training(config, "reward_model", producer="align-rm", inputs=inputs, world=world) as (draft, run):
+    meter = Meter("rm", quiet=config.quiet)
+    with training(config, "reward_model", producer="align-rm", inputs=inputs, meter=meter, world=world) as (draft, run):
         resident, splits = load(config, sft, data)
         train = chosen_pairs(config, splits[config.split])
         scorer, certificate = fit(config, spec, resident, train, splits["validation"].kept, draft, run)
@@ -94,7 +97,9 @@ def load(config: TrainConfig, sft: Artifact, data: Artifact) -> tuple[Resident, 
     return resident, splits
 
 
-def dry_run(config: TrainConfig, spec: LoraSpec, resident: Resident, splits: dict[str, Pairs]) -> Forecast:
+def dry_run(
+    config: TrainConfig, spec: LoraSpec, resident: Resident, splits: dict[str, Pairs], meter: Meter
+) -> Forecast:
     """Take a few steps whose result is thrown away, and say what the whole run will take but for its calibration."""
     train = chosen_pairs(config, splits[config.split])
 
@@ -103,7 +108,8 @@ def dry_run(config: TrainConfig, spec: LoraSpec, resident: Resident, splits: dic
 
     steps = stepping.steps_of(len(train), config.batch_size, config.epochs, config.max_steps)
     points = -(-steps // stepping.steps_of(len(train), config.batch_size, 1))
-    return few_steps("reward model", "reward_model", config, few, steps=steps, points=points, measured=1)
+    counts = {"steps": steps, "points": points, "measured": 1}
+    return few_steps("reward model", "reward_model", config, few, **counts, meter=meter)
 
 
 def chosen_pairs(config: TrainConfig, pairs: Pairs) -> list[Pair]:
@@ -167,44 +173,43 @@ def fit(
         adapter, now = split_params(state.params, fresh.scale, head)
         return Scorer(resident, adapter, now, token_budget=config.token_budget)
 
-    run.begin(state)
+    run.begin(state, steps)
     require_space(config.out, training_parts(state, config), there=run.folder)
     config = draft.config = plan(config, resident, make, train, state, run.world)
     guard = Guard("rm", None if config.dry_run else run.folder, config.skip_nonfinite_rows, resident, run.world)
     learner = Learner(config, make, scorer, state, guard)
     mx.reset_peak_memory()
     memory = state.memory
-    with Meter("rm", steps, quiet=config.quiet) as meter:
-        meter.advance(state.iteration)
-        while state.iteration < steps:
-            began, step = time.monotonic(), state.iteration
-            rows = stepping.rows_of(step, len(train), config.batch_size, config.seed)
-            rate = stepping.learning_rate(config.learning_rate, step, config.warmup_steps, steps, config.schedule)
-            done = learner.step(train, rows, rate)
-            state.iteration += 1
-            seconds = time.monotonic() - began
-            memory["seconds"] += seconds
-            memory["peak_memory_bytes"] = max(memory["peak_memory_bytes"], mx.get_peak_memory())
-            row = {
-                "method": "rm",
-                "seed": config.seed,
-                "steps": steps,
-                "step": state.iteration,
-                "epoch": step // per_epoch + 1,
-                **done,
-                "skipped_rows": len(left_out(state)),
-                "seconds": round(seconds, 4),
-                "peak_memory_bytes": memory["peak_memory_bytes"],
-            }
-            run.log("train.jsonl", row)
-            if state.iteration % per_epoch == 0 or state.iteration == steps:
-                accuracy = learner.accuracy(validation)
-                point = {"step": state.iteration, "epoch": step // per_epoch + 1, "pairwise_accuracy": accuracy}
-                memory["curve"].append(point)
-                run.log("validation.jsonl", point)
-            run.reached(state)
-            facts = {"accuracy": memory["curve"][-1]["pairwise_accuracy"]} if memory["curve"] else {}
-            meter.advance(loss=done["loss"], **facts)
+    while state.iteration < steps:
+        began, step = time.monotonic(), state.iteration
+        rows = stepping.rows_of(step, len(train), config.batch_size, config.seed)
+        rate = stepping.learning_rate(config.learning_rate, step, config.warmup_steps, steps, config.schedule)
+        done = learner.step(train, rows, rate)
+        state.iteration += 1
+        seconds = time.monotonic() - began
+        memory["seconds"] += seconds
+        memory["peak_memory_bytes"] = max(memory["peak_memory_bytes"], mx.get_peak_memory())
+        row = {
+            "method": "rm",
+            "seed": config.seed,
+            "steps": steps,
+            "step": state.iteration,
+            "epoch": step // per_epoch + 1,
+            **done,
+            "skipped_rows": len(left_out(state)),
+            "seconds": round(seconds, 4),
+            "peak_memory_bytes": memory["peak_memory_bytes"],
+        }
+        run.log("train.jsonl", row)
+        if state.iteration % per_epoch == 0 or state.iteration == steps:
+            doing("measuring accuracy")
+            accuracy = learner.accuracy(validation)
+            point = {"step": state.iteration, "epoch": step // per_epoch + 1, "pairwise_accuracy": accuracy}
+            memory["curve"].append(point)
+            run.log("validation.jsonl", point)
+        run.reached(state)
+        facts = {"accuracy": memory["curve"][-1]["pairwise_accuracy"]} if memory["curve"] else {}
+        run.meter.advance(loss=done["loss"], **facts)
     for row in memory["curve"]:
         draft.metric("pairwise_accuracy", row["pairwise_accuracy"], step=row["step"], n=len(validation))
     draft.metric("training_seconds", memory["seconds"])
@@ -229,6 +234,7 @@ def write(
     world: World,
 ) -> None:
     """Calibrate a trained scorer and write everything that a reward_model artifact holds."""
+    doing("calibrating", aloud=True)
     found = calibrate(scorer, splits["calibration"].kept, splits["validation"].kept, world)
     scale = reward_scale(config, sft, scorer, data.read_jsonl("prompts_calibration"), world)
     lora.save(scorer.adapter, draft.file("adapter.safetensors", role="adapter"))

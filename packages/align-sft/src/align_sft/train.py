@@ -17,7 +17,7 @@ from align_mlx.compute import bound_memory, choose
 from align_mlx.forecast import Forecast, few_steps
 from align_mlx.guard import Guard, left_out
 from align_mlx.loading import load_base
-from align_mlx.progress import Meter
+from align_mlx.progress import Meter, doing
 from align_mlx.resident import Resident
 from align_mlx.space import training_parts
 from align_mlx.train_state import TrainState
@@ -47,10 +47,13 @@ def work(config: TrainConfig, world: World) -> None:
     bound_memory(config.memory_limit)
     if config.dry_run:
         if world.writes:
-            print(dry_run(config, spec, *load(config, base, data)))
+            with Meter("sft dry run", quiet=config.quiet) as meter:
+                found = dry_run(config, spec, *load(config, base, data), meter)
+            print(found)
         return
     config = world.quietly(config)
-    with training(config, "policy", producer="align-sft", inputs=inputs, world=world) as (draft, run):
+    meter = Meter("sft", quiet=config.quiet)
+    with training(config, "policy", producer="align-sft", inputs=inputs, meter=meter, world=world) as (draft, run):
         resident, train, validation = load(config, base, data)
         adapter, certificate = fit(config, spec, resident, train, validation, draft, run)
         run.save()
@@ -97,7 +100,9 @@ def load(config: TrainConfig, base: Artifact, data: Artifact) -> tuple[Resident,
     return resident, train, validation
 
 
-def dry_run(config: TrainConfig, spec: LoraSpec, resident: Resident, train: Encoded, validation: Encoded) -> Forecast:
+def dry_run(
+    config: TrainConfig, spec: LoraSpec, resident: Resident, train: Encoded, validation: Encoded, meter: Meter
+) -> Forecast:
     """Take a few steps whose result is thrown away, and say what the whole run will take."""
 
     def few(short: TrainConfig, draft: Draft, scratch: Run) -> None:
@@ -107,7 +112,7 @@ def dry_run(config: TrainConfig, spec: LoraSpec, resident: Resident, train: Enco
     rows = len(train.tokens)
     steps = stepping.steps_of(rows, size, config.epochs, config.max_steps)
     points = 1 + -(-steps // stepping.steps_of(rows, size, 1))
-    return few_steps("sft", "policy", config, few, steps=steps, points=points, measured=2)
+    return few_steps("sft", "policy", config, few, steps=steps, points=points, measured=2, meter=meter)
 
 
 def fit(
@@ -146,11 +151,12 @@ def fit(
     per_epoch = stepping.steps_of(len(train.tokens), size, 1)
 
     def measure(epoch: int) -> None:
+        doing("measuring perplexity", aloud=epoch == 0)
         found = learner.perplexity(validation)
         state.memory["curve"].append({"step": state.iteration, "epoch": epoch, "perplexity": found})
         run.log("validation.jsonl", state.memory["curve"][-1])
 
-    run.begin(state)
+    run.begin(state, steps)
     require_space(config.out, training_parts(state, config), there=run.folder)
     config = draft.config = plan(config, resident, fresh.scale, train.tokens, state, run.world)
     gradient = make_gradient(resident, fresh.scale, compiled=config.compile)
@@ -161,35 +167,33 @@ def fit(
     if not memory["curve"]:
         measure(0)
         run.reached(state)
-    with Meter("sft", steps, quiet=config.quiet) as meter:
-        meter.advance(state.iteration)
-        while state.iteration < steps:
-            began, step = time.monotonic(), state.iteration
-            rows = stepping.rows_of(step, len(train.tokens), size, config.seed)
-            rate = stepping.learning_rate(config.learning_rate, step, config.warmup_steps, steps, config.schedule)
-            facts = learner.step(train, rows, rate)
-            state.iteration += 1
-            seconds = time.monotonic() - began
-            memory["tokens"] += facts["tokens"]
-            memory["seconds"] += seconds
-            memory["peak_memory_bytes"] = max(memory["peak_memory_bytes"], mx.get_peak_memory())
-            row = {
-                "method": "sft",
-                "seed": config.seed,
-                "steps": steps,
-                "step": state.iteration,
-                "epoch": step // per_epoch + 1,
-                **facts,
-                "skipped_rows": len(left_out(state)),
-                "seconds": round(seconds, 4),
-                "active_memory_bytes": mx.get_active_memory(),
-                "peak_memory_bytes": memory["peak_memory_bytes"],
-            }
-            run.log("train.jsonl", row)
-            if state.iteration % per_epoch == 0 or state.iteration == steps:
-                measure(step // per_epoch + 1)
-            run.reached(state)
-            meter.advance(loss=facts["loss"], perplexity=memory["curve"][-1]["perplexity"])
+    while state.iteration < steps:
+        began, step = time.monotonic(), state.iteration
+        rows = stepping.rows_of(step, len(train.tokens), size, config.seed)
+        rate = stepping.learning_rate(config.learning_rate, step, config.warmup_steps, steps, config.schedule)
+        facts = learner.step(train, rows, rate)
+        state.iteration += 1
+        seconds = time.monotonic() - began
+        memory["tokens"] += facts["tokens"]
+        memory["seconds"] += seconds
+        memory["peak_memory_bytes"] = max(memory["peak_memory_bytes"], mx.get_peak_memory())
+        row = {
+            "method": "sft",
+            "seed": config.seed,
+            "steps": steps,
+            "step": state.iteration,
+            "epoch": step // per_epoch + 1,
+            **facts,
+            "skipped_rows": len(left_out(state)),
+            "seconds": round(seconds, 4),
+            "active_memory_bytes": mx.get_active_memory(),
+            "peak_memory_bytes": memory["peak_memory_bytes"],
+        }
+        run.log("train.jsonl", row)
+        if state.iteration % per_epoch == 0 or state.iteration == steps:
+            measure(step // per_epoch + 1)
+        run.reached(state)
+        run.meter.advance(loss=facts["loss"], perplexity=memory["curve"][-1]["perplexity"])
     certificate = liveness.certificate(state)
     run.hand_over(draft, "train.jsonl", role="log", volatile=True)
     report(config, state, len(validation.tokens), certificate, draft)

@@ -216,7 +216,8 @@ class Asker:
                 cancel()
                 return
             what = f"judging was interrupted ({number.name}) after {self._answered} of {asked} questions"
-            self._stop = InterruptedRun(what, signum=number, do="Run the same command again: only the rest is asked")
+            do = "Only the rest will be asked. Run the same command again"
+            self._stop = InterruptedRun(what, signum=number, do=do, again=())
             self._stopping.set()
             loop.call_later(GRACE_S, cancel)
 
