@@ -27,7 +27,7 @@ class Ended:
 
 @contextmanager
 def started(
-    commands: Sequence[Sequence[str]], env: Mapping[str, str] | None = None
+    commands: Sequence[Sequence[str]], env: Mapping[str, str] | None = None, stdin: int = subprocess.DEVNULL
 ) -> Iterator[list["subprocess.Popen[str]"]]:
     """Start one process for each command, as the ranks of one world; those that still run at the end are killed.
 
@@ -36,6 +36,7 @@ def started(
     Args:
         commands: the arguments of Python in each process.
         env: more environment variables.
+        stdin: a descriptor that all of them read.
     """
     with TemporaryDirectory() as folder, ExitStack() as stack:
         hosts = Path(folder, "hosts.json")
@@ -48,6 +49,7 @@ def started(
             process = subprocess.Popen(
                 [sys.executable, *command],
                 env={**common, **place, **(env or {})},
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

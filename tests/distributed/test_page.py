@@ -1,10 +1,11 @@
-"""The page's command is one that its command line takes."""
+"""What the page shows is what there is: a command that its command line takes, and the table of the session."""
 
 import shlex
 from pathlib import Path
 
 from align_contracts import console
 from align_sft.cli import COMMANDS
+from distributed.__main__ import HEAD
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,3 +18,7 @@ def test_the_documented_command_is_understood() -> None:
     assert launched[0] == ".venv/bin/align-sft"
     config = console.resolve("align-sft", COMMANDS, tuple(launched[1:]))[1]
     assert str(config.base) == str(config.out) == "…"  # the reader's own paths
+
+
+def test_the_page_shows_the_session_s_table() -> None:
+    assert HEAD in (ROOT / "docs" / "distributed.md").read_text().splitlines()

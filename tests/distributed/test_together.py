@@ -7,25 +7,23 @@ import numpy as np
 import pytest
 
 from align_mlx.world import ALONE
-from distributed.measure import Found, measure
+from distributed.measure import ROUNDING, Found, apart, measure
 from distributed.ring import ring
+from distributed.world_of_toys import trainings
 
 pytestmark = pytest.mark.skipif(not mx.distributed.is_available("ring"), reason="this MLX has no ring backend")
-
-ROUNDING = 2e-5
-"""Of a tensor's largest element. A gradient sums some 10³ products of fp32 (ε = 1.2e-7) in another order: √10³ ε = 4e-6
-at random, and passes of another width change the terms by a few ε more."""
 
 
 @pytest.fixture(scope="module")
 def alone(store: Path) -> Found:
-    return measure(store, ALONE)
+    return measure(trainings(store), ALONE)
 
 
 @pytest.fixture(scope="module")
 def together(store: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
     out = tmp_path_factory.mktemp("together")
-    for one in ring("-m", "distributed.measure", str(store), str(out)):
+    (out / "settings.json").write_text(trainings(store).model_dump_json())
+    for one in ring("-m", "distributed.measure", str(out / "settings.json"), str(out)):
         assert one.code == 0, one.err
     return [dict(np.load(out / f"{rank}.npz")) for rank in range(2)]
 
@@ -37,13 +35,12 @@ def test_both_know_the_same_to_the_last_bit(together: list[Found]) -> None:
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
-def test_gradients_are_those_of_one_process(alone: Found, together: list[Found]) -> None:
-    names = [name for name in alone if "gradient" in name]
-    assert len(names) > 100
+@pytest.mark.parametrize("kind", ["sft", "rm", "ppo", "grpo"])
+def test_gradients_are_those_of_one_process(alone: Found, together: list[Found], kind: str) -> None:
+    names = [name for name in alone if name.startswith(f"{kind} ") and " gradient " in name]
+    assert len(names) > 20
     assert all(np.abs(alone[name]).max() > 0 for name in names)
-    for name in names:
-        off = np.abs(together[0][name] - alone[name]).max() / np.abs(alone[name]).max()
-        assert off <= ROUNDING, f"{name}: off by {off:.1e}"
+    assert apart(alone, together[0], kind) <= ROUNDING
 
 
 @pytest.mark.parametrize("method", ["ppo", "grpo"])

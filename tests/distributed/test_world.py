@@ -1,17 +1,19 @@
 """The seam between processes, on two real ones: what they exchange, and how one's end is the end of all."""
 
 import json
+import os
 import signal
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
+from align_contracts.errors import ConfigError
 from align_mlx.batching import own_rows
 from align_mlx.chat import Tokens
 from align_mlx.plan import smallest
-from align_mlx.world import ALONE, World
-from distributed.ring import ended, ring, started
+from align_mlx.world import ALONE, World, connected
+from distributed.ring import Ended, ended, ring, started
 
 pytestmark = pytest.mark.skipif(not mx.distributed.is_available("ring"), reason="this MLX has no ring backend")
 
@@ -39,6 +41,11 @@ def program(body: str) -> tuple[str, str]:
     """Give the arguments of a Python that is one of the processes and does this."""
     lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
     return "-c", f"{HEAD}\ndef body(world):\n{lines}\n{TAIL}"
+
+
+def told(one: Ended) -> list[str]:
+    """Give the lines of a process's errors, but for what it waited for and what the ring itself says."""
+    return [line for line in one.err.splitlines() if not line.startswith(("note: waiting", "[ring]"))]
 
 
 EXCHANGE = """
@@ -84,19 +91,55 @@ print(world.total(mine, mine)["x"].item())"""
     assert [one.out.strip() for one in ring(*program(body), size=3)] == ["0.0", "0.0", "0.0"]
 
 
+@pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "code", "said"),
     [
-        ('DivergedError("the loss is not finite", do="Look at row p7")', 4),
-        ("InterruptedRun('stopped', signum=15)", 143),
+        ('DivergedError("the loss is not finite", do="Look at row p7")', 4, "the loss is not finite. Look at row p7"),
+        ("InterruptedRun('stopped', signum=15)", 143, "stopped"),
     ],
 )
-def test_an_error_of_one_process_ends_both_with_its_exit_code(error: str, code: int) -> None:
-    first, second = ring(*program(f'if world.rank == 1: raise {error}\nworld.gather("work", 1)'))
+def test_an_error_of_one_process_ends_both_with_its_exit_code_and_is_told_once(
+    error: str, code: int, said: str, rank: int
+) -> None:
+    first, second = ring(*program(f'if world.rank == {rank}: raise {error}\nworld.gather("work", 1)'))
     assert (first.code, second.code) == (code, code)
-    if code == 4:
-        assert "process 2 of 2 has stopped: the loss is not finite. Look at row p7" in first.err
-    assert "Traceback" not in first.err + second.err
+    by = "process 2 of 2 has stopped: " if rank == 1 and code == 4 else ""
+    assert told(first) == [f"error: {by}{said}"]
+    assert told(second) == []
+
+
+def test_an_error_of_all_is_told_once() -> None:
+    """As a number that is not finite in what all of them know."""
+    first, second = ring(*program('raise DivergedError(f"not finite; see the folder of process {world.rank}")'))
+    assert (first.code, second.code) == (4, 4)
+    assert told(first) == ["error: not finite; see the folder of process 0"]
+    assert told(second) == []
+
+
+def test_two_errors_are_two() -> None:
+    body = 'raise DivergedError("not finite") if world.rank else InterruptedRun("stopped", signum=15)'
+    first, second = ring(*program(body))
+    assert (first.code, second.code) == (143, 4)
+    assert (told(first), told(second)) == (["error: stopped"], ["error: not finite"])
+
+
+def test_a_mistake_of_the_program_shows_where_it_was_made() -> None:
+    first, second = ring(*program('if world.rank == 1: raise ZeroDivisionError("by hand")\nworld.gather("work", 1)'))
+    assert (first.code, second.code) == (5, 1)
+    assert told(first) == ["error: process 2 of 2 has stopped: by hand"]
+    assert "Traceback" in second.err
+
+
+def test_processes_stop_when_their_launcher_is_killed() -> None:
+    """`mlx.launch` holds the other end of their input; SIGTERM ends it without a word to them."""
+    reading, writing = os.pipe()
+    body = 'world.gather("begin", 1)\nprint("here", flush=True)\ntime.sleep(100)'
+    with started([program(body)] * 2, stdin=reading) as processes:
+        os.close(reading)
+        assert [process.stdout.readline() for process in processes if process.stdout] == ["here\n"] * 2
+        os.close(writing)
+        assert [one.code for one in ended(processes)] == [-signal.SIGTERM] * 2
 
 
 def test_a_process_that_dies_is_noticed() -> None:
@@ -114,10 +157,11 @@ def test_a_process_that_says_nothing_is_not_waited_for_for_ever() -> None:
 
 
 def test_processes_at_different_places_stop() -> None:
-    for one in ring(*program('world.gather(f"place {world.rank}", 1)')):
-        assert one.code == 5
-        assert "expected place" in one.err
-        assert "got place 0, place 1" in one.err
+    first, second = ring(*program('world.gather(f"place {world.rank}", 1)'))
+    assert (first.code, second.code) == (5, 5)
+    (error,) = told(first)
+    assert "expected place 0, got place 0, place 1" in error
+    assert told(second) == []
 
 
 def test_a_process_whose_fellows_do_not_come_gives_up() -> None:
@@ -127,19 +171,20 @@ def test_a_process_whose_fellows_do_not_come_gives_up() -> None:
     assert "waiting for the other processes of the run, at most 2 s" in found.err
 
 
-def test_a_launcher_of_one_process_makes_no_world(tmp_path) -> None:
+def test_a_launcher_of_one_process_makes_no_world(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hosts").write_text("")  # what mlx.launch -n 1 gives
-    (found,) = ring(
-        *program("print(world.size)"), size=1, env={"MLX_HOSTFILE": str(tmp_path / "hosts"), "MLX_RANK": "0"}
-    )
-    assert (found.code, found.out) == (0, "1\n")
+    monkeypatch.setenv("MLX_RANK", "0")
+    monkeypatch.setenv("MLX_HOSTFILE", str(tmp_path / "hosts"))
+    with connected() as world:
+        assert world is ALONE
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
-def test_the_patience_is_a_number_of_seconds(text: str) -> None:
-    (found,) = ring(*program("pass"), size=1, env={"ALIGN_PEER_SECONDS": text, "MLX_RANK": "0"})
-    assert found.code == 2
-    assert "ALIGN_PEER_SECONDS" in found.err
+def test_the_patience_is_a_number_of_seconds(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLX_RANK", "0")
+    monkeypatch.setenv("ALIGN_PEER_SECONDS", text)
+    with pytest.raises(ConfigError, match=f"ALIGN_PEER_SECONDS: expected a number of seconds above 0, got '{text}'"):
+        connected().__enter__()
 
 
 def test_alone_everything_is_as_it_came() -> None:

@@ -8,6 +8,7 @@ from align_mlx.loading import load_base
 from align_rl.config import GRPOConfig, PPOConfig, RLConfig
 from align_rm.config import TrainConfig as RMConfig
 from align_sft.config import TrainConfig as SFTConfig
+from distributed.measure import Trainings
 from tiny.models import make_model
 from tiny.rows import chat_row, prompt_row, publish_rows
 from tiny.stores import publish_base, publish_policy, publish_rm, random_adapter
@@ -46,6 +47,17 @@ def publish_store(folder: Path) -> Path:
         ]
     publish_rows(folder / "data", files)
     return folder
+
+
+def trainings(store: Path) -> Trainings:
+    """Give settings of all four under which every part does something."""
+    out, acting = store / "none", {"controller": "lr", "target_kl": (0.02,)}
+    return Trainings(
+        sft=sft_config(store, out),
+        rm=rm_config(store, store / "rm", margin=0.1, centering=0.01),
+        ppo=rl_config("ppo", store, out, **acting),
+        grpo=rl_config("grpo", store, out, **acting),
+    )
 
 
 def sft_config(store: Path, out: Path, **settings: object) -> SFTConfig:

@@ -10,18 +10,21 @@ the same steps. The first one alone writes. A run of one process pays nothing an
         grads = world.total(gradient_of(mine))      # and all of them the sum
 
 Processes meet only here. Each meeting begins with a short word from everyone, where it is and whether it goes on: a
-process that fails or is told to stop says so, and the others stop with it. One that says nothing is not waited for for
-ever (`ALIGN_PEER_SECONDS`), and one that has died is noticed at once where the backend tells (the ring does).
+process that fails or is told to stop says so, the others stop with it, and the first one alone tells the user. One that
+says nothing is not waited for for ever (`ALIGN_PEER_SECONDS`), and one that has died is noticed at once where the
+backend tells (the ring does).
 """
 
 import json
 import os
+import select
 import signal
+import stat
 import struct
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -50,7 +53,7 @@ LEAVE_SECONDS = 15.0
 """How long one that has to stop waits until the others have heard of it."""
 LAUNCHED = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 """Variables that a launcher gives to each of its processes."""
-WORD = struct.Struct("<48sqq192s")
+WORD = struct.Struct("<48sqq1000s")
 """What each says at a meeting: where it is, how many bytes it brings, its exit code (0: it goes on), why it stops."""
 KINDS = {2: ConfigError, 3: VerificationError, 4: DivergedError, 6: PreflightError}
 """What the others raise when one process stops with this exit code."""
@@ -67,7 +70,8 @@ class World:
 
     rank: int = 0
     size: int = 1
-    _over: bool = field(default=False, repr=False)
+    _heard: bool = field(default=False, repr=False)  # another one's end, as all have
+    _gone: bool = field(default=False, repr=False)  # one of the others, without a word
 
     @property
     def writes(self) -> bool:
@@ -148,23 +152,31 @@ class World:
                 found[name] = float(np.maximum(seen, value)) if name == largest else seen + value
         return found
 
-    def leave(self, error: BaseException) -> None:
-        """Tell the others that an error ends this process; they are given `LEAVE_SECONDS` to hear it."""
-        if self.size == 1 or self._over:
-            return
+    def leave(self, error: BaseException) -> bool:
+        """Tell the others that an error ends this process; they are given `LEAVE_SECONDS` to hear it.
+
+        Returns:
+            Whether the first process tells the user, so that this one need not.
+        """
+        if self.size == 1 or self._gone:
+            return False
         code = error.exit_code if isinstance(error, AlignError) else 1
-        try:
-            with _patience(LEAVE_SECONDS, f"error: {error}", code):
-                self._words("leaving", 0, code, str(error))
-        except IncompleteError:
-            pass  # there is nobody left to tell
+        if not self._heard:
+            try:
+                with _patience(LEAVE_SECONDS, f"error: {error}", code):
+                    first, *_ = self._words("leaving", 0, code, str(error))
+            except IncompleteError:
+                return False  # there is nobody left to tell
+            if first[2] not in (0, code):  # it stops as well, and for another reason
+                return False
+        return not self.writes
 
     def _meet(self, what: str, payload: bytes = b"") -> list[bytes]:
         """Exchange bytes, once it is known that all are here and go on."""
         words = self._words(what, len(payload), 0, "")
         for rank, (_, _, code, why) in enumerate(words):
             if code:
-                self._over = True
+                self._heard = True
                 raise _stopped(rank, self.size, code, why)
         if len({there for there, *_ in words}) > 1:
             raise IncompleteError(
@@ -182,7 +194,7 @@ class World:
         return [parts[rank, :length].tobytes() for rank, (_, length, *_) in enumerate(words)]
 
     def _words(self, what: str, length: int, code: int, why: str) -> list[tuple[str, int, int, str]]:
-        word = WORD.pack(what.encode()[:48], length, code, why.encode()[:192])
+        word = WORD.pack(what.encode(), length, code, why.encode())  # cuts what is too long
         found = np.array(self._everyone(mx.array(np.frombuffer(word, np.uint8))))
         words = (WORD.unpack(one.tobytes()) for one in found)
         text = lambda raw: raw.rstrip(b"\0").decode(errors="ignore")  # noqa: E731
@@ -197,7 +209,7 @@ class World:
                 parts = mx.distributed.all_gather(array)
                 mx.eval(parts)
         except RuntimeError as error:
-            self._over = True
+            self._gone = True
             raise IncompleteError(
                 f"another process of the run has gone ({error})",
                 do="Look at what it said last; the same command goes on from the newest checkpoint",
@@ -218,22 +230,30 @@ def connected() -> Iterator[World]:
 
     Raises:
         PreflightError: the others cannot be reached.
+        SystemExit: an error ends this process, of which the first one tells the user.
     """
     world = _join()
     try:
         yield world
         world.gather("end", None)
+    except AlignError as error:
+        if world.leave(error):
+            raise SystemExit(error.exit_code) from None
+        raise
     except Exception as error:
         world.leave(error)
         raise
 
 
 def _join() -> World:
+    place = next((os.environ[name] for name in LAUNCHED if name in os.environ), None)
     hosts = os.environ.get("MLX_HOSTFILE")
-    if not any(name in os.environ for name in LAUNCHED) or (hosts and not Path(hosts).read_bytes().strip()):
+    if place is None or (hosts and not Path(hosts).read_bytes().strip()):
         return ALONE  # nobody else: a launcher of one process gives no hosts
     seconds = _peer_seconds()
-    print(f"note: waiting for the other processes of the run, at most {seconds:g} s", file=sys.stderr, flush=True)
+    _end_with_launcher()
+    if place == "0":
+        print(f"note: waiting for the other processes of the run, at most {seconds:g} s", file=sys.stderr, flush=True)
     before = signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the call below lets no other thread of Python run
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -244,6 +264,23 @@ def _join() -> World:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     return World(group.rank(), group.size())
+
+
+def _end_with_launcher() -> None:
+    """Take the end of `mlx.launch`, which a scheduler's SIGTERM kills alone, for a SIGTERM to this process.
+
+    The launcher holds the writing end of its processes' standard input.
+    """
+    hung_up = select.poll()
+    hung_up.register(0, 0)
+
+    def wait() -> None:
+        hung_up.poll()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with suppress(OSError):  # no standard input at all
+        if stat.S_ISFIFO(os.fstat(0).st_mode) and not hung_up.poll(0):
+            threading.Thread(target=wait, name="launcher", daemon=True).start()
 
 
 def _peer_seconds() -> float:
