@@ -22,9 +22,13 @@ def test_a_single_point_is_one_dot():
     assert lines(Bounded("", "", (Curve("a", "ppo", 0, [(0, 3)]),)), 1, 1) == [chr(0x2801)]
 
 
-def test_the_later_curve_owns_a_shared_cell():
-    panel = Bounded("", "", (Curve("a", "ppo", 0, [(0, 3), (1, 3)]), Curve("b", "grpo", 1, [(0, 0)])))
-    assert draw(panel, 1, 1) == [[(chr(0x2800 | 0x01 | 0x08 | 0x40), "grpo", 1)]]
+def test_shared_cells_are_dealt_out_in_turn_and_a_target_takes_none():
+    flat = [(0, 3), (1, 3)]
+    runs = Curve("a", "ppo", 0, flat), Curve("b", "grpo", 1, flat)
+    panel = Bounded("", "", (Curve("target", "target", 0, flat), *runs))
+    both = chr(0x2800 | 0x01 | 0x08)  # the upper dots of a cell
+    assert draw(panel, 3, 1) == [[(both, "ppo", 0), (both, "grpo", 1), (both, "ppo", 0)]]
+    assert draw(Bounded("", "", panel.curves[:1]), 1, 1)[0][0][1] == "target"
 
 
 def test_every_line_has_the_width_asked_for():

@@ -41,7 +41,7 @@ def test_one_plain_frame(watch, two, tmp_path):
     assert "\x1b" not in out
     first = out.splitlines()[1]
     assert first.split()[:4] == ["grpo-42", "running", "3/4", "8"]  # 8 s left
-    for part in ("1.500", "0.0300 / 0.02", "KL to the reference", "response length", "throughput", "memory"):
+    for part in ("1.500", "0.0300 / 0.02", "KL to SFT", "response length", "throughput", "1.0 / 2.0 GiB"):
         assert part in out
     assert max(map(len, out.splitlines())) <= command.PLAIN_WIDTH
 

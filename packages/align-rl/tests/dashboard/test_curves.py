@@ -1,6 +1,6 @@
 import pytest
 
-from align_rl.dashboard.curves import GIB, Curve, Panel, panels, tick, ticks
+from align_rl.dashboard.curves import Curve, Panel, in_binary, panels, tick, ticks
 from align_rl.dashboard.runs import Watched
 
 
@@ -27,7 +27,7 @@ def test_a_method_has_one_colour_and_its_runs_a_dash_each(drawn):
 
 
 def test_kl_is_shown_against_its_phased_target_drawn_once(drawn):
-    target, *runs = drawn["KL to the reference, dotted: its target"].curves
+    target, *runs = drawn["KL to SFT, dotted: its target"].curves
     assert (target.tone, target.points) == ("target", [(1, 0.05), (2, 0.05), (3, 0.02), (4, 0.02)])
     assert len(runs) == 3
 
@@ -39,9 +39,11 @@ def test_evaluation_points_stand_at_their_iterations(drawn):
 
 
 def test_units(drawn):
-    assert {y for _, y in drawn["memory at its peak"].curves[0].points} == {2.0}  # 2^31 bytes in GiB
+    memory = drawn["memory at its peak"]
+    assert (memory.unit, {y for _, y in memory.curves[0].points}) == ("GiB", {2.0})  # 2^31 bytes
+    small = in_binary(Panel("", "B", (Curve("a", "ppo", 0, [(1, 2.0**21), (2, 2.0**29)]),)))
+    assert (small.unit, small.curves[0].points) == ("MiB", [(1, 2.0), (2, 512.0)])
     assert {y for _, y in drawn["throughput of rollouts"].curves[0].points} == {300.0}
-    assert GIB == 1024**3
 
 
 def test_rl_and_supervised_learning_do_not_share_an_axis(drawn):

@@ -46,6 +46,9 @@ def test_a_directory_has_its_runs_and_those_that_come_later(logs, row, tmp_path)
     assert names(watched) == ["ppo-42", "sft"]
     assert {first, second} == set(watched.runs)  # still the same two, not read anew
     assert not watched.poll()
+    logs.append("ppo-123", row(1))
+    watched.poll()
+    assert names(watched) == ["ppo-42", "ppo-123", "sft"]  # seeds as numbers
 
 
 def test_the_last_figures_are_those_of_the_log(logs, row, tmp_path):

@@ -9,14 +9,14 @@ BLANK = 0x2800
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """The bit of each dot, by column and row from above. Source: Unicode, block Braille Patterns."""
 Cell = tuple[str, str, int]
-"""A character, and tone and place of the curve that passed last; the tone is "" where none did."""
+"""A character, and tone and place of the curve whose colour it has; the tone is "" where none passes."""
 
 
 def draw(panel: Panel, width: int, height: int) -> list[list[Cell]]:
     """Draw a panel's curves without its axes.
 
     Args:
-        panel: what to draw; its first curves lie below the later ones.
+        panel: what to draw. Cells that several runs pass are dealt out among them in turn, so that none hides another.
         width: characters a line.
         height: lines.
 
@@ -24,7 +24,7 @@ def draw(panel: Panel, width: int, height: int) -> list[list[Cell]]:
         `height` lines of `width` cells, the uppermost first.
     """
     bits = [[0] * width for _ in range(height)]
-    owner: list[list[tuple[str, int]]] = [[("", 0)] * width for _ in range(height)]
+    passing: list[list[dict[tuple[str, int], None]]] = [[{} for _ in range(width)] for _ in range(height)]
     for curve in panel.curves:
         places = [_place(point, panel, width * 2, height * 4) for point in curve.points]
         for step, (x, y) in enumerate(_joined(places)):
@@ -32,11 +32,16 @@ def draw(panel: Panel, width: int, height: int) -> list[list[Cell]]:
                 continue
             row, column = y // 4, x // 2
             bits[row][column] |= DOTS[x % 2][y % 4]
-            owner[row][column] = curve.tone, curve.place
+            passing[row][column][curve.tone, curve.place] = None
     return [
-        [(chr(BLANK | dots) if dots else " ", *whose) for dots, whose in zip(line, owners, strict=True)]
-        for line, owners in zip(bits, owner, strict=True)
+        [_cell(dots, list(passing[row][column]), row + column) for column, dots in enumerate(line)]
+        for row, line in enumerate(bits)
     ]
+
+
+def _cell(dots: int, curves: Sequence[tuple[str, int]], turn: int) -> Cell:
+    runs = [curve for curve in curves if curve[0] != "target"] or curves
+    return (chr(BLANK | dots), *runs[turn % len(runs)]) if runs else (" ", "", 0)
 
 
 def _place(point: tuple[float, float], panel: Panel, columns: int, rows: int) -> tuple[int, int]:

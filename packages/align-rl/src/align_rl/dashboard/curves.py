@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from align_rl.dashboard.runs import WatchedRun, number, position
 from align_rl.dashboard.tail import Row
 
-GIB = 2.0**30
+MIB, GIB = 2.0**20, 2.0**30
 TONES: Mapping[str, tuple[str, str]] = {
     # Blue and vermilion of Okabe and Ito, as in the report: the same for a method wherever it is drawn.
     "ppo": ("#0068A8", "#5BB4EC"),
@@ -84,14 +84,14 @@ def scaled(factor: float, *names: str) -> Measure:
 
 Kind = tuple[str, str, bool, Measure]
 """A plot: title, unit, whether it is of held-out data, and what is drawn."""
-TARGETS = "KL to the reference, dotted: its target"
+TARGETS = "KL to SFT, dotted: its target"
 REINFORCED: tuple[Kind, ...] = (
     ("reward", "", False, scaled(1, "reward_mean")),
     (TARGETS, "nats a token", False, scaled(1, "kl")),
     ("win rate against SFT by the reward model", "%", True, scaled(100, "win_rate")),
     ("response length", "tokens", False, scaled(1, "response_length_mean")),
     ("throughput of rollouts", "tokens/s", False, tokens_per_second),
-    ("memory at its peak", "GiB", False, scaled(1 / GIB, "peak_memory_bytes")),
+    ("memory at its peak", "B", False, scaled(1, "peak_memory_bytes")),
     ("perplexity on held-out answers", "", True, scaled(1, "perplexity")),
     ("time of an iteration", "s", False, scaled(1, "seconds")),
 )
@@ -101,7 +101,7 @@ SUPERVISED: tuple[Kind, ...] = (
     ("perplexity on held-out answers, by step", "", True, scaled(1, "perplexity")),
     ("accuracy on held-out pairs, by step", "%", True, scaled(100, "pairwise_accuracy")),
     ("throughput of learning", "tokens/s", False, tokens_per_second),
-    ("memory at its peak, by step", "GiB", False, scaled(1 / GIB, "peak_memory_bytes")),
+    ("memory at its peak, by step", "B", False, scaled(1, "peak_memory_bytes")),
 )
 """What SFT and reward models show."""
 RL = ("ppo", "grpo")
@@ -123,8 +123,17 @@ def panels(runs: Sequence[WatchedRun]) -> list[Panel]:
             if curves and title == TARGETS:
                 curves = _targets(learners) + curves
             if curves:
-                found.append(Panel(title, unit, curves))
+                panel = Panel(title, unit, curves)
+                found.append(in_binary(panel) if unit == "B" else panel)
     return found
+
+
+def in_binary(panel: Panel) -> Panel:
+    """Give a plot of bytes in GiB, or in MiB where none reaches one GiB."""
+    largest = max(y for curve in panel.curves for _, y in curve.points)
+    unit, size = ("GiB", GIB) if largest >= GIB else ("MiB", MIB)
+    curves = (replace(curve, points=[(x, y / size) for x, y in curve.points]) for curve in panel.curves)
+    return Panel(panel.title, unit, tuple(curves))
 
 
 def places(runs: Sequence[WatchedRun]) -> list[int]:

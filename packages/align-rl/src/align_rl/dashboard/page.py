@@ -24,11 +24,12 @@ STYLE = """
 *{box-sizing:border-box}body{margin:0 auto;max-width:1180px;padding:20px;background:var(--page);color:var(--ink);
 font:15px/1.45 system-ui,sans-serif}h1{font-size:1.3rem;margin:0 0 2px}h2{font-size:.95rem;margin:0}
 p,small,figcaption{color:var(--muted)}p{margin:0 0 16px}.scroll{overflow-x:auto}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin-bottom:20px;white-space:nowrap}
-th,td{padding:4px 14px 4px 0;text-align:right;border-bottom:1px solid var(--rule)}
+table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;margin-bottom:20px;white-space:nowrap}
+th,td{padding:4px 10px 4px 0;text-align:right;border-bottom:1px solid var(--rule)}
 th{color:var(--muted);font-weight:500}th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}
 .bad{color:var(--bad)}main{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%%,420px),1fr));gap:20px}
 figure{margin:0}svg{width:100%%;height:auto;display:block}svg text{fill:var(--muted);font-size:11px}
+@media(max-width:500px){svg text{font-size:14px}}
 .grid{stroke:var(--rule)}.line{fill:none;stroke-width:1.6;stroke-linejoin:round}.target{stroke:var(--muted)}
 .key{display:inline-block;margin-right:14px}.key svg{display:inline;width:26px;height:10px}
 """

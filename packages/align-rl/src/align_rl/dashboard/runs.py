@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -189,7 +190,7 @@ def runs_at(path: Path) -> Iterator[Path]:
     else:
         inside = sorted(path.iterdir())
         names = {path / (one.name[1:-4] if _hidden(one) else one.name) for one in inside if one.is_dir()}
-        yield from sorted(one for one in names if is_run(one))
+        yield from sorted(filter(is_run, names), key=_by_number)
 
 
 def is_run(out: Path) -> bool:
@@ -206,6 +207,11 @@ def is_run(out: Path) -> bool:
 def _trained(manifest: Path, changed: int) -> bool:
     """Whether a manifest is that of a training which can be watched: the embedded base's log has other columns."""
     return bool(_manifest(manifest).get("method"))
+
+
+def _by_number(path: Path) -> list[str | int]:
+    """What names are sorted by: grpo-42 comes before grpo-123."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
 
 
 def _hidden(path: Path) -> bool:

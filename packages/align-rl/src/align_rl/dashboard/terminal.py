@@ -8,9 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from align_contracts.paths import printable
-from align_contracts.space import amount
 from align_rl.dashboard.braille import draw
-from align_rl.dashboard.curves import Panel, panels, places, tick
+from align_rl.dashboard.curves import GIB, MIB, Panel, panels, places, tick
 from align_rl.dashboard.figures import figures
 from align_rl.dashboard.runs import Watched
 from align_rl.dashboard.state import duration
@@ -26,6 +25,8 @@ SHADES: Mapping[str, tuple[str, ...]] = {
 STATES = {"finished": "green", "running": "bold", "diverged": "bold red", "killed": "red", "silent": "yellow"}
 AXIS = 9
 """Characters left of a plot."""
+TELLING = 0.05
+"""The least share of an iteration for which a phase is named."""
 WIDE, LEAST, MOST = 58, 5, 12
 """Characters of a plot that deserves its own column; fewest and most lines of one."""
 
@@ -126,14 +127,15 @@ def _kl(one: Mapping[str, Any]) -> str:
 
 
 def _memory(one: Mapping[str, Any]) -> str:
-    found = (one["active_memory_bytes"], one["peak_memory_bytes"])
-    return " / ".join(amount(size) for size in found if size)
+    found = [size for size in (one["active_memory_bytes"], one["peak_memory_bytes"]) if size]
+    unit, size = ("GiB", GIB) if max(found, default=0) >= GIB else ("MiB", MIB)
+    return f"{' / '.join(f'{one / size:.1f}' for one in found)} {unit}" if found else ""
 
 
 def _phases(one: Mapping[str, Any]) -> str:
     found = {name: seconds for name, seconds in (one["phases"] or {}).items() if seconds}
-    whole = sum(found.values())
-    return " ".join(f"{printable(str(name))} {seconds / whole:.0%}" for name, seconds in found.items())
+    shares = {name: seconds / sum(found.values()) for name, seconds in found.items()}
+    return " ".join(f"{printable(str(name))} {share:.0%}" for name, share in shares.items() if share >= TELLING)
 
 
 COLUMNS: tuple[tuple[str, int, Any], ...] = (
