@@ -167,11 +167,12 @@ def test_prompts_shared_or_not(family, tied, checkpointed):
         assert_close(found, expected, atol=2e-5)
 
 
-def test_checkpointed_or_not():
-    """Gradient checkpointing: computing blocks twice changes no gradient."""
+@pytest.mark.parametrize("tokens", [10_000, 7])
+def test_checkpointed_or_not(tokens):
+    """Gradient checkpointing: computing blocks twice, their MLPs some tokens after the others, changes no gradient."""
     model, again = specimen("gemma"), make("gemma")
     adapter = model.adapter(2)
-    recompute_blocks(again.resident.model)
+    recompute_blocks(again.resident.model, tokens)
     one, other = (make_gradient(m.resident, adapter.scale, compiled=False) for m in (model, again))
     close(accumulate(other, adapter.params, ROWS, 3)[1], accumulate(one, adapter.params, ROWS, 3)[1])
 

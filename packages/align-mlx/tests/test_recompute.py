@@ -27,7 +27,7 @@ def gradient_of(resident, scale, batch):
 def test_gradients_are_those_of_the_plain_blocks(resident, new_resident, adapter, rows, compiled):
     other = new_resident()
     names = [name for name, _ in other.model.named_modules()]
-    recompute_blocks(other.model)
+    recompute_blocks(other.model, tokens=5)  # MLPs see the batch of twelve rows in four parts
     assert [name for name, _ in other.model.named_modules()] == names
     batch = pad(rows)
     function = gradient_of(other, adapter.scale, batch)
@@ -73,6 +73,35 @@ def test_memory_falls():
         peaks.append(mx.get_peak_memory())
     # Six blocks: with checkpointing the inside of one of them exists at a time, beside what its gradient needs.
     assert peaks[1] < 0.6 * peaks[0]
+
+
+def test_an_mlp_holds_a_part_of_its_tokens():
+    """One block with an MLP 64 times as wide as its hidden state: 2 MiB an array of all 512 tokens, 0.5 of a part."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 1024, "num_attention_heads": 1}
+    more = {"num_key_value_heads": 1, "head_dim": 16, "rms_norm_eps": 1e-6, "vocab_size": 64}
+    tokens, peaks, grads = mx.arange(512)[None] % 64, [], []
+    for parts in (512, 128):
+        mx.random.seed(0)
+        model = Model(ModelArgs(model_type="gemma", **sizes, **more))
+        maps = lora.wrap(model)
+        resident = Resident(model, None, maps, Compute(mx.float32, dense=True), frozenset({1}))
+        adapter = lora.fresh(maps, LoraSpec(2, 4.0, 1), mx.random.key(0))
+        params = {k: v + 0.01 for k, v in adapter.params.items()}
+        recompute_blocks(model, parts)
+
+        def loss(params, resident=resident):
+            return (resident.hidden(tokens, (Adapter(params, 1.0),)) ** 2)[:, ::3].sum()
+
+        mx.eval(model.parameters(), params)
+        held = mx.get_active_memory()
+        mx.reset_peak_memory()
+        grads.append(mx.grad(loss)(params))
+        mx.eval(grads[-1])
+        peaks.append(mx.get_peak_memory() - held)
+    assert peaks[0] > 4 * 2**21  # gate, up, their product and what its gradient needs
+    assert peaks[1] < 0.5 * peaks[0]
+    for name, grad in grads[0].items():
+        np.testing.assert_allclose(grads[1][name], grad, rtol=1e-4, atol=1e-5 * mx.abs(grad).max().item())
 
 
 def test_what_earlier_blocks_hand_on_gets_its_gradient():

@@ -68,9 +68,15 @@ MUTANTS = (
         "test_invariance.py",
         (
             "checkpointing-forgets-the-scale",
-            "(*p, s) for p",
-            "(*p, 1.0) for p",
+            "(*pair, scale) for pair",
+            "(*pair, 1.0) for pair",
             "another model is trained to save memory",
+        ),
+        (
+            "mlp-learns-from-its-last-part",
+            "[a + b for a, b in zip(sums, grads[1:], strict=True)] if sums else grads[1:]",
+            "grads[1:]",
+            "three quarters of the tokens teach the MLP's adapters nothing",
         ),
     ),
     *bugs(

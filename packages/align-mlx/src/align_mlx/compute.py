@@ -19,7 +19,7 @@ from align_mlx.units import GIB
 
 Form = Literal["auto", "quantized", "dense"]
 SMALL_BUFFERS = {"MLX_MAX_OPS_PER_BUFFER": "5", "MLX_MAX_MB_PER_BUFFER": "50"}
-"""Command buffers where memory is short."""
+"""Command buffers where memory is short. Bytes count on Metal and in CUDA graphs; a CUDA stream counts operations."""
 SLACK = 0.85
 """MLX's own limit, as a share of the user's: it waits above it, and a few buffers later."""
 CACHE_GIB = {"metal": 2.0, "cuda": 2.0, "cpu": 0.0}
