@@ -2,6 +2,7 @@ import errno
 import multiprocessing
 import os
 import re
+import resource
 import sys
 from pathlib import Path
 
@@ -260,6 +261,23 @@ def test_a_full_or_broken_disk_is_a_preflight_error(tmp_path):
             raise OSError(number, os.strerror(number))
     with pytest.raises(PermissionError), disk_errors(tmp_path / "x"):
         raise PermissionError(errno.EACCES, "no")
+
+
+def test_a_limit_on_the_size_of_files_is_no_full_disk(tmp_path):
+    """A real one: the file may have 1 000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(PreflightError) as error, disk_errors(tmp_path / "x"):
+            (tmp_path / "x").write_bytes(bytes(1001))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(error.value) == (
+        f"{tmp_path}/x: a file would be larger than the 1000 bytes that this process may write, or its file system "
+        "allows. Raise that limit (ulimit -f), or write to another disk; what was there before is unchanged"
+    )
+    with pytest.raises(PreflightError, match="larger than its file system allows"), disk_errors(tmp_path / "x"):
+        raise OSError(errno.EFBIG, "File too large")
 
 
 def test_make_directory(tmp_path):

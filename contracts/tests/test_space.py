@@ -4,7 +4,7 @@ import pytest
 
 from align_contracts import space
 from align_contracts.errors import PreflightError
-from align_contracts.space import amount, free_bytes, require_space
+from align_contracts.space import amount, free_bytes, jsonl_bytes, require_space
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -57,6 +57,10 @@ def test_the_disk_is_that_of_the_nearest_directory_that_is_there(free, tmp_path,
     monkeypatch.chdir(tmp_path)
     assert free_bytes(space.Path("a/b")) == 7
     assert asked == [tmp_path, tmp_path]
+
+
+def test_bytes_of_rows_as_they_are_written(tmp_path):
+    assert jsonl_bytes([{"a": "ü"}, {"b": 12}]) == len('{"a": "ü"}\n'.encode()) + len('{"b": 12}\n')
 
 
 def test_amounts():

@@ -19,6 +19,7 @@ WARM = (
     "align_sft.train",
     "align_rm.train",
     "align_eval.respond",
+    "align_eval.judge",
     "align_data.run",
 )
 """What takes long to import and does not compute."""

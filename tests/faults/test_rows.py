@@ -4,6 +4,8 @@ import errno
 import os
 import random
 import shutil
+import signal
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -18,7 +20,9 @@ from faults.children import ChildError, ask, die, kill_during
 from faults.operations import NAME, PUBLISHING, publish_version, published_version, safetensors
 from faults.row import BrokenPromiseError, tally
 from faults.rows import corruption, disk, malicious, saving
+from faults.rows import signals as stops
 from faults.saver import Saver
+from faults.warm import Scripts
 
 each_operation = pytest.mark.parametrize("index", range(len(cores.OPERATIONS)), ids=[o.name for o in cores.OPERATIONS])
 
@@ -54,6 +58,41 @@ def test_damage_to_every_file_of_an_artifact_is_refused(tmp_path):
     assert count.failures == ()
     # 20 flips, 10 cuts; 5 files (3, manifest, sidecar) in 7 ways, under 4 other names, with 3 things beside; 4 swaps.
     assert count.tried == count.survived == 20 + 10 + 5 * (7 + 4 + 3) + 4
+
+
+def test_a_script_is_stopped_in_its_first_moment(tmp_path):
+    (work := tmp_path / "work").mkdir()
+    with Scripts() as scripts:
+        argv = ["build", "--embedded-prompts", "2000000", "--out", str(work / "x")]  # minutes, if left alone
+
+        def strike(process):
+            while not list(work.iterdir()):  # its lock
+                time.sleep(0.01)
+            os.kill(process, signal.SIGTERM)
+
+        code = scripts.run("align-data", argv, tmp_path / "log", strike)
+    assert code == 143
+    stops.check(code, 0.0, (tmp_path / "log").read_text(), work, signal.SIGTERM)
+    assert list(work.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "seconds", "said", "left", "broken"),
+    [
+        (1, 0.0, "error: x\n", [], "exit code 1"),
+        (143, 0.0, "", [], "0 lines of error"),
+        (143, 0.0, "error: x\nerror: y\n", [], "2 lines of error"),
+        (130, 0.0, "error: x\n", [], "exit code 130"),
+        (-15, 0.0, "Traceback (most recent call last)\n", [], "a traceback"),
+        (143, 0.0, "error: x\n", [".x.lock"], r"\.x\.lock left behind"),
+        (143, 31.0, "error: x\n", [".x.run"], "it ended after 31 s"),
+    ],
+)
+def test_a_stop_that_breaks_its_promise_is_seen(tmp_path, code, seconds, said, left, broken):
+    for name in left:
+        (tmp_path / name).mkdir()
+    with pytest.raises(BrokenPromiseError, match=broken):
+        stops.check(code, seconds, said, tmp_path, signal.SIGTERM)
 
 
 QUICK = [name for name in malicious.ATTACKS if "million" not in name and "20 001" not in name and "100 001" not in name]

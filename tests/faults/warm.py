@@ -14,16 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-WARM = (
-    "align_mlx.loading",
-    "align_rl.run",
-    "align_sft.train",
-    "align_rm.train",
-    "align_eval.respond",
-    "align_eval.judge",
-    "align_data.run",
-)
-"""What takes long to import and does not compute."""
+from faults.chain import ROOT, WARM
 
 
 class Scripts:
@@ -31,7 +22,9 @@ class Scripts:
 
     def __enter__(self) -> "Scripts":
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self._process = subprocess.Popen([sys.executable, "-m", "faults.warm"], text=True, bufsize=1, **pipes)
+        path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)])}
+        command = [sys.executable, "-m", "faults.warm"]
+        self._process = subprocess.Popen(command, env=path, text=True, bufsize=1, **pipes)
         return self
 
     def __exit__(

@@ -9,6 +9,7 @@ import fcntl
 import os
 import platform
 import re
+import resource
 import secrets
 import shutil
 import sys
@@ -173,7 +174,10 @@ def disk_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        if error.errno == errno.EFBIG:
+            what = f"{target}: a file would be larger than {_largest()}"
+            do = "Raise that limit (ulimit -f), or write to another disk; what was there before is unchanged"
+        elif error.errno in {errno.ENOSPC, errno.EDQUOT}:
             what = f"{target}: the disk is full ({shutil.disk_usage(target.parent).free} bytes free after cleaning up)"
             do = "Free some space and run again; what was there before is unchanged"
         elif error.errno in {errno.EIO, errno.EROFS}:
@@ -182,6 +186,13 @@ def disk_errors(target: Path) -> Iterator[None]:
         else:
             raise
         raise PreflightError(what, do=do) from error
+
+
+def _largest() -> str:
+    """Say how large a file may be: the system answers the same for either reason."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    own = "" if limit == resource.RLIM_INFINITY else f"the {limit} bytes that this process may write, or "
+    return f"{own}its file system allows"
 
 
 def make_directory(path: Path, *, parents: bool = False) -> None:

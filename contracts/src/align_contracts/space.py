@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from align_contracts.errors import PreflightError
 
@@ -44,6 +46,11 @@ def free_bytes(target: Path) -> int:
 def tree_bytes(root: Path) -> int:
     """Return the bytes of all files below a directory, which need not exist."""
     return sum(path.lstat().st_size for path in root.rglob("*") if path.is_file())
+
+
+def jsonl_bytes(rows: Iterable[Mapping[str, Any]]) -> int:
+    """Return the bytes of a JSON-lines file of these rows."""
+    return sum(len(json.dumps(row, ensure_ascii=False).encode(errors="replace")) + 1 for row in rows)
 
 
 def amount(size: float) -> str:

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from align_contracts import open_artifact
+from align_contracts import open_artifact, space
 from align_contracts.errors import MissingError, PreflightError, VerificationError
+from align_contracts.space import jsonl_bytes
 from align_data import embedded
+from align_data import run as data_run
 from align_data.config import BuildConfig
 from align_data.run import run
 from align_data.split import SPLITS
@@ -47,6 +49,26 @@ def test_the_artifact_holds_every_file_and_says_what_is_in_it(tmp_path, director
     assert art.read_json("card")["leakage"]["total"] == 0
     assert art.file("card_text").read_text().startswith("# Data card\n")
     assert art.manifest.seeds == [42] or tuple(art.manifest.seeds) == (42,)
+
+
+def test_the_disk_is_asked_for_what_is_written(tmp_path, directory, monkeypatch) -> None:
+    asked: list[tuple[Path, dict[str, int]]] = []
+    monkeypatch.setattr(data_run, "require_space", lambda *given: asked.append(given))
+    art = build(tmp_path / "data", directory)
+    tables = sum(path.stat().st_size for path in art.path.rglob("*.jsonl"))
+    assert asked == [(tmp_path / "data", {"the tables": tables, "the corpus": 0})]
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path, directory, monkeypatch) -> None:
+    monkeypatch.setattr(space, "free_bytes", lambda target: 10_000)
+    with pytest.raises(PreflightError, match=r"/data needs more disk than there is: expected .* MiB \(the tables"):
+        build(tmp_path / "data", directory)
+    assert not list(tmp_path.glob("*data*"))
+
+
+def test_the_corpus_is_no_larger_than_is_asked_for() -> None:
+    size = jsonl_bytes({"text": text} for text in embedded.corpus(42, set()))
+    assert embedded.CORPUS_BYTES / 2 < size < embedded.CORPUS_BYTES
 
 
 def test_test_prompts_are_held_out_everywhere(tmp_path, directory) -> None:

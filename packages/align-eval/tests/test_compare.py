@@ -4,8 +4,9 @@ import shutil
 import pytest
 from fake_study import SEEDS, FakeStudy
 
-from align_contracts import open_artifact
-from align_contracts.errors import ConfigError, VerificationError
+from align_contracts import open_artifact, space
+from align_contracts.errors import ConfigError, PreflightError, VerificationError
+from align_contracts.space import tree_bytes
 from align_eval import compare, judge
 from align_eval.config import CompareConfig, JudgeConfig
 
@@ -96,6 +97,17 @@ def test_equal_reruns_give_equal_results_whatever_the_clock_says(tmp_path):
         compare.run(CompareConfig(judgments=paths, out=study.root / "report", quiet=True))
         digests.add(open_artifact(study.root / "report").content_digest)
     assert len(digests) == 1
+
+
+def test_the_disk_is_asked_before_anything_is_drawn(compared, tmp_path, monkeypatch):
+    report = compared / "report"
+    assert tree_bytes(report) < sum(compare.parts(6).values())
+    judgments = tuple(compared / f"judgments-{method}-{seed}" for method in ("ppo", "grpo") for seed in SEEDS)
+    monkeypatch.setattr(space, "free_bytes", lambda target: 100)
+    monkeypatch.setattr(compare, "write", None)  # is not reached
+    with pytest.raises(PreflightError, match=r"/report needs more disk than there is: .* \(numbers, page"):
+        compare.run(CompareConfig(judgments=judgments, out=tmp_path / "report", quiet=True))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_null_control_runs_are_comparable(tmp_path, capsys):

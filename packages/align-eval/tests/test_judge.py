@@ -6,7 +6,7 @@ import pytest
 from chat_server import completion, verdict
 from fake_study import FakeStudy, answer
 
-from align_contracts import console, open_artifact
+from align_contracts import console, open_artifact, space
 from align_contracts.errors import IncompleteError, PreflightError, VerificationError
 from align_eval import judge
 from align_eval.algorithms.swap import Tally
@@ -46,6 +46,22 @@ def test_reference_judge_by_hand(study):
     assert {record.role for record in published.manifest.inputs} == {"candidate", "baseline", "dataset"}
     assert published.metric("win_rate") == pytest.approx(expected.count("win") / 12)
     assert published.metric("order_flip_rate") == 0.0
+
+
+def test_the_disk_is_asked_before_anything_is_judged(study, monkeypatch):
+    base, asked = study.make_responses(study.sft, skill=0.5), []
+    study.make_responses(study.make_policy("ppo", 42), skill=0.6)
+    given = config(study, open_artifact(study.root / "responses-ppo-42"), base)
+    before = sorted(study.root.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(space, "free_bytes", lambda target: 100)
+        patch.setattr(judge, "ask_both_orders", None)  # is not reached
+        with pytest.raises(PreflightError, match=r"/j needs more disk than there is: .* \(the verdicts"):
+            judge.run(given)
+    assert sorted(study.root.iterdir()) == before
+    monkeypatch.setattr(judge, "require_space", lambda target, parts: asked.append(sum(parts.values())))
+    judge.run(given)
+    assert open_artifact(study.root / "j").file("verdicts").stat().st_size < asked[0]
 
 
 def test_judging_twice_gives_equal_content(study):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tiny_store import make_store
 
-from align_contracts import open_artifact
-from align_contracts.errors import ConfigError, KindError
+from align_contracts import open_artifact, space
+from align_contracts.errors import ConfigError, KindError, PreflightError
 from align_eval import respond
 from align_eval.config import RespondConfig
 from align_eval.respond import draw_seed, run
@@ -53,6 +53,19 @@ def test_every_prompt_is_answered_in_order(answer, store):
     assert art.metric("response_length_mean") == pytest.approx(np.mean([r["length"] for r in rows]))
     assert art.metric("truncated_rate") == pytest.approx(np.mean([r["truncated"] for r in rows]))
     assert "reward_mean" not in {m.name for m in art.metrics()}
+
+
+def test_the_disk_is_asked_before_anything_is_sampled(answer, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(respond, "require_space", lambda target, parts: asked.append(sum(parts.values())))
+    again = answer(out="again")
+    assert again.file("responses").stat().st_size < asked[0]
+    monkeypatch.undo()
+    monkeypatch.setattr(respond, "sample", None)  # is not reached
+    monkeypatch.setattr(space, "free_bytes", lambda target: 100)
+    with pytest.raises(PreflightError, match=r"/full needs more disk .* \(the prompts .*, the answers"):
+        answer(out="full")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again"]
 
 
 def test_greedy_answers_are_the_most_likely_tokens(answer, store):

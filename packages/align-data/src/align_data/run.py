@@ -9,8 +9,9 @@ from typing import Any
 from align_contracts import publish
 from align_contracts.draft import Draft
 from align_contracts.errors import VerificationError
+from align_contracts.space import jsonl_bytes, require_space
 from align_data import card as cards
-from align_data import card_text, categories, formats, leakage
+from align_data import card_text, categories, embedded, formats, leakage
 from align_data.clean import REASONS, Cleaned, clean
 from align_data.config import BuildConfig
 from align_data.progress import Reporter
@@ -53,6 +54,7 @@ def run(config: BuildConfig) -> int:
             grouping.prompts = categories.assign(found)
             divided = divide(grouping.prompts, _sizes(config), config.seed)
             tables = formats.tables(divided.splits, sft_formats(source))
+            require_space(config.out, parts(tables, source))
             checked = leakage.check(tables)
             corpus = _write_tables(draft, tables, source, divided, report)
             card = cards.build(
@@ -93,6 +95,12 @@ def _refuse_empty(cleaned: Cleaned, source: str) -> None:
         raise VerificationError(
             f"no usable training row in {source}", expected="at least 1", got=why or "held-out rows only"
         )
+
+
+def parts(tables: cards.Tables, source: Source) -> dict[str, int]:
+    """Give the bytes of what is written, by what they are for."""
+    corpus = 0 if source.corpus is None else embedded.CORPUS_BYTES
+    return {"the tables": sum(jsonl_bytes(rows) for rows in tables.values()), "the corpus": corpus}
 
 
 def _sizes(config: BuildConfig) -> Sizes:

@@ -10,6 +10,7 @@ from typing import Any
 from align_contracts import Artifact, Draft, publish
 from align_contracts.durable import disk_errors
 from align_contracts.errors import PreflightError
+from align_contracts.space import require_space
 from align_eval import controlled, results
 from align_eval.config import CompareConfig
 from align_eval.logs import judgments_of
@@ -31,6 +32,11 @@ METRICS = {
 """What `--metrics` calls the numbers of a method."""
 SCALES = {"training_time": (3600.0, " h"), "vram_peak": (2.0**30, " GiB")}
 """Units in which they are printed, where those of the report would be hard to read."""
+
+REPORT_BYTES = 2 * 2**20
+"""Of a report without runs, generously: page, PDF and pictures."""
+RUN_BYTES = 200 * 2**10
+"""What a run adds to it: its curves, its card."""
 
 
 def run(config: CompareConfig) -> int:
@@ -71,6 +77,7 @@ def run(config: CompareConfig) -> int:
         inputs=inputs(study, sweeps),
         overwrite=config.overwrite,
     ) as draft:
+        require_space(config.out, parts(len(study.runs)))
         write(draft, report)
         draft.seeds = sorted({one.seed for one in study.runs})
         methods = {method: [one.seed for one in study.of(method)] for method in study.methods}
@@ -80,6 +87,11 @@ def run(config: CompareConfig) -> int:
             shutil.copyfile(config.out / "report.pdf", config.pdf)
     tell(config, book.varies(), report)
     return 0
+
+
+def parts(runs: int) -> dict[str, int]:
+    """Give the bytes of what is written, by what they are for."""
+    return {"numbers, page, PDF and pictures": REPORT_BYTES + runs * RUN_BYTES}
 
 
 def require_copy(config: CompareConfig) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from align_contracts import Artifact, open_artifact, publish
 from align_contracts.canonical import sha256_bytes
 from align_contracts.errors import IncompleteError, VerificationError
+from align_contracts.space import require_space
 from align_eval.algorithms.swap import Outcome, Tally, Verdict, combine, tally
 from align_eval.algorithms.wilson import wilson
 from align_eval.config import JudgeConfig
@@ -18,6 +19,9 @@ from align_eval.order import judge_alarms, order_numbers
 
 MOST_INVALID = 0.02
 """Share of pairs without a usable verdict above which the judging does not count."""
+
+VERDICT_BYTES = 400
+"""Of a row of ``verdicts.jsonl``: an id of 64 letters, three verdicts, four numbers and their names."""
 
 _FORWARD: dict[str, Verdict] = {"first": "candidate", "second": "baseline", "tie": "tie", "invalid": "invalid"}
 _BACKWARD: dict[str, Verdict] = {"first": "baseline", "second": "candidate", "tie": "tie", "invalid": "invalid"}
@@ -96,6 +100,7 @@ def run(config: JudgeConfig) -> int:
     with publish(
         config.out, "judgments", producer="align-eval", config=config, inputs=inputs, overwrite=config.overwrite
     ) as draft:
+        require_space(config.out, {"the verdicts": len(pairs) * VERDICT_BYTES})
         judged = ask_both_orders(judge, pairs)
         counts = tally(one.outcome for one in judged)
         require_valid(counts)

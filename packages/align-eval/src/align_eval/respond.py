@@ -7,6 +7,7 @@ import mlx.core as mx
 
 from align_contracts import Artifact, open_artifact, publish
 from align_contracts.errors import ConfigError
+from align_contracts.space import jsonl_bytes, require_space
 from align_eval.config import RespondConfig
 from align_mlx.chat import decode_response, encode_prompt
 from align_mlx.compute import choose
@@ -15,6 +16,9 @@ from align_mlx.progress import Meter
 from align_mlx.resident import Resident
 from align_mlx.reward import load_scorer
 from align_mlx.rollout import Draw, Prompt, prompt_number, require_exact_decoding, sample
+
+TOKEN_BYTES = 24
+"""Of a token of an answer in JSON: its id and its part of the text."""
 
 
 def run(config: RespondConfig) -> int:
@@ -43,6 +47,7 @@ def run(config: RespondConfig) -> int:
         rows = data.read_jsonl(f"prompts_{config.split}")
         if not rows:
             raise ConfigError(f"the {config.split} split of {data.name} has no prompts", do="choose another --split")
+        require_space(config.out, parts(rows, config))
         prompts = encode(rows, resident, config)
         with Meter(f"responses of {policy.name}", len(prompts), unit="prompt", quiet=config.quiet) as meter:
             answers = sample(
@@ -88,6 +93,11 @@ def run(config: RespondConfig) -> int:
             "scored": rm is not None,
         }
     return 0
+
+
+def parts(rows: list[dict[str, Any]], config: RespondConfig) -> dict[str, int]:
+    """Give the bytes of what is written at most, by what they are for."""
+    return {"the prompts": jsonl_bytes(rows), "the answers": len(rows) * config.max_new_tokens * TOKEN_BYTES}
 
 
 def encode(rows: list[dict[str, Any]], resident: Resident, config: RespondConfig) -> list[Prompt]:

@@ -25,6 +25,9 @@ NOISE = 0.3
 CORPUS_LINES = 24_000
 """Lines of the corpus."""
 
+CORPUS_BYTES = 3 * 2**20
+"""Of the corpus as a file, at most."""
+
 _FAMILIES = {"factual": factual.tasks, "instruction": instruction.tasks, "creative": creative.tasks}
 
 
