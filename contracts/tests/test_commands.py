@@ -114,6 +114,18 @@ def test_lineage(cli, finished_run):
     assert [line.rpartition("  ")[2] for line in out.splitlines()[:2]] == ["licence: MIT", "licence: gemma"]
 
 
+def test_lineage_of_data_alone_speaks_of_no_base(cli, finished_run):
+    assert cli("lineage", finished_run / "data")[1].splitlines()[-1] == "1 artifact: closed, no cycle"
+
+
+def test_an_input_that_is_damaged_is_one_problem_however_many_need_it(cli, run):
+    with (run / "data" / "rows.jsonl").open("a") as file:
+        file.write("more")
+    code, _, err = cli("lineage", run)
+    assert code == 3
+    assert err.count("data/rows.jsonl: size") == 1
+
+
 def test_lineage_as_json(cli, run):
     shutil.rmtree(run / "rm")
     code, out, err = cli("lineage", "--json", run / "ppo-42")

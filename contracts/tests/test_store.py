@@ -45,6 +45,29 @@ def test_publish_and_open(tmp_path, details):
     assert [p.name for p in target.parent.iterdir()] == ["data"]  # no lock, no temporary directory
 
 
+class Spoken(BaseModel):
+    seed: int = 42
+    quiet: bool = False
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_was_published_is_said_in_one_line(tmp_path, monkeypatch, capsys, quiet):
+    monkeypatch.chdir(tmp_path)
+    with report(Path("runs/r"), config=Spoken(quiet=quiet)) as draft:
+        draft.details = {"runs": 1, "methods": {}}
+        draft.summary = "win rate 0.6"
+        assert capsys.readouterr().err == ""  # there is nothing yet
+    digest = open_artifact("runs/r").content_digest[:12]
+    line = f"published runs/r (report, digest {digest}): win rate 0.6\n"
+    assert capsys.readouterr() == ("", "" if quiet else line)
+
+
+def test_what_was_not_published_is_not_said(tmp_path, capsys):
+    with pytest.raises(ConfigError), report(tmp_path / "r", config=Spoken()):
+        pass  # no details
+    assert capsys.readouterr().err == ""
+
+
 def test_the_sidecar_is_what_sha256sum_checks(finished_run):
     data = (finished_run / "data" / "manifest.json").read_bytes()
     line = (finished_run / "data" / "manifest.sha256").read_text()

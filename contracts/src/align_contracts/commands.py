@@ -13,7 +13,7 @@ from pydantic.config import JsonDict
 from align_contracts.artifact import Artifact, open_artifact
 from align_contracts.errors import AlignError, ConfigError, VerificationError
 from align_contracts.installation import facts, render
-from align_contracts.lineage import as_json, draw, find_artifacts, trace
+from align_contracts.lineage import as_json, draw, find_artifacts, holds, trace
 from align_contracts.paths import printable
 from align_contracts.recipes import recipes as known_recipes
 from align_contracts.recipes import write_recipes
@@ -197,7 +197,7 @@ def lineage(config: LineageConfig) -> int:
     if graph.problems:
         raise VerificationError("the lineage does not hold:\n  " + "\n  ".join(graph.problems))
     if not config.as_json:
-        print(f"{len(graph.artifacts)} artifacts: closed, no cycle, one base, one tokenizer")
+        print(holds(graph))
     return 0
 
 

@@ -33,6 +33,7 @@ class Draft:
         chat_template_digest: sha256 of the chat template in use, or None.
         quantization: {bits, group_size} of the weights in use, or None.
         extensions: further JSON by name.
+        summary: the figure or two that are said when it is published; not a part of it.
         declared: {path: (role, volatile)} of the files declared so far.
         metrics: numbers recorded so far.
     """
@@ -46,6 +47,7 @@ class Draft:
         self.chat_template_digest: str | None = None
         self.quantization: Quantization | Mapping[str, int] | None = None
         self.extensions: dict[str, Any] = {}
+        self.summary = ""
         self.declared: dict[str, tuple[str, bool]] = {}
         self.metrics: list[Metric] = []
         self._details: Record | None = None

@@ -86,7 +86,7 @@ def trace(paths: Iterable[Path]) -> Lineage:
             except AlignError as error:
                 graph.missing.setdefault(artifact.content_digest, []).append(f"{record.role} {record.name}")
                 graph.problems.append(str(error))
-    graph.problems += check(graph)
+    graph.problems = list(dict.fromkeys(graph.problems + check(graph)))  # one damaged input may be that of many
     return graph
 
 
@@ -109,6 +109,17 @@ def check(graph: Lineage) -> list[str]:
                 groups.setdefault(value, []).append(artifact.name)
         problems += _several(label, groups)
     return problems
+
+
+def holds(graph: Lineage) -> str:
+    """Say in a line what was found to hold in a graph without problems; a base or tokenizer only where there is one."""
+    artifacts = list(graph.artifacts.values())
+    facts = [f"{len(artifacts)} artifact{'s' * (len(artifacts) > 1)}: closed", "no cycle"]
+    if any(artifact.kind == "base_model" for artifact in artifacts):
+        facts.append("one base")
+    if any(artifact.manifest.tokenizer_digest for artifact in artifacts):
+        facts.append("one tokenizer")
+    return ", ".join(facts)
 
 
 def find_cycle(edges: Mapping[str, Sequence[str]]) -> list[str]:

@@ -73,7 +73,8 @@ def publish(
     Yields:
         The draft to fill.
 
-    An input whose licence is not known is named in a warning on stderr before any work is done.
+    An input whose licence is not known is named in a warning on stderr before any work is done. In the end one line
+    there says what was published, if the settings have a `quiet` that is false.
 
     Raises:
         PreflightError: when the target exists, cannot be made, or the disk is full.
@@ -95,15 +96,18 @@ def publish(
         try:
             draft = Draft(temp, kind, config)
             yield draft
-            _finish(draft, target.name, fixed)
+            content = _finish(draft, target.name, fixed)
             with signals.a_moment():
                 put_in_place(temp, target)
         finally:
             shutil.rmtree(temp, ignore_errors=True)
+    if getattr(config, "quiet", True) is False:
+        figures = f": {draft.summary}" if draft.summary else ""
+        print(printable(f"published {path} ({kind}, digest {content[:12]}){figures}"), file=sys.stderr)
 
 
-def _finish(draft: Draft, name: str, fixed: Mapping[str, Any]) -> None:
-    """Verify the draft's files, then write the manifest and its sidecar last, everything synced."""
+def _finish(draft: Draft, name: str, fixed: Mapping[str, Any]) -> str:
+    """Verify the draft's files, then write manifest and sidecar last, everything synced; give the content digest."""
     if draft.details is None:
         raise ConfigError(f"{name}: draft.details was not set", do=f"Assign the details of a {draft.kind}")
     tree = list_tree(draft.dir)
@@ -127,15 +131,16 @@ def _finish(draft: Draft, name: str, fixed: Mapping[str, Any]) -> None:
         "details": to_json(draft.details, "details"),
         "extensions": to_json(draft.extensions, "extensions"),
     }
-    data = _encode(raw, tree, name)
-    for file, content in ((MANIFEST, data), (SIDECAR, sidecar_bytes(data))):
-        (draft.dir / file).write_bytes(content)
+    data, content = _encode(raw, tree, name)
+    for file, written in ((MANIFEST, data), (SIDECAR, sidecar_bytes(data))):
+        (draft.dir / file).write_bytes(written)
         sync(draft.dir / file)
     sync(draft.dir)
+    return content
 
 
-def _encode(raw: dict[str, Any], tree: Tree, name: str) -> bytes:
-    """Check a manifest against its model, add the content digest, and read it back as a stranger would."""
+def _encode(raw: dict[str, Any], tree: Tree, name: str) -> tuple[bytes, str]:
+    """Check a manifest against its model, add the content digest, and read both back as a stranger would."""
     try:
         MANIFESTS[raw["kind"]].model_validate_json(canonical_bytes(raw))
     except ValidationError as error:
@@ -144,7 +149,7 @@ def _encode(raw: dict[str, Any], tree: Tree, name: str) -> bytes:
     manifest, _ = read_manifest(data, f"{name}/{MANIFEST}")
     check_records(manifest, name)
     check_tree(manifest, tree, name)
-    return data
+    return data, manifest.content_digest
 
 
 def _scan(draft: Draft, tree: Tree, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -78,8 +78,10 @@ def run(config: RespondConfig) -> int:
             for row, a, reward in zip(rows, answers, rewards, strict=True)
         ]
         draft.write_jsonl("responses.jsonl", written, role="responses")
-        for name, value in means(written).items():
+        found = means(written)
+        for name, value in found.items():
             draft.metric(name, value, n=len(written))
+        draft.summary = f"{len(written)} answers of {found['response_length_mean']:.1f} tokens on average"
         draft.seeds = [config.sampling_seed]
         draft.details = {
             "policy_method": policy.details.method,

@@ -67,7 +67,7 @@ def training(
         clean_stale(folder)
         if not config.overwrite:
             _clear_finished(folder, out)
-        kept = publish(out, kind, producer=producer, config=config, inputs=inputs, overwrite=config.overwrite)
+        kept = publish(config.out, kind, producer=producer, config=config, inputs=inputs, overwrite=config.overwrite)
         with kept as draft, meter or Meter("", quiet=True) as shown:
             made_by = {**program(producer), **({"processes": world.size} if world.size > 1 else {})}
             run = Run(folder, identity, config, [made_by], listener, track, world, shown)

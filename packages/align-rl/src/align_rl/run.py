@@ -144,6 +144,9 @@ def write(draft: Draft, sft: Artifact, ready: Ready, run: Run) -> None:
         if p["iteration"] > 0:
             run.hand_over(draft, f"eval/{stem}_rollout.jsonl", role=f"eval_{stem}_rollout")
     chosen = next(p for p in points if p["selected"])
+    gate = "" if point.passes else "; no point passed the KL gate"
+    measured = f"reward {point.reward:.4g}, KL {point.kl:.4f}{gate}"
+    draft.summary = f"iteration {point.iteration} of {state.iteration}: {measured}"
     for name in ("kl", "kl_k1", "perplexity", "reward_mean", "response_length_mean", "truncated_rate"):
         draft.metric(name, chosen[name], step=point.iteration, n=len(ready.rows.validation))
     draft.metric("iterations", state.iteration)

@@ -270,10 +270,6 @@ def write(
         "max_length": config.max_seq_length,
         "certificate": certificate,
     }
+    draft.summary = f"pairwise accuracy {found.accuracy:.3f}, ECE {found.ece_after:.3f} ({found.scaling})"
     if not config.quiet:
-        print(
-            f"accuracy {found.accuracy:.3f}  ECE {found.ece_before:.3f} → {found.ece_after:.3f} "
-            f"({found.scaling})  SFT answers score {scale.mean:.3f} ± {scale.std:.3f}",
-            file=sys.stderr,
-        )
         print(liveness.sentence(certificate), file=sys.stderr)

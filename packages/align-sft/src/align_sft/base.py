@@ -119,6 +119,7 @@ def _write(
     write_model(draft, model, stored)
     write_tokenizer(draft, tokenizer)
     head = find_head(model)
+    draft.summary = f"{parameters:,} parameters"
     draft.details = {
         "architecture": stored["model_type"],
         "hidden_size": head.hidden_size,

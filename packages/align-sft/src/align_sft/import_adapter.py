@@ -1,6 +1,5 @@
 """`align-sft import`: a LoRA adapter that mlx-lm or PEFT has saved, as a policy on one of our bases."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +46,7 @@ def run(config: ImportConfig) -> int:
             "format": config.format,
             "adapters": [{**entry, "layers": spec.layers, "targets": spec.targets}],
         }
+        draft.summary = f"rank {spec.rank}, scale {adapter.scale:g}, {len(adapter.params) // 2} maps"
         draft.tokenizer_digest = base.manifest.tokenizer_digest
         draft.chat_template_digest = base.manifest.chat_template_digest
         draft.quantization = base.manifest.quantization
@@ -56,10 +56,6 @@ def run(config: ImportConfig) -> int:
             "base_claimed": claimed if isinstance(claimed, str) else None,
             "exported_from": record and record.get("source"),
         }
-    if not config.quiet:
-        print(
-            f"{config.out}: rank {spec.rank}, scale {adapter.scale:g}, {len(adapter.params) // 2} maps", file=sys.stderr
-        )
     return 0
 
 

@@ -4,7 +4,6 @@ Requantizing a merge to 4 bits can round a small adapter away (mlx-lm issue 1172
 base + adapters on held-out answers: exact KL(merged ‖ base + adapters) a token, and perplexity before and after.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,9 +72,8 @@ def run(config: MergeConfig) -> int:
         if not batches:
             raise ConfigError("no validation row fits", expected=f"at most {config.max_seq_length} tokens")
         loss = compare(merged, exact, [pad([batches[i] for i in group]) for group in by_length(batches, 4096)])
-        if not config.quiet:
-            change = f"{loss.before:.3f} → {loss.after:.3f}"
-            print(f"KL(merged || base + adapters) {loss.kl:.5f} nats a token, perplexity {change}", file=sys.stderr)
+        change = f"{loss.before:.3f} → {loss.after:.3f}"
+        draft.summary = f"KL(merged || base + adapters) {loss.kl:.5f} nats a token, perplexity {change}"
         if loss.kl > config.max_kl and not config.force:
             raise VerificationError(
                 "the merge loses too much",

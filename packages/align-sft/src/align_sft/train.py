@@ -57,6 +57,8 @@ def work(config: TrainConfig, world: World) -> None:
         resident, train, validation = load(config, base, data)
         adapter, certificate = fit(config, spec, resident, train, validation, draft, run)
         run.save()
+        if not config.quiet:
+            print(liveness.sentence(certificate), file=sys.stderr)
         lora.save(adapter, draft.file("adapter.safetensors", role="adapter"))
         names = list(lora.adapted_names(resident.maps, spec))
         draft.details = {
@@ -196,11 +198,11 @@ def fit(
         run.meter.advance(loss=facts["loss"], perplexity=memory["curve"][-1]["perplexity"])
     certificate = liveness.certificate(state)
     run.hand_over(draft, "train.jsonl", role="log", volatile=True)
-    report(config, state, len(validation.tokens), certificate, draft)
+    report(state, len(validation.tokens), draft)
     return Adapter(state.params, fresh.scale), certificate
 
 
-def report(config: TrainConfig, state: TrainState, rows: int, certificate: Certificate, draft: Draft) -> None:
+def report(state: TrainState, rows: int, draft: Draft) -> None:
     """Write curve and metrics of a finished run."""
     memory, skipped = state.memory, left_out(state)
     if skipped:
@@ -213,7 +215,5 @@ def report(config: TrainConfig, state: TrainState, rows: int, certificate: Certi
     draft.metric("skipped_rows", len(skipped))
     draft.metric("training_seconds", memory["seconds"])
     draft.metric("peak_memory_bytes", memory["peak_memory_bytes"])
-    if not config.quiet:
-        seconds, change = memory["seconds"], f"{first['perplexity']:.3f} → {last['perplexity']:.3f}"
-        print(f"perplexity {change}, {seconds:.0f} s, {seconds / last['step']:.3f} s a step", file=sys.stderr)
-        print(liveness.sentence(certificate), file=sys.stderr)
+    change = f"{first['perplexity']:.3f} → {last['perplexity']:.3f}"
+    draft.summary = f"perplexity {change}, {memory['seconds'] / last['step']:.3f} s a step"
