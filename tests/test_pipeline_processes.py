@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from align_contracts import AlignError, PreflightError
+from align_contracts import AlignError, InterruptedRun, PreflightError, signals
 from pipeline import processes
 from pipeline.chain import PipelineConfig, Step
 from pipeline.logs import last_attempt
@@ -186,6 +186,25 @@ def test_an_interrupt_stops_the_children_and_tells_how_to_go_on(tmp_path, number
     assert not (tmp_path / "out" / "data").exists()
     left = subprocess.run(["pgrep", "-f", str(recipe)], capture_output=True, text=True, check=False).stdout.split()
     assert [pid for pid in left if pid != str(os.getpid())] == []
+
+
+def test_a_step_that_does_not_listen_is_killed_and_noted(bench, monkeypatch):
+    monkeypatch.setattr(processes, "PATIENCE", ((signal.SIGINT, 0.3), (signal.SIGTERM, 0.3)))
+    waits = f"trap '' INT TERM; touch {bench.out}/up; while :; do sleep 0.1; done"
+
+    def interrupt():
+        while not (bench.out / "up").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(InterruptedRun), signals.listening():
+        bench(1, ("a", waits, ()))
+    assert [line.split("  ")[1] for line in (bench.logs / "pipeline.log").read_text().splitlines()] == [
+        "a begins",
+        "a interrupted",
+    ]
+    assert "was ended by SIGKILL" in (bench.logs / "a.log").read_text().splitlines()[-1]
 
 
 def test_the_command_line_reports_mistakes_in_one_line(tmp_path, capsys, monkeypatch):

@@ -503,6 +503,19 @@ def test_a_full_disk_ends_the_run_with_the_checkpoints_before_it(tmp_path, plain
     same(again, plain)
 
 
+def test_a_full_disk_at_a_stop_costs_neither_this_run_nor_the_one_before(tmp_path, plain, monkeypatch):
+    out = tmp_path / "one"
+    killed(out, checkpoint_every=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainState, "save", full_disk)
+        with pytest.raises(PreflightError, match="the disk is full"):
+            go(out, resume="never", learning_rate=0.25, stop_at=2)
+    again = go(out)
+    assert again.metric("began") == 7
+    same(again, plain)
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
 def test_an_error_of_publishing_costs_no_training(tmp_path, plain, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("align_contracts.store.sync_tree", full_disk)
