@@ -126,9 +126,9 @@ def watched(victim: Victim, step: int, how: str) -> Iterator[None]:
     seen, begin = victim.seen, Run.begin
     sft, rm, rl = align_sft.train.load, align_rm.train.load, align_rl.run.prepare
 
-    def began(self: Run, state: TrainState) -> bool:
+    def began(self: Run, state: TrainState, total: int) -> None:
         seen["state"] = state
-        return begin(self, state)
+        begin(self, state, total)
 
     def sft_loaded(*arguments: Any) -> Any:
         seen["resident"], train, _ = found = sft(*arguments)
