@@ -139,7 +139,7 @@ def test_a_run_given_twice_or_no_run_at_all(compared, tmp_path):
     with pytest.raises(VerificationError, match="is not there"):
         compare.run(CompareConfig(judgments=(tmp_path / "again",), out=tmp_path / "r"))
     twice = (compared / "judgments-ppo-42", compared / "judgments-ppo-42")
-    with pytest.raises(ConfigError, match="ppo-42 are given twice"):
+    with pytest.raises(ConfigError, match="several of the judgments are of ppo-42"):
         compare.run(CompareConfig(judgments=twice, out=tmp_path / "r"))
     with pytest.raises(ConfigError, match="no judgments of a trained run"):
         compare.run(CompareConfig(judgments=(compared / "judgments-sft-aa",), out=tmp_path / "r"))

@@ -144,7 +144,11 @@ def open_study(paths: Sequence[Path]) -> Study:
     opened = sorted((open_run(path) for path in paths), key=lambda run: (METHOD_ORDER.index(run.method), run.seed))
     labels = [run.label for run in opened]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise ConfigError(f"judgments of {', '.join(twice)} are given twice", do="Give one for each run")
+        raise ConfigError(
+            f"several of the judgments are of {', '.join(twice)}",
+            expected="one run of each method and seed",
+            do="Name each once; variants of a method are compared by align-eval summarize",
+        )
     runs = tuple(run for run in opened if run.method != "sft")
     if not runs:
         raise ConfigError("no judgments of a trained run", do="Give the judgments of PPO and GRPO runs")
