@@ -23,7 +23,7 @@ from documents.pages import ROOT, Example
 RECIPE = "recipes/embedded.toml"
 """Every command that reads a recipe is given this one where the page gives none; here it is the miniature."""
 SCRIPTS = {
-    name: importlib.import_module(target.partition(":")[0])
+    name: importlib.import_module(f"{target.partition(':')[2]}.cli")
     for path in (ROOT / "contracts/pyproject.toml", *sorted(ROOT.glob("packages/*/pyproject.toml")))
     for name, target in tomllib.loads(path.read_text())["project"].get("scripts", {}).items()
 }

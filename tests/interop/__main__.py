@@ -18,7 +18,7 @@ LINES = 29
 
 
 LIMIT = 900
-"""Seconds for one part; together they take about two minutes of one core."""
+"""Seconds for one part; together they take about three minutes of one core."""
 
 
 def ended(part: list[str]) -> bool:
