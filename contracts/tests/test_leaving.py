@@ -7,14 +7,16 @@ import pytest
 
 from align_contracts import open_artifact, publish
 from align_contracts.errors import PreflightError, VerificationError
-from align_contracts.leaving import RECORD, leave, read_record
+from align_contracts.leaving import RECORD, Descent, descent, leave, read_record
 
 
 @pytest.fixture
 def source(tmp_path):
     with publish(tmp_path / "data", "dataset", producer="align-data", config={}) as draft:
         draft.details = {
-            "source": "here",
+            "source": "hf:maker/data",
+            "revision": "0a1b2c",
+            "license": "CC-BY-4.0",
             "split_seed": 1,
             "counts": {},
             "categories": {},
@@ -37,6 +39,25 @@ def test_the_record_says_where_it_comes_from(source, tmp_path):
     assert record["source"] == {"kind": "dataset", "name": "data", "content_digest": source.content_digest}
     assert record["files"] == {"sub/a.txt": hashlib.sha256(b"hello").hexdigest()}
     assert read_record(tmp_path) is None
+
+
+def test_what_comes_back_keeps_source_and_licence(source, tmp_path):
+    out = export(source, tmp_path / "out")
+    was = Descent("hf:maker/data", "0a1b2c", "CC-BY-4.0"), read_record(out)["source"]
+    assert descent(out) == descent(out / "sub") == descent(source.path) == was
+    (out / "mine").mkdir()  # a folder that was not exported says nothing
+    (tmp_path / "mine").mkdir()
+    assert descent(out / "mine") == descent(tmp_path / "mine") == (Descent(), None)
+    (tmp_path / "mine" / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert descent(tmp_path / "mine") == (Descent(license="mit"), None)
+
+
+@pytest.mark.parametrize("origin", [None, [], {"source": 3, "license": "mit", "more": "x"}])
+def test_of_a_record_by_somebody_else_only_texts_are_taken(source, tmp_path, origin):
+    out = export(source, tmp_path / "out")
+    record = json.loads((out / RECORD).read_text())
+    (out / RECORD).write_text(json.dumps({**record, "origin": origin, "source": 1}))
+    assert descent(out) == (Descent(license="mit" if isinstance(origin, dict) else None), {})
 
 
 def test_a_failed_export_leaves_nothing(source, tmp_path):

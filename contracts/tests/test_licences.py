@@ -3,7 +3,7 @@ import json
 import pytest
 
 from align_contracts import open_artifact
-from align_contracts.licences import card_licence, licence, licence_warnings
+from align_contracts.licences import card_licence, card_lines, licence, licence_warnings, terms
 
 
 def test_data_and_base_models_have_a_licence_of_their_own(tmp_path, make):
@@ -42,6 +42,24 @@ def test_a_licence_is_no_part_of_the_input_s_identity(tmp_path, make):
     assert content_digest(raw) == open_artifact(tmp_path / "sft").content_digest
 
 
+def test_what_is_made_of_several_is_under_the_terms_of_all(tmp_path, make):
+    data = make(tmp_path / "data", "dataset", license="Apache-2.0 OR MIT")
+    free, silent = (make(tmp_path / str(name), "base_model", license=name) for name in ("gemma", None))
+    of = lambda name, **inputs: terms(make(tmp_path / name, "policy", inputs))  # noqa: E731
+    assert [terms(one) for one in (data, free, silent)] == ["Apache-2.0 OR MIT", "gemma", None]
+    assert of("a", base=free, dataset=data) == "(Apache-2.0 OR MIT) AND gemma"
+    assert of("b", base=silent, dataset=data) == "(Apache-2.0 OR MIT) AND unknown"
+    assert of("c", base=silent) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "read"), [("Apache-2.0", "apache-2.0"), ("gemma AND mit", "gemma-and-mit"), (None, None)]
+)
+def test_a_card_that_is_written_is_read(tmp_path, said, read):
+    (tmp_path / "README.md").write_text("\n".join(["---", *card_lines(said), "---"]))
+    assert card_licence(tmp_path) == read
+
+
 @pytest.mark.parametrize(
     ("text", "licence"),
     [
@@ -49,6 +67,8 @@ def test_a_licence_is_no_part_of_the_input_s_identity(tmp_path, make):
         ("---\ntags: x\n---\nlicense: mit\n", None),
         ("license: mit\n", None),
         ("---\nlicense:\n---\n", None),
+        ("---\nlicense: other\nlicense_name: gemma-and-mit\n---\n", "gemma-and-mit"),
+        ("---\nlicense: other\n---\nlicense_name: mine\n", "other"),
         ("", None),
     ],
 )

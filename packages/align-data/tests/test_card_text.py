@@ -5,7 +5,7 @@ import pytest
 from align_data.card_text import _bin_labels, _number, _table, bar, render
 
 CARD = {
-    "source": {"name": "here", "revision": None, "license": None},
+    "source": {"name": "here", "revision": None, "license": None, "imported": None},
     "settings": {"seed": 42, "target_size": 10000, "score_bins": 10},
     "rows": {
         "read": 1234,
@@ -16,8 +16,8 @@ CARD = {
     },
     "prompts": {"found": 9, "unused": 1, "with_several_rows": 2, "in_both_parts": 0, "replaced_ids": 0},
     "splits": {
-        "train": {"prompts": 5, "factual": 2, "instruction": 2, "creative": 1, "pairs": 1225, "sft": 7},
-        "test": {"prompts": 3, "factual": 1, "instruction": 1, "creative": 1, "pairs": 5, "sft": None},
+        "train": {"asked": None, "prompts": 5, "factual": 2, "instruction": 2, "creative": 1, "pairs": 1225, "sft": 7},
+        "test": {"asked": 300, "prompts": 3, "factual": 1, "instruction": 1, "creative": 1, "pairs": 5, "sft": None},
     },
     "duplicates": {"rows_dropped": 0, "sft_answers_merged": 3, "near_duplicates_of_test": 1},
     "leakage": {"shared_prompts": {"train/test": 0}, "total": 0},
@@ -84,7 +84,8 @@ def test_tables_line_up() -> None:
         "- Leakage: **0** prompts shared by any two splits (1 pairs of splits checked, in all files)",
         "- Licence: not stated by the source",
         "- The test split is small.",
-        "| all   |       8 |       3 |           3 |        2 | 1 230 |        7 |",
+        "| test  |   300 |       3 |       1 |           1 |        1 |     5 |          |",
+        "| all   |       |       8 |       3 |           3 |        2 | 1 230 |        7 |",
         "`corpus.jsonl` has 24 000 texts and holds no test prompt.",
         "Read 1 234 (train 1 000, test 234), dropped 4, kept 1 230, used 1 230.",
         "| `equal_scores` | both answers have the same score |    4 |",

@@ -71,9 +71,14 @@ def test_exported_pairs_are_a_source_with_the_same_rows(data: Artifact, tmp_path
     none = dict.fromkeys(SIZES, 0)
     source = {"source": str(folder / "pairs"), "train_split": "train", "test_split": "nothing"}
     build(BuildConfig(out=tmp_path / "again", quiet=True, **source, **none))
-    was, now = data.read_jsonl("pairs_train"), open_artifact(tmp_path / "again").read_jsonl("pairs_train")
+    again = open_artifact(tmp_path / "again")
+    was, now = data.read_jsonl("pairs_train"), again.read_jsonl("pairs_train")
     key = lambda row: (row["prompt"], row["chosen"], row["rejected"])  # noqa: E731
     assert sorted(was, key=key) == sorted(now, key=key)
+    assert (again.details.source, again.details.license) == ("embedded", "CC-BY-4.0")
+    assert again.details.revision.startswith("sha256:")  # of the files: the embedded world has no revision
+    assert again.manifest.extensions["imported"]["content_digest"] == data.content_digest
+    assert "- Source: **embedded**, by way of data\n" in again.file("card_text").read_text()
 
 
 def test_the_card_names_the_licence_and_the_files(data: Artifact, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from align_data.progress import Reporter
 
-SPLIT = {"prompts": 1200, "factual": 1, "instruction": 2, "creative": 3, "pairs": 1200, "sft": None}
+SPLIT = {"asked": 1500, "prompts": 1200, "factual": 1, "instruction": 2, "creative": 3, "pairs": 1200, "sft": None}
 CARD = {
     "source": {"name": "here"},
     "splits": {"gold": SPLIT},
@@ -30,7 +30,7 @@ def test_the_closing_table_shows_splits_and_notes() -> None:
         report.close(CARD, "runs/data")
     shown = text.getvalue()
     assert "here → runs/data" in shown
-    assert "1,200" in shown
+    assert "1,200 of 1,500" in shown
     assert "1,300 rows read, 100 dropped, 0 prompts shared" in shown
     assert "note: something was small" in shown
 

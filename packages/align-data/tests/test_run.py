@@ -23,7 +23,7 @@ ROLES = {
 
 
 def build(out: Path, source: object, **changes: Any):
-    run(BuildConfig(out=out, source=str(source), quiet=True, **{**SIZES, **changes}))
+    run(BuildConfig(out=out, source=str(source), **{"quiet": True, **SIZES, **changes}))
     return open_artifact(out, kind="dataset", deep=True)
 
 
@@ -125,11 +125,24 @@ def test_embedded_world_with_checks_and_corpus(tmp_path, monkeypatch) -> None:
     assert not any(prompt in row["text"] for row in art.read_jsonl("corpus") for prompt in test)
 
 
-def test_small_sources_are_said_on_the_card(tmp_path, write_dataset, raw_rows) -> None:
-    art = build(tmp_path / "data", write_dataset(train_prefs=raw_rows(12)))
-    notes = art.read_json("card")["notes"]
-    assert any("The source is small" in note for note in notes)
-    assert all(f"- {note}" in art.file("card_text").read_text() for note in notes)
+def test_card_page_message_and_manifest_say_the_same_of_a_small_source(
+    tmp_path, write_dataset, raw_rows, capsys
+) -> None:
+    rows = [row for row in raw_rows(36) if "poem" not in row["prompt"]]  # 12 factual, 12 instruction, none creative
+    asked = {"validation": 0, "calibration": 0, "gold": 0, "test": 18, "quiet": False}
+    art = build(tmp_path / "data", write_dataset(train_prefs=rows), **asked)
+    card, page = art.read_json("card"), art.file("card_text").read_text()
+    # room for 24 / 2 = 12 prompts, 4 of each category
+    assert art.details.categories["test"] == {"factual": 4, "instruction": 4, "creative": 0}
+    assert len(art.read_jsonl("prompts_test")) == art.details.counts["prompts_test"] == 8
+    assert (card["splits"]["test"]["asked"], card["splits"]["test"]["prompts"]) == (18, 8)
+    assert "asked for: test 8 of 18. The source has 24 in all" in card["notes"][0]
+    assert (
+        "wants 4 prompts of each category and takes factual 4 of 12, instruction 4 of 12, creative 0 of 0"
+        in (card["notes"][1])
+    )
+    assert all(f"- {note}" in page for note in card["notes"])
+    assert "8 of 18 " in capsys.readouterr().err
 
 
 def left_behind(tmp_path: Path) -> list[str]:

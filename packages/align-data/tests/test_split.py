@@ -56,8 +56,12 @@ def test_missing_category_is_said(pool) -> None:
     held_out = [prompt for prompt in pool(30, "test") if prompt.category != "creative"]
     divided = divide(pool(60) + held_out, SIZES, 42)  # all 60 are sampled, nothing is left over
     assert categories_of(divided.splits["test"]) == {"factual": 3, "instruction": 3}
-    assert len(divided.notes) == 1
-    assert "0 creative prompts instead of 3" in divided.notes[0]
+    assert divided.notes == [
+        "Fewer prompts than asked for: test 6 of 9. The source has 80 in all; at least half of those sampled for "
+        "training stay in train.",
+        "The test split wants 3 prompts of each category and takes factual 3 of 10, instruction 3 of 10, creative 0 of "
+        "0 outside training.",
+    ]
 
 
 def test_without_a_held_out_part_the_test_comes_first(pool) -> None:
@@ -72,16 +76,38 @@ def test_a_small_source_keeps_half_for_training(pool) -> None:
     divided = divide(pool(30), SIZES, 42)
     # asked: 6 + 4 + 8 + 9 = 27 of 30, room for 15: 6·15/27 = 3, 4·15/27 = 2, 8·15/27 = 4, 9·15/27 = 5 → 3
     assert sizes_of(divided) == {"train": 18, "validation": 3, "calibration": 2, "gold": 4, "test": 3}
-    assert len(divided.notes) == 1
-    assert "validation 6 → 3, calibration 4 → 2, gold 8 → 4, test 9 → 3" in divided.notes[0]
+    few = "validation 3 of 6, calibration 2 of 4, gold 4 of 8, test 3 of 9"
+    assert divided.notes == [
+        f"Fewer prompts than asked for: {few}. The source has 30 in all; at least half of those sampled for training "
+        f"stay in train."
+    ]
 
 
 def test_a_rare_category_is_not_taken_from_training_altogether(make_prompt) -> None:
     prompts = [make_prompt(f"f{n}") for n in range(80)] + [make_prompt(f"c{n}", category="creative") for n in range(4)]
     divided = divide(prompts, SIZES, 42)
     assert categories_of(divided.splits["test"]) == {"factual": 3, "creative": 2}  # half of 4
-    assert any("0 instruction" in note for note in divided.notes)
-    assert any("2 creative prompts instead of 3" in note for note in divided.notes)
+    assert "test 5 of 9" in divided.notes[0]
+    assert (
+        "wants 3 prompts of each category and takes factual 3 of 80, instruction 0 of 0, creative 2 of 4"
+        in (divided.notes[1])
+    )
+
+
+def test_what_a_note_says_was_taken_is_what_the_splits_hold(make_prompt) -> None:
+    # asked for 27 of 36: room for 18·9/27 = 6 test prompts, 2 of each category; only one category is there
+    divided = divide([make_prompt(f"f{n}") for n in range(36)], SIZES, 42)
+    assert sizes_of(divided)["test"] == 2
+    taken = ", ".join(f"{name} {sizes_of(divided)[name]} of {getattr(SIZES, name)}" for name in SPLITS[1:])
+    assert f"asked for: {taken}. The source has 36 in all" in divided.notes[0]
+    assert "wants 2 prompts of each category and takes factual 2 of 36, instruction 0 of 0" in divided.notes[1]
+
+
+def test_a_small_sample_is_no_small_source(pool) -> None:
+    divided = divide(pool(90) + pool(30, "test"), Sizes(20, 3, validation=6, calibration=4, gold=8, test=9), 42)
+    # 18 of a sample of 20, room for 10: 6·10/18 = 3, 4·10/18 = 2, 8·10/18 = 4; the held-out test is not touched
+    assert sizes_of(divided) == {"train": 11, "validation": 3, "calibration": 2, "gold": 4, "test": 9}
+    assert "validation 3 of 6, calibration 2 of 4, gold 4 of 8. The source has 120 in all" in divided.notes[0]
 
 
 def test_zero_sizes_are_fine(pool) -> None:

@@ -112,6 +112,24 @@ def test_a_model_without_a_licence_is_told_and_can_be_given_one(store, tmp_path,
     assert [(one.license, one.revision) for one in details] == [(None, None), ("MIT", None)]
 
 
+def test_an_artifact_made_into_a_base_again_keeps_source_revision_and_licence(store, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "models--maker--model" / "snapshots" / "0a1b2c"
+    folder.parent.mkdir(parents=True)
+    (plain_directory(store, folder) / "README.md").write_text("---\nlicense: gemma\n---\n")
+    capsys.readouterr()
+    base.run(BaseConfig(model=str(folder), bits=0, out=tmp_path / "first"))
+    base.run(BaseConfig(model=str(tmp_path / "first"), bits=8, group_size=32, out=tmp_path / "again"))
+    first, again = (open_artifact(tmp_path / name) for name in ("first", "again"))
+    for one in (first, again):
+        assert (one.details.source, one.details.license, one.details.revision) == ("hf:maker/model", "gemma", "0a1b2c")
+    assert again.manifest.extensions["imported"]["content_digest"] == first.content_digest
+    assert "imported" not in first.manifest.extensions
+    assert "licence" not in capsys.readouterr().err
+    base.run(BaseConfig(model=str(store / "base"), bits=0, out=tmp_path / "own"))
+    own, before = open_artifact(tmp_path / "own").details, open_artifact(store / "base").details
+    assert (own.source, own.embedded, own.license) == (before.source, before.embedded, before.license)
+
+
 @pytest.mark.parametrize("model", ["/no/such/model", "./nothing", "../nothing", "~/nothing"])
 def test_a_path_that_is_not_there_is_not_asked_of_the_hub(model):
     with pytest.raises(MissingError, match=f"no directory {model}"):

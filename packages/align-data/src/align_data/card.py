@@ -49,7 +49,12 @@ def build(
     """
     pairs = [row for stem, rows in tables.items() if stem.startswith("pairs/") for row in rows]
     return {
-        "source": {"name": source.name, "revision": source.revision, "license": source.license},
+        "source": {
+            "name": source.name,
+            "revision": source.revision,
+            "license": source.license,
+            "imported": source.imported,
+        },
         "settings": dict(settings),
         "rows": {
             "read": cleaned.read,
@@ -67,6 +72,7 @@ def build(
         },
         "splits": {
             name: {
+                "asked": settings.get(name),
                 "prompts": len(members),
                 **category_counts(members),
                 "pairs": len(tables[f"pairs/{name}"]),

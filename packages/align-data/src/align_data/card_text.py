@@ -54,10 +54,11 @@ def bar(value: int, largest: int, width: int = _BAR) -> str:
 
 def _head(card: Mapping[str, Any]) -> list[str]:
     source, settings = card["source"], card["settings"]
+    by_way = f", by way of {source['imported']['name']}" if source["imported"] else ""
     return [
         "# Data card",
         "",
-        f"- Source: **{source['name']}**",
+        f"- Source: **{source['name']}**{by_way}",
         f"- Revision: {source['revision'] or 'none'}",
         f"- Licence: {source['license'] or 'not stated by the source'}",
         f"- Split by prompt with seed {settings['seed']}, before anything else; "
@@ -75,10 +76,10 @@ def _notes(card: Mapping[str, Any]) -> list[str]:
 
 
 def _splits(card: Mapping[str, Any]) -> list[str]:
-    columns = ("prompts", *CATEGORIES, "pairs", "sft")
+    columns = ("asked", "prompts", *CATEGORIES, "pairs", "sft")
     rows = [[name, *(_number(row[column]) for column in columns)] for name, row in card["splits"].items()]
-    totals = [sum(row[column] or 0 for row in card["splits"].values()) for column in columns]
-    rows.append(["all", *(_number(total) for total in totals)])
+    totals = [sum(row[column] or 0 for row in card["splits"].values()) for column in columns[1:]]
+    rows.append(["all", "", *(_number(total) for total in totals)])
     lines = ["## Splits", "", *_table(("split", *columns[:-1], "SFT rows"), rows)]
     if card["corpus"] is not None:
         lines += ["", f"`corpus.jsonl` has {_number(card['corpus'])} texts and holds no test prompt."]

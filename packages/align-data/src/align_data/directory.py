@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from align_contracts.errors import MissingError, VerificationError
-from align_contracts.licences import card_licence
+from align_contracts.leaving import descent
 from align_data.rows import Origin
 from align_data.saved import is_saved, open_saved
 from align_data.source import COLUMNS, HUB, Part, Source, has_scores
@@ -45,6 +45,7 @@ def open_directory(directory: Path, *, train_split: str, test_split: str) -> Sou
     if is_saved(directory):
         revision = _digest(sorted(directory.rglob("*.arrow")), directory)
         return open_saved(directory, revision, train_split=train_split, test_split=test_split)
+    told, imported = descent(directory)
     parts: list[Part] = []
     used: list[Path] = []
     splits: tuple[tuple[str, Origin], ...] = ((train_split, "train"), (test_split, "test"))
@@ -62,7 +63,9 @@ def open_directory(directory: Path, *, train_split: str, test_split: str) -> Sou
         used += files
     scored = has_scores({str(file): _columns(file) for file in used})
     name, revision = _identity(directory, used)
-    return Source(name, revision, card_licence(directory), tuple(parts), scored=scored)
+    if told.source:
+        name, revision = told.source, told.revision or revision
+    return Source(name, revision, told.license, tuple(parts), scored=scored, imported=imported)
 
 
 def source_name(directory: Path) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from align_contracts import Artifact, open_artifact
 from align_contracts.leaving import leave
+from align_contracts.licences import card_lines, terms
 from align_data.config import ExportConfig
 
 Row = Mapping[str, Any]
@@ -86,10 +87,7 @@ def write(path: Path, rows: Sequence[Row], columns: Sequence[str], *, chats: boo
 
 def readme(data: Artifact, tables: Mapping[str, Mapping[str, Sequence[Row]]], suffix: str) -> str:
     """Give the card: what `datasets` must know, in YAML, and the data card below."""
-    lines = ["---"]
-    if data.details.license:
-        lines.append(f"license: {json.dumps(data.details.license.lower())}")  # a JSON string is a YAML string
-    lines.append("configs:")
+    lines = ["---", *card_lines(terms(data)), "configs:"]
     for name, splits in tables.items():
         lines += [f"- config_name: {name}", "  data_files:"]
         for split in splits:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from align_contracts.errors import AlignError, ConfigError, MissingError, PreflightError, VerificationError
+from align_contracts.errors import AlignError, MissingError, PreflightError, VerificationError
 from align_contracts.licences import card_licence
 from align_data.directory import open_directory
-from align_data.rows import Origin
-from align_data.source import COLUMNS, HUB, Part, Source, has_scores
+from align_data.source import HUB, Source, of_tables, wanted_splits
 
 _COMMIT = re.compile(r"@([0-9a-f]{7,64})(?:/|$)")
 
@@ -78,36 +74,19 @@ def _open(name: str, revision: str | None, train_split: str, test_split: str) ->
 
     builder = datasets.load_dataset_builder(name, revision=revision)
     files = {str(split): list(paths) for split, paths in (builder.config.data_files or {}).items()}
-    if train_split not in files:
-        raise ConfigError(
-            f"hf:{name} has no split {train_split!r}",
-            expected=f"one of {', '.join(sorted(files)) or 'none'}",
-            do="Name it with --train-split",
-        )
-    wanted: dict[str, Origin] = {train_split: "train"}
-    if test_split in files and test_split != train_split:
-        wanted[test_split] = "test"
-    parts = []
+    wanted = wanted_splits(files, f"hf:{name}", train_split=train_split, test_split=test_split)
     tables = {
         split: datasets.load_dataset(builder.name, data_files={split: files[split]}, split=split) for split in wanted
     }
-    scored = has_scores({f"hf:{name}, split {split},": table.column_names for split, table in tables.items()})
-    for split, origin in wanted.items():
-        table = tables[split]
-        table = table.select_columns([column for column in COLUMNS if column in table.column_names])
-        parts.append(Part(origin, len(table), partial(_rows, table)))
+    parts, scored = of_tables(tables, wanted, f"hf:{name}")
     commit = _COMMIT.search(str(builder.base_path or ""))
     return Source(
         name=HUB + name,
         revision=commit.group(1) if commit else revision,
         license=builder.info.license or _licence(name, commit.group(1) if commit else None),
-        parts=tuple(parts),
+        parts=parts,
         scored=scored,
     )
-
-
-def _rows(table: Any) -> Iterator[Mapping[str, Any]]:
-    yield from table
 
 
 def _translated(error: Exception, name: str, revision: str | None) -> AlignError:

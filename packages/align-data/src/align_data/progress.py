@@ -73,7 +73,10 @@ class Reporter:
         for column in columns:
             table.add_column(column, justify="right")
         for name, row in card["splits"].items():
-            table.add_row(name, *("" if row[column] is None else f"{row[column]:,}" for column in columns))
+            cells = ["" if row[column] is None else f"{row[column]:,}" for column in columns]
+            if row["prompts"] < (row["asked"] or 0):
+                cells[0] += f" of {row['asked']:,}"
+            table.add_row(name, *cells)
         self._console.print(table)
         dropped = sum(card["rows"]["dropped"].values())
         self._console.print(

@@ -146,6 +146,8 @@ def _describe(
     """Fill the manifest's section for datasets."""
     counts = {stem.replace("/", "_"): len(rows) for stem, rows in tables.items()}
     draft.seeds = [config.seed]
+    if source.imported:
+        draft.extensions["imported"] = dict(source.imported)
     draft.details = {
         "source": source.name,
         "revision": source.revision,

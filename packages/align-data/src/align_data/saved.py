@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from align_contracts.errors import ConfigError, VerificationError
-from align_data.rows import Origin
-from align_data.source import COLUMNS, Part, Source, has_scores
+from align_contracts.errors import VerificationError
+from align_data.source import Source, of_tables, wanted_splits
 
 MARKS = ("dataset_dict.json", "state.json")
 """A directory that has one of these was written by ``save_to_disk``: several splits, or one dataset."""
@@ -41,25 +37,6 @@ def open_saved(directory: Path, revision: str, *, train_split: str, test_split: 
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise VerificationError(f"{directory} is no readable saved dataset", got=first) from error
     splits = dict(found) if isinstance(found, datasets.DatasetDict) else {train_split: found}
-    if train_split not in splits:
-        raise ConfigError(
-            f"{directory} has no split {train_split!r}",
-            expected=f"one of {', '.join(sorted(splits)) or 'none'}",
-            do="Name it with --train-split",
-        )
-    wanted: dict[str, Origin] = {train_split: "train"}
-    if test_split in splits and test_split != train_split:
-        wanted[test_split] = "test"
-    scored = has_scores({f"{directory}, split {name},": splits[name].column_names for name in wanted})
-    parts = []
-    for name, origin in wanted.items():
-        table = splits[name].select_columns([column for column in COLUMNS if column in splits[name].column_names])
-        parts.append(Part(origin, len(table), partial(_rows, table, directory)))
-    return Source(directory.resolve().name, revision, None, tuple(parts), scored=scored)
-
-
-def _rows(table: Any, directory: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        yield from table
-    except (OSError, ValueError) as error:  # a cut or changed arrow file; GeneratorExit and our own pass
-        raise VerificationError(f"{directory} is damaged", got=str(error)[:200]) from error
+    wanted = wanted_splits(splits, str(directory), train_split=train_split, test_split=test_split)
+    parts, scored = of_tables(splits, wanted, str(directory))
+    return Source(directory.resolve().name, revision, splits[train_split].info.license or None, parts, scored=scored)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from align_contracts.errors import VerificationError
+from align_contracts.errors import ConfigError, VerificationError
 from align_data.rows import Origin
 
 REQUIRED = ("chosen", "rejected")
@@ -48,6 +49,7 @@ class Source:
         parts: the training part, then the held-out part if there is one.
         corpus: text to pre-train the embedded base on, given the prompts it must not hold; None elsewhere.
         scored: whether its answers have scores, or it says only which of two is better.
+        imported: kind, name and content digest of the artifact that its files are of or were exported from.
     """
 
     name: str
@@ -56,6 +58,59 @@ class Source:
     parts: tuple[Part, ...]
     corpus: Callable[[set[str]], Iterator[str]] | None = None
     scored: bool = True
+    imported: Mapping[str, str] | None = None
+
+
+def wanted_splits(present: Collection[str], where: str, *, train_split: str, test_split: str) -> dict[str, Origin]:
+    """Choose the splits that are read, and say what each is.
+
+    Args:
+        present: the splits there are.
+        where: whose, for the message.
+        train_split: name of the training split.
+        test_split: name of the held-out split; left out where it is absent.
+
+    Raises:
+        ConfigError: there is no such training split.
+    """
+    if train_split not in present:
+        raise ConfigError(
+            f"{where} has no split {train_split!r}",
+            expected=f"one of {', '.join(sorted(present)) or 'none'}",
+            do="Name it with --train-split",
+        )
+    held_out: dict[str, Origin] = {test_split: "test"} if test_split in present and test_split != train_split else {}
+    return {train_split: "train", **held_out}
+
+
+def of_tables(tables: Mapping[str, Any], wanted: Mapping[str, Origin], where: str) -> tuple[tuple[Part, ...], bool]:
+    """Check the columns of tables of `datasets`, and give the parts they make.
+
+    Args:
+        tables: a table for each wanted split.
+        wanted: what `wanted_splits` chose.
+        where: whose, for messages.
+
+    Returns:
+        The parts, and whether their answers have scores.
+
+    Raises:
+        VerificationError: columns are missing; while reading, that the files are damaged.
+    """
+    scored = has_scores({f"{where}, split {split},": tables[split].column_names for split in wanted})
+    parts = []
+    for split, part in wanted.items():
+        table = tables[split]
+        table = table.select_columns([column for column in COLUMNS if column in table.column_names])
+        parts.append(Part(part, len(table), partial(_read, table, where)))
+    return tuple(parts), scored
+
+
+def _read(table: Any, where: str) -> Iterator[Mapping[str, Any]]:
+    try:
+        yield from table
+    except (OSError, ValueError) as error:  # a cut or changed arrow file; GeneratorExit and our own pass
+        raise VerificationError(f"{where} is damaged", got=str(error)[:200]) from error
 
 
 def has_scores(tables: Mapping[str, Iterable[str]]) -> bool:

@@ -7,6 +7,7 @@ the source's held-out part ----------------+--> test (equal numbers of each cate
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -72,27 +73,23 @@ def divide(prompts: Sequence[Prompt], sizes: Sizes, seed: int) -> Divided:
     Returns:
         The splits, disjoint by key.
     """
-    notes: list[str] = []
     pool = [prompt for prompt in prompts if prompt.origin == "train"]
     held_out = [prompt for prompt in prompts if prompt.origin == "test"]
-    per_category = sizes.test // len(CATEGORIES)
-    asked = {name: getattr(sizes, name) for name in _CUT}
-    test: list[Prompt] = []
-    if not held_out:
-        asked = _shrink({**asked, "test": sizes.test}, len(pool), notes)
-        per_category = asked.pop("test") // len(CATEGORIES)
-        test = _of_each_category(seeded_order(pool, seed, "test"), per_category, share=2)
-        reserved = {prompt.key for prompt in test}
-        pool = [prompt for prompt in pool if prompt.key not in reserved]
+    asked = {name: getattr(sizes, name) for name in (*_CUT, "test")}
+    room = asked if held_out else _shrink(asked, len(pool))
+    share = 1 if held_out else 2
+    candidates = seeded_order(held_out or pool, seed, "test")
+    test = [] if held_out else _of_each_category(candidates, room["test"], share)
+    reserved = {prompt.key for prompt in test}
+    pool = [prompt for prompt in pool if prompt.key not in reserved]
     sampled, left_over = stratified_sample(pool, sizes.target_rows, sizes.score_bins, seed)
-    asked = _shrink(asked, len(sampled), notes)
     if held_out:
-        candidates = seeded_order(held_out, seed, "test") + seeded_order(left_over, seed, "test")
-        test = _of_each_category(candidates, per_category)
-    splits = _cut(seeded_order(sampled, seed, "split"), asked)
+        candidates += seeded_order(left_over, seed, "test")
+        test = _of_each_category(candidates, room["test"], share)
+    splits = _cut(seeded_order(sampled, seed, "split"), _shrink({name: room[name] for name in _CUT}, len(sampled)))
     splits["test"] = seeded_order(test, seed, "order of test")
-    notes += _missing_categories(test, per_category)
     used = sum(len(members) for members in splits.values())
+    notes = _too_few(asked, splits, len(prompts)) + _uneven_test(test, candidates, room["test"], share)
     return Divided({name: splits[name] for name in SPLITS}, len(prompts) - used, notes)
 
 
@@ -107,37 +104,35 @@ def _cut(ordered: list[Prompt], asked: dict[str, int]) -> dict[str, list[Prompt]
     return splits
 
 
-def _of_each_category(candidates: Sequence[Prompt], per_category: int, share: int = 1) -> list[Prompt]:
-    """The first `per_category` candidates of each category, at most one in `share` of those there are."""
+def _of_each_category(candidates: Sequence[Prompt], size: int, share: int) -> list[Prompt]:
+    """A third of `size` of each category, the first ones, but at most one in `share` of those there are."""
     chosen: list[Prompt] = []
     for category in CATEGORIES:
         members = [prompt for prompt in candidates if prompt.category == category]
-        chosen += members[: min(per_category, len(members) // share)]
+        chosen += members[: min(size // len(CATEGORIES), len(members) // share)]
     return chosen
 
 
-def _shrink(asked: dict[str, int], available: int, notes: list[str]) -> dict[str, int]:
-    """Scale sizes down until they take at most half of the `available` prompts; note what changed."""
+def _shrink(asked: dict[str, int], available: int) -> dict[str, int]:
+    """Scale sizes down in proportion until they take at most half of the `available` prompts."""
     wanted, room = sum(asked.values()), available // 2
-    if wanted <= room:
-        return asked
-    given = {name: size * room // wanted for name, size in asked.items()}
-    if "test" in given:
-        given["test"] -= given["test"] % len(CATEGORIES)
-    changes = ", ".join(f"{name} {asked[name]} → {given[name]}" for name in asked if asked[name])
-    notes.append(
-        f"The source is small: {available} prompts, of which half are kept for training. "
-        f"Prompts asked → given: {changes}."
-    )
-    return given
+    return asked if wanted <= room else {name: size * room // wanted for name, size in asked.items()}
 
 
-def _missing_categories(test: Sequence[Prompt], per_category: int) -> list[str]:
-    """One note for each category of which the test split has fewer prompts than it should."""
-    counts = {name: sum(prompt.category == name for prompt in test) for name in CATEGORIES}
-    return [
-        f"The test split has {count} {name} prompts instead of {per_category}: the source has no more to give"
-        f" without asking a training prompt."
-        for name, count in counts.items()
-        if count < per_category
-    ]
+def _too_few(asked: dict[str, int], splits: dict[str, list[Prompt]], found: int) -> list[str]:
+    """A note of the splits that have fewer prompts than were asked for."""
+    taken = {name: len(splits[name]) for name in asked}
+    few = ", ".join(f"{name} {taken[name]} of {size}" for name, size in asked.items() if taken[name] < size)
+    why = f"The source has {found} in all; at least half of those sampled for training stay in train."
+    return [f"Fewer prompts than asked for: {few}. {why}"] if few else []
+
+
+def _uneven_test(test: Sequence[Prompt], candidates: Sequence[Prompt], room: int, share: int) -> list[str]:
+    """A note of what the test takes of each category, where one has too few prompts to give its third."""
+    taken, found = (Counter(prompt.category for prompt in prompts) for prompts in (test, candidates))
+    third = room // len(CATEGORIES)
+    if all(taken[name] == third for name in CATEGORIES):
+        return []
+    counts = ", ".join(f"{name} {taken[name]} of {found[name]}" for name in CATEGORIES)
+    limit = "outside training" if share == 1 else "in the source, of which at most half leave training"
+    return [f"The test split wants {third} prompts of each category and takes {counts} {limit}."]

@@ -1,7 +1,6 @@
 """`align-sft base`: a base_model artifact from a model directory, the hub, or the data's own corpus."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import mlx.core as mx
 
 from align_contracts import Draft, open_artifact, publish
 from align_contracts.errors import ConfigError, MissingError
-from align_contracts.licences import card_licence
+from align_contracts.leaving import Descent, descent
 from align_mlx.compute import bound_cache
 from align_mlx.head import find_head
 from align_mlx.loading import require_chat_template
@@ -25,14 +24,8 @@ from align_sft.model_files import (
 )
 from align_sft.template import DATE, with_one_date
 
-
-@dataclass(frozen=True)
-class Origin:
-    """Where weights come from: ``embedded``, ``local:NAME`` or ``hf:NAME``; their licence; the hub's commit."""
-
-    source: str
-    license: str | None
-    revision: str | None = None
+EMBEDDED = "embedded"
+"""Source of the small base that is trained here, and of what is made of it."""
 
 
 def run(config: BaseConfig) -> int:
@@ -65,17 +58,17 @@ def _embedded(config: BaseConfig) -> int:
         draft.metric("pretraining_loss", loss, step=config.steps)
         draft.metric("training_seconds", log[-1]["seconds"])
         draft.seeds = [config.seed]
-        _write(
-            draft, model, model_config, tokenizer, config, Origin("embedded", config.license or data.details.license)
-        )
+        given = Descent(EMBEDDED, license=config.license or data.details.license)
+        _write(draft, model, model_config, tokenizer, config, given)
     return 0
 
 
 def _import(config: BaseConfig) -> int:
     assert config.model is not None
     path, source = locate(config.model, config.revision)
-    licence = config.license or card_licence(path)
-    if licence is None:
+    told, imported = descent(path)
+    given = Descent(told.source or source, told.revision or commit(path), config.license or told.license)
+    if given.license is None:
         print(f"warning: the model card of {source} states no licence; --license names it", file=sys.stderr)
     with publish(
         config.out, "base_model", producer="align-sft", config=config.identity(), overwrite=config.overwrite
@@ -91,8 +84,9 @@ def _import(config: BaseConfig) -> int:
         require_finite_files(path)
         if model_config.get("torch_dtype") == "float16" or model_config.get("dtype") == "float16":
             print("note: float16 weights are stored as bfloat16: Gemma overflows in float16", file=sys.stderr)
-        origin = Origin(source, licence, commit(path))
-        _write(draft, model, model_config, tokenizer, config, origin)
+        _write(draft, model, model_config, tokenizer, config, given)
+        if imported:
+            draft.extensions["imported"] = imported
     return 0
 
 
@@ -110,7 +104,7 @@ def _write(
     model_config: dict[str, Any],
     tokenizer: Any,
     config: BaseConfig,
-    origin: Origin,
+    given: Descent,
 ) -> None:
     """Bring the model into its storage form and write everything that a base artifact holds."""
     parameters = count_parameters(model)
@@ -127,10 +121,10 @@ def _write(
         "vocab_size": head.vocab_size,
         "parameters": parameters,
         "quantization": quantization_record(stored),
-        "source": origin.source,
-        "embedded": config.embedded,
-        "license": origin.license,
-        "revision": origin.revision,
+        "source": given.source,
+        "embedded": given.source == EMBEDDED,
+        "license": given.license,
+        "revision": given.revision,
     }
 
 

@@ -64,7 +64,9 @@ class BaseConfig(Settings):
     overwrite: bool = runtime(False, "Replace an existing artifact.")
     model: str | None = setting(None, "Model directory, or a name on the Hugging Face hub.", "import")
     revision: str | None = setting(None, "Revision of a hub model.", "import")
-    license: str | None = setting(None, "Licence to record; default: the model card's, or the data's.", "import")
+    license: str | None = setting(
+        None, "Licence to record; default: the artifact's, the model card's, or the data's.", "import"
+    )
     embedded: bool = setting(False, "Train a small Gemma on the data's own corpus; needs no download.", "embedded")
     data: Path | None = runtime(None, "Dataset artifact with a corpus (for --embedded).")
     bits: Bits = setting(

@@ -6,6 +6,7 @@ import sys
 from align_contracts import Artifact, open_artifact
 from align_contracts.errors import KindError
 from align_contracts.leaving import leave
+from align_contracts.licences import card_lines, terms
 from align_mlx import adapters as lora
 from align_mlx.loading import base_maps, policy_adapters
 from align_mlx.tensors import save_tensors
@@ -19,7 +20,7 @@ CARD = """\
 ---
 library_name: {library}
 base_model: {base}
----
+{licence}---
 
 # {name}
 
@@ -73,6 +74,7 @@ def run(config: ExportConfig) -> int:
             name=policy.name,
             rank=spec.rank,
             method=policy.details.method,
+            licence="".join(f"{line}\n" for line in card_lines(terms(policy))),
             parts=f"It holds {parts}." if len(adapters) > 1 else "",
             use=USE[config.format],
         )
