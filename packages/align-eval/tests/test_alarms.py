@@ -3,7 +3,8 @@ import pytest
 from align_eval.alarms import alarms
 
 RUN = {
-    "label": "ppo-1", "method": "ppo", "control": "none", "tie_rate": 0.1, "wilson": [0.55, 0.7], "length_ratio": 1.1,
+    "label": "ppo-1", "n": 60, "method": "ppo", "control": "none", "tie_rate": 0.1, "wilson": [0.55, 0.7], 
+    "length_ratio": 1.1,
     "reward_gain_interval": [0.1, 0.2], "response_length_mean": 10.0, "gate_passed": True,
     "first_place_p": 0.4, "longer_rate": 0.6,
 }  # fmt: skip
@@ -28,6 +29,7 @@ def codes(*runs, difference=NO_INTERVAL, aa=FAIR, pooled=POOLED):
         ({"first_place_p": 1.0, "longer_rate": None}, []),
         ({"longer_rate": 0.04}, ["length_one_sided"]),
         ({"longer_rate": 0.951}, ["length_one_sided"]),
+        ({"longer_rate": 1.0, "n": 19}, []),  # fewer than 20 pairs cannot show a share below 1 of 20
         ({"wilson": [0.49, 0.6]}, ["reward_inflation"]),
         ({"wilson": None}, ["reward_inflation"]),
         ({"wilson": [0.3, 0.4], "reward_gain_interval": [-0.1, 0.2]}, []),
@@ -40,6 +42,13 @@ def codes(*runs, difference=NO_INTERVAL, aa=FAIR, pooled=POOLED):
 )
 def test_each_alarm(change, expected):
     assert codes({**RUN, **change}) == expected
+
+
+def test_many_runs_raise_no_more_false_alarms_than_one():
+    """Of six runs the smallest p has to be below 0.05 / 6 (Bonferroni): eight flips alike, 2/2⁸ = 0.0078, not seven."""
+    others = [{**RUN, "label": f"ppo-{i}"} for i in range(2, 7)]
+    for flips, expected in ((7, []), (8, ["position"])):
+        assert codes({**RUN, "first_place_p": 2 * 0.5**flips}, *others) == expected
 
 
 def test_a_method_twice_as_long_at_equal_win_rate():

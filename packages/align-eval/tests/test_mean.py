@@ -54,9 +54,16 @@ def test_clustered_share_covers_where_runs_share_a_prompt():
     assert covered / 400 == pytest.approx(0.95, abs=0.044)
 
 
+def test_prompts_that_are_all_alike_do_not_make_it_certain():
+    # Wilson at n of n: low end n/(n + z²), z² = 3.841459; of 2 prompts 2/5.841459 = 0.3424.
+    assert clustered_share([3, 3], [3, 3]) == (1.0, pytest.approx((0.342380, 1.0), abs=1e-6))
+    assert clustered_share([0, 0], [1, 2]) == (0.0, pytest.approx((0.0, 1 - 0.342380), abs=1e-6))
+    assert clustered_share([1], [1]) == (1.0, pytest.approx((1 / 4.841459, 1.0), abs=1e-6))
+    assert clustered_share([1, 1], [2, 2]) == (0.5, None)
+
+
 def test_clustered_share_leaves_undecided_prompts_out_and_refuses_nonsense():
     assert clustered_share([1, 0, 0], [1, 1, 0])[0] == 0.5
-    assert clustered_share([1], [1]) == (1.0, None)
     for wins, decided in [([1], [1, 1]), ([2], [1]), ([0], [0])]:
         with pytest.raises(ValueError, match="clustered_share"):
             clustered_share(wins, decided)

@@ -104,8 +104,7 @@ def test_the_table_for_people(imported, capsys):
     head, line, care = capsys.readouterr().out.splitlines()
     assert head.split() == [
         "candidate",
-        "win",
-        "rate",
+        "preferred",
         "(ties",
         "half)",
         "%",

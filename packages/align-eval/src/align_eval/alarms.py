@@ -77,9 +77,7 @@ def _warning(code: str, runs: Sequence[Json], text: str) -> Json | None:
 
 def _ties(runs: Sequence[Json]) -> Json | None:
     high = [run for run in runs if run["tie_rate"] > TIE_ALARM]
-    text = (
-        f"Tie rate above {100 * TIE_ALARM:.0f} % in {{runs}}: the judge hardly tells the answers apart, read with care."
-    )
+    text = f"Tie rate above {100 * TIE_ALARM:.0f} % in {{runs}}: the judge hardly tells the answers apart."
     return _warning("ties", high, text)
 
 
@@ -88,9 +86,9 @@ def off_centre(interval: Sequence[float] | None) -> bool:
     return interval is not None and not interval[0] <= 0.5 <= interval[1]
 
 
-def likes_a_place(order: Mapping[str, Any]) -> bool:
-    """Whether the exact sign test, at 5 %, says that a judge's choices lean to one place."""
-    return bool(order["first_place_p"] < PLACE_ALPHA)
+def likes_a_place(order: Mapping[str, Any], judgings: int = 1) -> bool:
+    """Whether the exact sign test says that a judge's choices lean to one place: at 5 % over all judgings together."""
+    return bool(order["first_place_p"] * judgings < PLACE_ALPHA)
 
 
 def one_sided(longer_rate: float | None) -> bool:
@@ -99,13 +97,13 @@ def one_sided(longer_rate: float | None) -> bool:
 
 
 def _position(runs: Sequence[Json]) -> Json | None:
-    leaning = [run for run in runs if likes_a_place(run)]
+    leaning = [run for run in runs if likes_a_place(run, len(runs))]
     text = "The judge likes a place in {runs}: what it was shown first matters. Swapping turns that into ties."
     return _warning("position", leaning, text)
 
 
 def _one_sided(runs: Sequence[Json]) -> Json | None:
-    rows = [run for run in runs if one_sided(run["longer_rate"])]
+    rows = [run for run in runs if run["n"] * ONE_SIDED >= 1 and one_sided(run["longer_rate"])]
     text = "Nearly all pairs of {runs} have the longer answer on the same side: the length-controlled rate is a guess."
     return _warning("length_one_sided", rows, text)
 

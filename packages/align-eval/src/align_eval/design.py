@@ -113,15 +113,16 @@ def run_sd(design: Design, variances: Variances) -> float:
 
 def _text(found: Json) -> str:
     """What this design could detect, for readers."""
-    low, high = (f"{100 * end:.1f} points" if end is not None else "nothing" for end in found["detectable_range"])
     first, second = found["seeds"]
     spread = f"With {first} + {second} seeds on {found['prompts']} prompts, and equally trained runs spread by "
     spread += f"{100 * found['run_sd']:.1f} points of win rate as here, "
     detectable, power = found["detectable_difference"], f"{100 * found['power']:.0f} % of studies"
     finds = "no true difference" if detectable is None else f"a true difference of {100 * detectable:.1f} points"
     text = f"{spread}{finds} is found in {power}. "
-    text += f"Seeds know their own spread only so well: it may make this anything from {low} to {high}."
-    return f"{text} {_needs(found['rows'], found['prompts'])}".strip()
+    low, high = (f"{100 * end:.1f} points" if end is not None else "none at all" for end in found["detectable_range"])
+    if low != high:
+        text += f"Seeds know their own spread only so well: it may make this anything from {low} to {high}. "
+    return f"{text}{_needs(found['rows'], found['prompts'])}".strip()
 
 
 def _needs(rows: Sequence[Json], prompts: int) -> str:

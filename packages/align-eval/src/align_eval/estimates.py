@@ -87,7 +87,8 @@ def estimates(study: Study, margin: float) -> Json:
         found["by_prompt"] = _by_prompt(first_SP, second_SP)
         found["improvement"] = _improvement(first_SP, second_SP, both)
         wins = [table(study.of(name), PRIMARY) for name in names]
-        found["equivalence"] = _equivalence(contrast(wins, (1.0, -1.0), strata_P), margin)
+        gap = contrast(wins, (1.0, -1.0), strata_P)
+        found["equivalence"] = _equivalence(gap, margin) if gap.se > 0.0 else None  # without spread nothing is shown
     return found
 
 
@@ -97,9 +98,9 @@ def why_not(study: Study) -> str | None:
     if any(one != asked[0] for one in asked):
         return "the runs do not answer the same prompts in the same order"
     if len(asked[0]) < 2:
-        return "needs two prompts or more"
-    few = [method for method in study.methods if len(study.of(method)) < 2]
-    return f"needs two seeds or more in each method, got one of {' and '.join(few)}" if few else None
+        return "it takes two prompts or more"
+    few = any(len(study.of(method)) < 2 for method in study.methods)
+    return "it takes two seeds or more of each method" if few else None
 
 
 def table(runs: Sequence[Run], score: str) -> Array:

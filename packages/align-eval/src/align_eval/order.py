@@ -40,9 +40,6 @@ def order_numbers(verdicts: Sequence[Mapping[str, Any]]) -> Json:
     if any(chosen):
         rate, interval = clustered_share(first, chosen)
         found |= {"first_place_rate": rate, "first_place_interval": None if interval is None else list(interval)}
-        if rate in (0.0, 1.0):  # no pair differs from another: a variance of 0 would say too much
-            pairs = sum(count > 0 for count in chosen)
-            found["first_place_interval"] = list(wilson(round(rate) * pairs, pairs))
     return found
 
 

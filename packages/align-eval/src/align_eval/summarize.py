@@ -127,12 +127,12 @@ def table(found: Sequence[Json]) -> list[str]:
     """The summaries as lines for people."""
     names = [printable(one["candidate"]) for one in found]
     width = max(map(len, ["candidate", *names]))
-    lines = [f"{'candidate':<{width}}  win rate (ties half) %  length-controlled %  wins  losses  ties  invalid"]
+    lines = [f"{'candidate':<{width}}  preferred (ties half) %  length-controlled %  wins  losses  ties  invalid"]
     for name, one in zip(names, found, strict=True):
         raw = _with_error(one["win_rate"], one["standard_error"])
         controlled = _with_error(one["length_controlled_win_rate"], one["length_controlled_standard_error"])
         lines.append(
-            f"{name:<{width}}  {raw:<22}  {controlled:<19}  {one['wins']:>4}  {one['losses']:>6}  "
+            f"{name:<{width}}  {raw:<23}  {controlled:<19}  {one['wins']:>4}  {one['losses']:>6}  "
             f"{one['ties']:>4}  {one['invalid']:>7}"
         )
     alarms = [(name, alarm) for name, one in zip(names, found, strict=True) for alarm in one["alarms"]]

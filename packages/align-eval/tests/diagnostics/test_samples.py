@@ -23,10 +23,10 @@ def test_prompts_are_chosen_by_rule_and_said_so():
     found = samples(SimpleNamespace(runs=(one, two), baseline_answers=answers("base")))
     assert [(row["prompt_id"], row["why"]) for row in found] == [
         ("p0", "first of its category"),
-        ("p2", "most won"),
-        ("p3", "most lost"),
+        ("p2", "won most often"),
+        ("p3", "won least often"),
         ("p4", "first of its category"),
-        ("p6", "most lost"),
+        ("p6", "won least often"),
     ]
     sft, ppo, grpo = found[1]["answers"]
     assert (sft["label"], sft["text"], sft["outcome"], sft["score"]) == ("sft", "base 2", None, 0.4)

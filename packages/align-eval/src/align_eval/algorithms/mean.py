@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from align_eval.algorithms.wilson import wilson
+
 
 @dataclass(frozen=True)
 class Mean:
@@ -70,7 +72,8 @@ def clustered_share(
         confidence: Two-sided coverage, inside (0, 1).
 
     Returns:
-        (p, interval clipped to [0, 1]); the interval is None for fewer than two prompts.
+        (p, interval clipped to [0, 1]). Where no prompt differs from another the variance would be 0 and say too much:
+        then the interval is Wilson's over the prompts for a share of 0 or 1, and None for any other.
 
     Raises:
         ValueError: If the lengths differ, a count is out of range, or nothing is decided.
@@ -87,8 +90,11 @@ def clustered_share(
     w_P, d_P = w_P[d_P > 0], d_P[d_P > 0]
     share = float(w_P.sum() / d_P.sum())
     groups = int(d_P.size)
-    if groups < 2:
+    if share in (0.0, 1.0):
+        return share, wilson(round(share) * groups, groups, confidence)
+    squares = float(((w_P - share * d_P) ** 2).sum())
+    if not squares:
         return share, None
-    variance = groups / (groups - 1) * float(((w_P - share * d_P) ** 2).sum()) / float(d_P.sum()) ** 2
+    variance = groups / (groups - 1) * squares / float(d_P.sum()) ** 2
     half = float(stats.t.ppf(0.5 + confidence / 2.0, groups - 1)) * math.sqrt(variance)
     return share, (max(0.0, share - half), min(1.0, share + half))

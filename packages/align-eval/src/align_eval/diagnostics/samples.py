@@ -13,14 +13,14 @@ LONGEST = 2000
 
 POINTS = {"win": 1, "loss": -1}
 
-FIRST, MOST_WON, MOST_LOST = "first of its category", "most won", "most lost"
+FIRST, MOST_WON, MOST_LOST = "first of its category", "won most often", "won least often"
 
 
 def samples(study: Study) -> list[Json]:
     """Choose prompts by rule and put the answers to them together.
 
-    Of each category: the first prompt, which nobody picked, and the ones with the most wins and the most losses over
-    all runs, which are extremes and are called so.
+    Of each category: the first prompt, which nobody picked, and those won most and least often over all runs, which are
+    extremes and are called so.
 
     Args:
         study: The runs.

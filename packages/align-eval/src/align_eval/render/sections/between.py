@@ -32,9 +32,11 @@ def between(report: Json, sources: Sources) -> Section:
     """Effect sizes and small numbers."""
     effect = report["effect"]
     blocks: list[Block] = how_sure(report, sources)
+    if any(found["cohens_d"] is not None for found in effect["metrics"].values()):
+        blocks.append(_plot(effect))
     if effect["metrics"]:
-        blocks += [_plot(effect), _table(report, sources)]
-    else:
+        blocks.append(_table(report, sources))
+    elif not report["estimates"]["reason"]:  # which says as much
         blocks.append(Paragraph(f"No effect size: {effect['reason']}.", kind="note"))
     if report["small_numbers"]:
         blocks.append(Paragraph(report["small_numbers"]["text"]))

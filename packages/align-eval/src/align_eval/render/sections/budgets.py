@@ -16,7 +16,7 @@ NAMES = {"iterations": "iterations", "samples": "samples", "tokens": "tokens", "
 METRICS = {
     "reward_mean": ("reward (raw score)", 1.0, 2),
     "gold": ("gold score", 1.0, 3),
-    "win_rate_decided": ("win rate against iteration 0, points", 100.0, 1),
+    "win_rate_decided": ("won of decided pairs against iteration 0, points", 100.0, 1),
     "kl": ("KL, nats a token", 1.0, 4),
     "perplexity": ("perplexity", 1.0, 3),
 }
@@ -81,5 +81,5 @@ def _table(report: Json, budget: Json, sources: Sources) -> Table:
     note = f"Interpolated where each run has spent {budget['budget']:.0f} {budget['unit']}; set by the shortest run."
     if budget["early"]:
         early = ", ".join(map(run_name, budget["early"]))
-        note += f" {early} had spent it before the first evaluation point and are read off the line from iteration 0."
+        note += f" {early} had spent it before the first evaluation point: read off the line from iteration 0."
     return Table("", cells.columns(("number (mean ± sd over seeds)",), *heads, "difference [95 %]", "p"), rows, note)

@@ -12,7 +12,7 @@ from align_eval.render.text import MISSING, fixed, method, p_value, percent, spa
 
 Json = Mapping[str, Any]
 
-SCORES = {"win_rate": "won of all pairs, points", "preference": "win rate (ties half), points"}
+SCORES = {"win_rate": "won of all pairs, points", "preference": "preferred (ties half), points"}
 
 
 def how_sure(report: Json, sources: Sources) -> list[Block]:
@@ -56,7 +56,7 @@ def _equality(found: Json) -> list[str]:
             f"Equality: by two one-sided tests the 90 % interval of the difference, {interval} points, is set against "
             f"a margin of ±{margin} points (p = {p_value(equal['p'])}), {verdict}."
         )
-    if (better := found["improvement"]) and (paired := found["by_prompt"]):
+    if (better := found["improvement"]) and (paired := found["by_prompt"]) and paired["better"] + paired["worse"]:
         gap = found["win_rate"]["difference"]
         first, second = method(gap["first"]), method(gap["second"])
         texts.append(

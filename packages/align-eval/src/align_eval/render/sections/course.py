@@ -115,7 +115,7 @@ def _win_rate(report: Json, bands: Json) -> Panel:
     missing = report["runs"][0]["convergence_reason"] or "no evaluation points"
     rules = ((0.6, "60 %: converged"), (0.5, "50 %"))
     plot = Plot("iteration", "share of decided pairs", curves, rules=rules, y_percent=True, missing=missing)
-    return _panel("Win rate against iteration 0", plot)
+    return _panel("Won against iteration 0", plot)
 
 
 def _training(report: Json, bands: Json) -> Figure | None:

@@ -49,7 +49,9 @@ def _drawn(runs: Sequence[Json]) -> str:
 def _cells(row: Json, sources: Sources) -> tuple[Cell, ...]:
     role = "judgments" if row["metric"] in JUDGED else "policy"
     ahead = row["expected_advantage"]
-    verdict: str = {"ppo": "PPO ahead", "grpo": "GRPO ahead"}.get(row["verdict"], str(row["verdict"]))
+    known = [row[f"measured_{m}"] is not None for m in ("ppo", "grpo")]
+    said = row["verdict"] if not any(known) or all(known) else "nothing to compare"
+    verdict: str = {"ppo": "PPO ahead", "grpo": "GRPO ahead"}.get(said, said)
     verdict += f" (p {p_value(row['p'])})" if row["p"] is not None else ""
     agrees, tone = AGREES[row["agrees"]]
     better = "higher is better" if row["higher_is_better"] else "lower is better"

@@ -7,7 +7,7 @@ from typing import Any
 
 from align_eval.effects import compared
 from align_eval.render.document import Block, Paragraph, Section, Tile, Tiles
-from align_eval.render.sections.winning import rates
+from align_eval.render.sections import winning
 from align_eval.render.sources import Sources
 from align_eval.render.text import fixed, method, p_value, percent, plural, plus_minus, share, span
 
@@ -35,10 +35,10 @@ def answer(report: Json, sources: Sources) -> Paragraph:
 
 def _decided(report: Json, first: str, second: str) -> str:
     """The sentence about two methods; who is ahead is decided by the primary interval."""
-    both = (
-        f"{method(first)} beats SFT in {_rate(report, first)} of all pairs and {method(second)} in "
-        f"{_rate(report, second)}"
-    )
+    if not _decided_pairs(report):
+        return "Undecided: the judge preferred no answer to SFT's, nor SFT's to it, in any pair of either method."
+    rates = [_rate(report, name) for name in (first, second)]
+    both = f"{method(first)} wins {rates[0]} of all pairs against SFT and {method(second)} {rates[1]}"
     seeds = " + ".join(str(len(report["methods"][name]["seeds"])) for name in (first, second))
     found, equal = primary(report), report["estimates"].get("equivalence")
     if found is None or found["interval"] is None or found["p"] is None:
@@ -56,6 +56,11 @@ def _decided(report: Json, first: str, second: str) -> str:
         return f"Equally good within {fixed(100 * equal['margin'], 1)} points: {both}, {text}."
     text = f"a difference of {fixed(100 * gap, 1)} points that {seeds} seeds cannot tell from chance"
     return f"Neither method wins: {both}, {text} {_between(low, high)}."
+
+
+def _decided_pairs(report: Json) -> int:
+    row = report["pooled"]["all"]
+    return int(row["wins"] + row["losses"])
 
 
 def primary(report: Json) -> Json | None:
@@ -107,7 +112,7 @@ def headline(report: Json, sources: Sources) -> Section:
     """Key numbers, findings and warnings."""
     blocks: list[Block] = [Tiles(tiles(report, sources)), *findings(report, sources)]
     blocks += [Paragraph(one["text"], kind="care") for one in report["warnings"]]
-    return Section("findings", "Findings", [*blocks, rates(report)])
+    return Section("findings", "Findings", [*blocks, *winning.rates(report)])
 
 
 def tiles(report: Json, sources: Sources) -> list[Tile]:
@@ -121,16 +126,19 @@ def tiles(report: Json, sources: Sources) -> list[Tile]:
     effect, keys = report["effect"], sources.all("judgments")
     if (gap := primary(report)) is not None:
         name = f"{method(gap['first'])} − {method(gap['second'])}"
-        below = f"{span(gap['interval'], 100, 1)} points, p {p_value(gap['p'])}".strip()
+        interval = gap["interval"]
+        below = f"{span(interval, 100, 1)} points, p {p_value(gap['p'])}" if interval else "no interval: nothing varies"
         found.append(Tile(name, f"{fixed(100 * gap['value'], 1)} points", below, "", keys))
     if effect["cohens_d"] is not None:
         below = f"{span(effect['interval'])}, {effect['band'][0]}"
         found.append(Tile("Cohen's d", fixed(effect["cohens_d"]), below, "", keys))
     better = sum(bool(run["wilson"] and run["wilson"][0] > 0.5) for run in report["runs"])
-    below = "their interval of decided pairs lies above 50 %"
+    below = "their 95 % interval of decided pairs above 50 %"
     found.append(Tile("Runs that beat SFT", f"{better} of {len(report['runs'])}", below, "", keys))
     if aa := report["aa"]:
-        below = f"{span(aa['interval'], 100, 1)} of decided pairs, SFT against SFT".strip()
+        below = "SFT against SFT: no pair decided"
+        if aa["win_rate_decided"] is not None:
+            below = f"{span(aa['interval'], 100, 1)} of decided pairs, SFT against SFT".strip()
         found.append(Tile("A/A row", percent(aa["win_rate_decided"]), below, "sft", sources.aa("judgments")))
     return found
 
@@ -143,10 +151,10 @@ def findings(report: Json, sources: Sources) -> list[Paragraph]:
         sources: Its sources.
 
     Returns:
-        Two to five sentences, the most important first.
+        One to five sentences, the most important first.
     """
     keys = sources.all("judgments")
-    texts = [_against_sft(report), _means(report), *_methods(report), *_gap(report), _effect(report["effect"])]
+    texts = [_against_sft(report), *_means(report), *_methods(report), *_gap(report), *_effect(report["effect"])]
     found = [Paragraph(text, keys, "finding") for text in texts]
     if report["aa"]:
         found.append(Paragraph(_aa(report["aa"]), sources.aa("judgments"), "finding"))
@@ -166,23 +174,28 @@ def _against_sft(report: Json) -> str:
     better = [run for run in runs if run["wilson"] and run["wilson"][0] > 0.5]
     worse = [run for run in runs if run["wilson"] and run["wilson"][1] < 0.5]
     pooled = report["pooled"]["all"]
-    text = f"{len(better)} of {plural(len(runs), 'run')} beat SFT (95 % interval of decided pairs above 50 %)"
-    text += f", {len(worse)} lose to it" if worse else ""
-    together = share(pooled["win_rate_decided"], pooled["interval"])
-    return f"{text}; together they win {together} of decided pairs."
+    beat, lose = (verb if count != 1 else f"{verb}s" for verb, count in (("beat", len(runs)), ("lose", len(worse))))
+    text = f"{len(better)} of {plural(len(runs), 'run')} {beat} SFT (95 % interval of decided pairs above 50 %)"
+    text += f", {len(worse)} {lose} to it" if worse else ""
+    if not _decided_pairs(report):
+        return f"{text}: no pair was decided."
+    who = "it wins" if len(runs) == 1 else "together they win"
+    return f"{text}; {who} {share(pooled['win_rate_decided'], pooled['interval'])} of decided pairs."
 
 
-def _means(report: Json) -> str:
+def _means(report: Json) -> list[str]:
+    """Each method's mean with its spread; where no seed was repeated the answer has said it all."""
+    counts = [len(found["seeds"]) for found in report["methods"].values()]
+    if max(counts) == 1:
+        return []
     parts = []
     for name, found in report["methods"].items():
         rate = found["win_rate"]
         spread = f" ± {fixed(100 * rate['sd'], 1)}" if rate["sd"] is not None else ""
         parts.append(f"{method(name)} wins {fixed(100 * rate['value'], 1)}{spread} % of all pairs")
-    counts = [len(found["seeds"]) for found in report["methods"].values()]
     seeds = f"{' and '.join(map(str, counts))} seeds" if len(set(counts)) > 1 else plural(max(counts), "seed")
     each = " each" if len(counts) > 1 and len(set(counts)) == 1 else ""
-    spread = " (mean ± sd)" if max(counts) > 1 else ""
-    return f"Over {seeds}{each}, {' and '.join(parts)}{spread}."
+    return [f"Over {seeds}{each}, {' and '.join(parts)} (mean ± sd)."]
 
 
 def _methods(report: Json) -> list[str]:
@@ -203,7 +216,7 @@ def _methods(report: Json) -> list[str]:
 def _gap(report: Json) -> list[str]:
     """The difference of the win rates, whether equality is shown, and who beats whom prompt by prompt."""
     found, estimates = primary(report), report["estimates"]
-    if found is None:
+    if found is None or found["interval"] is None:
         return []
     first, second = method(found["first"]), method(found["second"])
     apart = "separated" if found["p"] is not None and found["p"] < ALPHA else "not separated"
@@ -223,18 +236,20 @@ def _gap(report: Json) -> list[str]:
     return [text]
 
 
-def _effect(effect: Json) -> str:
-    if effect["cohens_d"] is None:
-        return f"No effect size between the methods: {effect['reason']}."
+def _effect(effect: Json) -> list[str]:
+    if effect["cohens_d"] is None:  # the caveat says why
+        return []
     name, _ = effect["band"]
-    return (
+    return [
         f"Effect size over the seeds: Cohen's d = {fixed(effect['cohens_d'])} {span(effect['interval'])}, {name} by "
         f"Cohen's bands; Hedges' g = {fixed(effect['hedges_g'])}; Welch's t-test on the same prompts gives "
         f"p = {p_value(effect['welch_p'])}."
-    )
+    ]
 
 
 def _aa(aa: Json) -> str:
+    if aa["win_rate_decided"] is None:
+        return f"A/A row: SFT against SFT with other sampling keys, no pair decided, {percent(aa['tie_rate'])} ties."
     return (
         f"A/A row: SFT against SFT with other sampling keys wins {share(aa['win_rate_decided'], aa['interval'])} of "
         f"decided pairs, with {percent(aa['tie_rate'])} ties."

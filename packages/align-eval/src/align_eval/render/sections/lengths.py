@@ -19,7 +19,10 @@ Json = Mapping[str, Any]
 def lengths(report: Json, sources: Sources) -> Section:
     """Length against win, reward against win."""
     found = report["diagnostics"]
-    blocks: list[Block] = [_bins(found["length"])] if found["length"]["methods"] else []
+    decided = any(
+        one["win_rate_decided"] is not None for row in found["length"]["methods"].values() for one in row["bins"]
+    )
+    blocks: list[Block] = [_bins(found["length"])] if decided else []
     blocks += [_table(report, sources), _controlled(report, sources), _inflation(report, sources)]
     lead = (
         "A judge that likes long answers gives wins for length; a policy can please the reward model without pleasing "
@@ -42,7 +45,7 @@ def _bins(found: Json) -> Figure:
         alt = "; ".join(f"{one.name}: {one.text}" for one in rows) + "."
         panels.append(Panel(method(name), alt, partial(forest.draw, plot), 440.0, plot.height))
     caption = "Pairs by how many times as long the answer is as SFT's to the same prompt."
-    return Figure("length", "Win rate by length of the answer", panels, caption=caption)
+    return Figure("length", "Wins by length of the answer", panels, caption=caption)
 
 
 def _table(report: Json, sources: Sources) -> Table:
@@ -102,7 +105,7 @@ def _controlled(report: Json, sources: Sources) -> Table:
         keys = sources.method(name, "responses", "judgments")
         means = [cells.spread(row[key], keys, 100.0, 1) for key in ("preference_mean", "length_controlled_win_rate")]
         rows.append(Row((cells.method(name, ", mean ± sd, %"), *means, Cell(""), Cell("")), strong=True, total=True))
-    numbers = ("win rate (ties half)", "at equal lengths [95 %]", "length coefficient", "longer than SFT's")
+    numbers = ("preferred (ties half)", "at equal lengths [95 %]", "length coefficient", "longer than SFT's")
     note = (
         "At equal lengths: what a logistic model of all verdicts, with the method, the prompt and the difference in "
         "length as terms, predicts for answers as long as SFT's. A coefficient above 0 means that the judge "

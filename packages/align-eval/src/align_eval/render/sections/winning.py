@@ -33,21 +33,29 @@ def winning(report: Json, sources: Sources) -> Section:
     return Section("win-rates", "Win rates", blocks, lead)
 
 
-def rates(report: Json) -> Figure:
-    """Every run and method with its interval, and the A/A row."""
+def repeated(report: Json, name: str) -> bool:
+    """Whether a method has several runs, so that a row over all its seeds says more than the run's own."""
+    return len(report["methods"][name]["seeds"]) > 1
+
+
+def rates(report: Json) -> list[Block]:
+    """Every run and method with its interval, and the A/A row; nothing where no pair was decided."""
     rows = []
     for name in report["methods"]:
         rows += [_estimate(run_name(run["label"]), name, run) for run in report["runs"] if run["method"] == name]
-        rows.append(_estimate(f"{method(name)}, all seeds", name, report["pooled"][name], strong=True))
+        if repeated(report, name):
+            rows.append(_estimate(f"{method(name)}, all seeds", name, report["pooled"][name], strong=True))
     if report["aa"]:
         rows.append(_estimate("A/A: SFT, SFT", "sft", report["aa"]))
     return _forest("win_rates", "Won of decided pairs", rows)
 
 
-def _forest(name: str, title: str, rows: list[Estimate]) -> Figure:
+def _forest(name: str, title: str, rows: list[Estimate]) -> list[Block]:
+    if all(row.value is None for row in rows):
+        return []
     plot = Forest(rows, DECIDED, 0.5, percent=True, least=(0.35, 0.75))
     alt = "; ".join(f"{row.name} {row.text}" for row in rows) + "."
-    return Figure(name, title, [Panel("", alt, partial(forest.draw, plot), 720.0, plot.height)])
+    return [Figure(name, title, [Panel("", alt, partial(forest.draw, plot), 720.0, plot.height)])]
 
 
 def _estimate(name: str, tone: str, row: Json, strong: bool = False) -> Estimate:
@@ -57,7 +65,7 @@ def _estimate(name: str, tone: str, row: Json, strong: bool = False) -> Estimate
 
 def _verdicts(report: Json, sources: Sources) -> Table:
     rows = [Row((cells.run(run), *_counts(run, sources.run(run["label"], "judgments")))) for run in report["runs"]]
-    for name in report["methods"]:
+    for name in filter(partial(repeated, report), report["methods"]):
         counts = _counts(report["pooled"][name], sources.method(name, "judgments"))
         rows.append(Row((cells.method(name, ", all seeds"), *counts), strong=True, total=True))
     if report["aa"]:
@@ -107,12 +115,12 @@ def _category(report: Json, name: str, sources: Sources) -> list[Block]:
     rows = [Row((cells.run(run), *_counts(row, sources.run(run["label"], "judgments")))) for run, row in found]
     estimates = [_estimate(run_name(run["label"]), run["method"], row) for run, row in found]
     for row in report["diagnostics"]["categories"]:
-        if row["category"] == name:
+        if row["category"] == name and repeated(report, row["method"]):
             counts = _counts(_with_rates(row), sources.method(row["method"], "judgments"))
             rows.append(Row((cells.method(row["method"], ", all seeds"), *counts), strong=True, total=True))
             estimates.append(_estimate(f"{method(row['method'])}, all seeds", row["method"], row, strong=True))
     table = Table("", cells.columns(("run",), *COUNTS), rows)
-    return [_forest(f"category_{name}", f"Won of decided pairs: {name}", estimates), table]
+    return [*_forest(f"category_{name}", f"Won of decided pairs: {name}", estimates), table]
 
 
 def _with_rates(row: Json) -> Json:
