@@ -3,7 +3,7 @@ import pytest
 from align_eval.alarms import alarms
 
 RUN = {
-    "label": "ppo-1", "n": 60, "method": "ppo", "control": "none", "tie_rate": 0.1, "wilson": [0.55, 0.7], 
+    "label": "ppo-1", "n": 60, "method": "ppo", "control": "none", "tie_rate": 0.1, "wilson": [0.55, 0.7],
     "length_ratio": 1.1,
     "reward_gain_interval": [0.1, 0.2], "response_length_mean": 10.0, "gate_passed": True,
     "first_place_p": 0.4, "longer_rate": 0.6,

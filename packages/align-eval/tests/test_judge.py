@@ -24,6 +24,15 @@ def config(study, candidate, baseline, **settings):
     return JudgeConfig(candidate=candidate.path, baseline=baseline.path, out=study.root / "j", quiet=True, **settings)
 
 
+def test_an_artifact_against_itself_is_refused_and_its_policy_with_other_sampling_keys_is_not(study):
+    base = study.make_responses(study.sft, skill=0.5)
+    with pytest.raises(VerificationError, match="so every pair would be a tie"):
+        judge.run(config(study, base, base))
+    assert not (study.root / "j").exists()
+    again = study.make_responses(study.sft, skill=0.5, seed=1, name="again")
+    assert judge.run(config(study, again, base)) == 0
+
+
 def test_reference_judge_by_hand(study):
     base = study.make_responses(study.sft, skill=0.5)
     policy = study.make_policy("ppo", 42)

@@ -107,7 +107,7 @@ def test_a_number_points_to_its_source():
 
 
 def test_a_sparse_report_is_written_too(sparse):
-    assert "needs two methods" in page(document(sparse))
+    assert "Only one method was compared with SFT" in page(document(sparse))
 
 
 @pytest.mark.network

@@ -93,5 +93,5 @@ def test_a_licence_is_told_where_the_manifest_has_one(report):
 
 def test_a_sparse_report_is_written_too(sparse):
     text = markdown(document(sparse))
-    assert "needs two methods" in text
+    assert "Only one method was compared with SFT" in text
     assert "the judge is not offline" in text
