@@ -103,7 +103,10 @@ def test_an_interval_ends_where_rates_do():
 @pytest.mark.parametrize(
     ("runs", "reason"),
     [
-        ([run("ppo", 1, OUTCOMES), run("ppo", 2, OUTCOMES), run("grpo", 1, OUTCOMES)], "two seeds or more of each method"),
+        (
+            [run("ppo", 1, OUTCOMES), run("ppo", 2, OUTCOMES), run("grpo", 1, OUTCOMES)],
+            "two seeds or more of each method",
+        ),
         ([run("ppo", 1, OUTCOMES), run("ppo", 2, OUTCOMES[:3])], "same prompts"),
         ([run("ppo", 1, ["win"]), run("ppo", 2, ["loss"])], "two prompts"),
     ],
