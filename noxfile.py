@@ -181,7 +181,7 @@ def coverage(session):
 
 @nox.session
 def pipeline(session):
-    """The whole chain: nox -s pipeline -- [--recipe FILE] [--out DIR] [--set section.key=value] [--dry-run]."""
+    """The whole chain: nox -s pipeline -- [--recipe FILE] [--out DIR] [--seeds N,…] [--dry-run]; --help lists more."""
     # nox becomes the pipeline: signals reach it directly and once, and its exit code is the caller's, where nox has
     # only 0 and 1. So it is the last session of a call.
     session.log(" ".join(["python -m pipeline", *session.posargs]))

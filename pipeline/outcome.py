@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from align_contracts import AlignError
 from pipeline.chain import Step
@@ -79,6 +80,11 @@ class Outcome:
         if cause is not None:
             self.blocked[step.name] = cause
         return cause is not None
+
+    def told(self) -> dict[str, Any]:
+        """Return what has come of the steps, for programs."""
+        failed = {one.name: {"exit_code": one.exit_code, "log": str(one.log)} for one in self.failed}
+        return {"made": self.made, "kept": self.kept, "failed": failed, "not_started": self.blocked}
 
     def require_all(self) -> None:
         """Raise StepError where a step failed, with the list of everything that was not made."""

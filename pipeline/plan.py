@@ -38,13 +38,16 @@ class Planned:
         return self.out / self.step.name
 
 
-def plan(recipe: Path, out: Path, sets: Sequence[str]) -> tuple[PipelineConfig, list[Planned]]:
+def plan(
+    recipe: Path, out: Path, sets: Sequence[str], flags: Sequence[str] = ()
+) -> tuple[PipelineConfig, list[Planned]]:
     """Resolve the settings of the whole chain, so that a typo stops it before anything runs.
 
     Args:
         recipe: The TOML recipe.
         out: The directory of all artifacts.
         sets: Overrides, ``section.key=value``.
+        flags: The pipeline's own settings as flags, which override both, ``--seeds=42,123``.
 
     Raises:
         ConfigError: A setting is unknown or wrong.
@@ -52,7 +55,7 @@ def plan(recipe: Path, out: Path, sets: Sequence[str]) -> tuple[PipelineConfig, 
     """
     for text in sets:
         _check_section(text)
-    own = ("pipeline", "--config", str(recipe), *_sets(sets, ("pipeline",)))
+    own = ("pipeline", "--config", str(recipe), *_sets(sets, ("pipeline",)), *flags)
     settings = console.resolve("nox -s", _OWN, own)[1]
     assert isinstance(settings, PipelineConfig)
     base = Step("base", "align-sft", "base", {"--data": ("data",)})

@@ -13,7 +13,11 @@ import pytest
 
 from align_contracts import console
 from align_contracts.console import Command
+from align_contracts.console.arguments import common
 from align_contracts.console.fields import flags_of
+from align_contracts.console.foreign import FOREIGN
+from align_contracts.console.help import LAST
+from align_contracts.console.suggest import plain
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {
@@ -86,6 +90,85 @@ def test_the_examples_are_valid(script, command):
         words = [word.replace("recipes/", f"{ROOT}/recipes/") for word in example.split()[1:]]
         picked, _ = console.resolve(script, MODULES[script].COMMANDS, words)
         assert picked is command
+
+
+COMMON = ("--config", "--set", "--show-config", "--version", "--help")
+READS_ONLY = "it only reads, and what it prints is its result"
+WITHOUT = {
+    ("align-sft eval", "--dry-run"): READS_ONLY,
+    ("align-rm eval", "--dry-run"): READS_ONLY,
+    ("align-rm eval", "--quiet"): READS_ONLY,
+    ("align-rl watch", "--dry-run"): READS_ONLY,
+    ("align-eval summarize", "--dry-run"): READS_ONLY,
+    ("align-eval summarize", "--quiet"): READS_ONLY,
+    ("align-eval plan", "--dry-run"): READS_ONLY,
+    ("align-eval plan", "--quiet"): READS_ONLY,
+    **{(f"align-contracts {name}", "--dry-run"): READS_ONLY for name in ("validate", "inspect", "lineage", "env")},
+    **{(f"align-contracts {name}", "--quiet"): READS_ONLY for name in ("validate", "inspect", "lineage", "env")},
+    ("align-contracts schema", "--dry-run"): "--check compares and writes nothing",
+    ("align-contracts schema", "--quiet"): "it prints a schema, or the names of what it wrote",
+    ("align-contracts schema", "--json"): "a schema is JSON",
+}
+"""What a command cannot be given, and why."""
+
+
+@pytest.mark.parametrize("flag", [*COMMON, "--dry-run", "--json", "--quiet"])
+@each_command
+def test_every_command_has_the_flags_of_all_or_a_reason(script, command, flag):
+    flags = flags_of(command.config)
+    names = {name for one in flags for name in one.names} | set(common(flags))
+    reason = WITHOUT.get((f"{script} {command.name}", flag))
+    assert (flag in names) == (reason is None), reason
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@each_command
+def test_help_fits_the_terminal_and_has_no_colour_where_none_is_wanted(script, command, columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for words in ([command.name, "--help"], ["--help"]):
+        assert console.main(script, "", MODULES[script].COMMANDS, words) == 0
+        page = capsys.readouterr().out
+        assert "\x1b" not in page
+        assert max(map(len, page.splitlines())) <= columns
+        assert "\nExamples:\n" in page
+
+
+@each_command
+def test_what_has_to_be_given_stands_first_in_the_help(script, command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
+    assert console.main(script, "", MODULES[script].COMMANDS, [command.name, "--help"]) == 0
+    headings = re.findall(r"^(\w+):$", capsys.readouterr().out, flags=re.MULTILINE)
+    if any(flag.required for flag in flags_of(command.config)):
+        assert headings[0] == "Required"
+    assert [one for one in headings if one in LAST] == [one for one in LAST if one in headings]
+    assert headings[-2:] == ["Common", "Examples"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("grpo --gae-gamma 0.9", "align-rl grpo: unknown flag --gae-gamma. It belongs to align-rl ppo"),
+        ("ppo --K 6", "align-rl ppo: unknown flag --K. It belongs to align-rl grpo"),
+        ("grpo --set gae_gamma=0.9", "--set: unknown key 'gae_gamma'. It belongs to align-rl ppo"),
+        ("ppo --set scale_rewards=none", "--set: unknown key 'scale_rewards'. It belongs to align-rl grpo"),
+        ("ppo --num_generations 4", "align-rl ppo: unknown flag --num_generations. TRL's --num_generations is --K of "
+         "align-rl grpo"),
+        ("ppo --ppo", "align-rl ppo: unknown flag --ppo. It is the command itself: leave it out"),
+    ],
+)  # fmt: skip
+def test_a_setting_of_the_other_method_is_said_to_be_its(words, said, capsys):
+    assert console.main("align-rl", "", MODULES["align-rl"].COMMANDS, words.split()) == 2
+    assert capsys.readouterr().err == f"error: {said}\n"
+
+
+@pytest.mark.parametrize("name", list(FOREIGN))
+def test_a_name_of_another_program_leads_to_a_flag_of_ours(name):
+    """Each row leads somewhere, and none is for a flag that every command knows anyway."""
+    ours = [{plain(one) for flag in flags_of(command.config) for one in flag.names} for _, command in COMMANDS]
+    for wanted in FOREIGN[name].ours:
+        assert any(plain(wanted) in known and name not in known for known in ours)
 
 
 @each_command

@@ -41,6 +41,16 @@ def test_the_pipeline_s_own_settings(recipe):
     assert [one.step.name for one in steps if one.step.script == "align-rl"] == ["ppo-1", "ppo-2"]
 
 
+@pytest.mark.parametrize("text", ["pipeline.seeds=7", "pipeline.seeds=[7]", "pipeline.seeds=7,"])
+def test_a_single_value_is_a_list_of_one(recipe, text):
+    assert plan(recipe, recipe.parent, [text])[0].seeds == (7,)
+
+
+def test_the_pipeline_s_own_flags_override_recipe_and_set(recipe):
+    settings, _ = plan(recipe, recipe.parent, ["pipeline.seeds=7", "pipeline.jobs=2"], ["--seeds=8,9"])
+    assert (settings.seeds, settings.jobs, settings.methods) == ((8, 9), 2, ("grpo",))
+
+
 def test_commands_name_every_path(recipe):
     run, out = planned(recipe)["grpo-1"], recipe.parent / "out"
     assert run.argv == (

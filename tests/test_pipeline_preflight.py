@@ -161,8 +161,8 @@ def test_an_output_directory_that_is_a_file_is_one_line(tmp_path, capsys):
     ("argument", "said"),
     [
         ("--dryrun", "unknown flag --dryrun. Did you mean --dry-run?"),
-        ("--sets=x.y=1", "unknown flag --sets=x.y=1. Did you mean --set?"),
-        ("runs/x", "unexpected argument runs/x. nox -s pipeline -- --help lists the flags"),
+        ("--sets=x.y=1", "unknown flag --sets. Did you mean --set?"),
+        ("runs/x", "unexpected argument 'runs/x'. 'nox -s pipeline --help' lists the flags"),
     ],
 )
 def test_a_mistyped_flag(argument, said, capsys):

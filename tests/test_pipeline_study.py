@@ -1,6 +1,7 @@
 """The forecast of a whole study: sizes, operations, bytes and dollars by hand and against published figures."""
 
 import json
+import shlex
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -124,7 +125,20 @@ def test_the_dry_run_says_it_all(tmp_path, capsys, monkeypatch):
     assert told == ["time", "disk", "memory", "judge", "effect"]
     assert not out.exists()
     assert main(["--tflops", "0"]) == 2
-    assert "--tflops: expected a number above 0, got 0.0" in capsys.readouterr().err
+    assert "--tflops: expected greater than 0, got '0'" in capsys.readouterr().err
+
+
+def test_the_plan_for_programs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    call = ["--recipe", str(STUDY), "--out", str(tmp_path / "out"), "--dry-run", "--tflops", "6.8", "--seeds", "5"]
+    assert main([*call, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert main(call) == 0
+    plain = capsys.readouterr().out.splitlines()
+    assert [shlex.join(one["command"]) for one in told["steps"]] == [one for one in plain if one.startswith("align-")]
+    assert [f"# {line}" for line in told["forecast"]] == [one for one in plain if one.startswith("#")]
+    assert [one["name"] for one in told["steps"] if one["command"][0] == "align-rl"] == ["grpo-5", "ppo-5"]
+    assert not any(one["there"] for one in told["steps"])
 
 
 def test_where_the_size_is_unknown_the_rest_is_told(tmp_path):

@@ -42,7 +42,7 @@ def test_positionals_may_stand_before_between_and_after_flags():
 
 def test_common_flags():
     said = split(["--config", "r.toml", "--set", "a=1", "--set=b=2", "--show-config", "-h"], TRAIN, "align-x")
-    assert (said.config, said.sets, said.show, said.help) == (Path("r.toml"), ["a=1", "b=2"], True, True)
+    assert (said.config, said.sets, said.switches) == (Path("r.toml"), ["a=1", "b=2"], {"--show-config", "--help"})
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,17 @@ def test_mistakes_in_set(text, message):
 
 def test_parse_set_keeps_what_follows_the_first_equals():
     assert parse_set("a.b=c=d") == ("a.b", "c=d")
+
+
+@pytest.mark.parametrize(("given", "taken"), [(1, [1]), ("1", ["1"]), ([1, 2], [1, 2]), ("1,2", ["1", "2"]), ("", [])])
+def test_a_list_is_a_list_of_one_where_one_is_given(given, taken):
+    """As TOML and as text: a recipe's ``kl_targets = 1`` and ``--set kl_targets=1`` are no slips."""
+    values = settings()
+    values.put(next(flag for flag in values.flags.values() if flag.key == "kl_targets"), given, "")
+    assert values.values["kl_targets",] == taken
+
+
+def test_an_empty_path_is_not_the_directory_one_stands_in():
+    values = settings()
+    with pytest.raises(ConfigError, match="--sft: expected a path, got nothing"):
+        values.put(next(flag for flag in values.flags.values() if flag.key == "sft"), "", "--sft")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from align_contracts.artifact import Artifact, open_artifact
+from align_contracts.console.making import described
 from align_contracts.errors import AlignError, ConfigError, VerificationError
 from align_contracts.installation import facts, render
 from align_contracts.lineage import as_json, draw, find_artifacts, holds, trace
@@ -106,23 +107,11 @@ def validate(config: ValidateConfig) -> int:
             code = code or error.exit_code
             continue
         if config.as_json:
-            print(json.dumps(_verified(artifact, path, config.deep)))
+            print(json.dumps({**described(artifact, path), "ok": True, "deep": config.deep}))
             continue
         depth = "deep" if config.deep else "quick"
         print(f"ok  {depth}  {artifact.kind:12}  {_size(artifact):>10}  {printable(str(path))}")
     return code
-
-
-def _verified(artifact: Artifact, path: Path, deep: bool) -> dict[str, Any]:
-    return {
-        "path": str(path),
-        "ok": True,
-        "deep": deep,
-        "kind": artifact.kind,
-        "bytes": sum(item.size for item in artifact.manifest.files),
-        "content_digest": artifact.content_digest,
-        "manifest_digest": artifact.manifest_digest,
-    }
 
 
 def inspect(config: InspectConfig) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from align_contracts.artifact import Artifact, open_artifact, resolve_input
 from align_contracts.errors import AlignError, MissingError
 from align_contracts.licences import licence
+from align_contracts.nearby import nearby
 from align_contracts.paths import MANIFEST, SIDECAR, printable
 
 MAX_SEARCH_DEPTH = 4
@@ -47,7 +48,7 @@ def find_artifacts(path: Path) -> list[Path]:
         MissingError: when the path does not exist, or holds no artifact.
     """
     if not os.path.exists(path):  # False too for a name that no file system can have
-        raise MissingError(f"{path}: no such path")
+        raise MissingError(f"{path}: no such path", do=nearby(path))
     found = _search(path, MAX_SEARCH_DEPTH)
     if not found:
         raise MissingError(f"{path}: no artifact here", expected=f"directories with a {MANIFEST}")

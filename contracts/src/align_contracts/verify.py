@@ -13,6 +13,7 @@ from align_contracts.details import INPUT_KINDS
 from align_contracts.errors import ConfigError, MissingError, VerificationError
 from align_contracts.hostile import check_model_config, check_signature, check_template_file
 from align_contracts.manifest import MAX_MANIFEST_BYTES, Manifest, read_manifest
+from align_contracts.nearby import nearby
 from align_contracts.paths import (
     MANIFEST,
     MAX_FILES,
@@ -51,9 +52,10 @@ def verify_quick(root: Path) -> tuple[Manifest, dict[str, Any], str]:
         VerificationError: naming the artifact and the file.
     """
     if not os.path.exists(root):  # False too for a name that no file system can have
-        raise MissingError(f"{root}: no such artifact")
+        raise MissingError(f"{root}: no such artifact", do=nearby(root))
     if not root.is_dir():
-        raise VerificationError(f"{root}: an artifact is a directory")
+        inside = f"Give {root.parent}" if os.path.exists(root.parent / MANIFEST) else None
+        raise VerificationError(f"{root}: an artifact is a directory", do=inside)
     try:
         return _verify_quick(root)
     except OSError as error:

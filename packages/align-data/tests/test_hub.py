@@ -105,6 +105,7 @@ def test_failures_of_the_library_become_one_message(monkeypatch, failure, error,
     def fail(*args, **kwargs):
         raise failure
 
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda *args, **kwargs: None)
     monkeypatch.setattr(datasets, "load_dataset_builder", fail)
     with pytest.raises(error, match=words) as raised:
         opened("a/b")

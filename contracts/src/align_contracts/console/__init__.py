@@ -13,16 +13,18 @@ Flags, help, recipes (``--config``), overrides (``--set``) and error messages al
 the config. A setting is looked up as default < recipe < ``--set`` < flag.
 """
 
-from align_contracts.console.app import Command, main, resolve
-from align_contracts.console.fields import aliases, deterministic, left_open, planned, runtime
+from align_contracts.console.app import Command, guarded, main, resolve, version
+from align_contracts.console.fields import WRITTEN, aliases, deterministic, left_open, planned, runtime
 from align_contracts.console.recipe import SECTIONS, read_recipe
 from align_contracts.console.suggest import suggest
 
 __all__ = [
     "SECTIONS",
+    "WRITTEN",
     "Command",
     "aliases",
     "deterministic",
+    "guarded",
     "left_open",
     "main",
     "planned",
@@ -30,4 +32,5 @@ __all__ = [
     "resolve",
     "runtime",
     "suggest",
+    "version",
 ]

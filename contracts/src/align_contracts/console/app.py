@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from align_contracts.console import lifeline, streams
 from align_contracts.console.arguments import Arguments, split
 from align_contracts.console.fields import Flag, flags_of
 from align_contracts.console.help import command_help, program_help, styled
+from align_contracts.console.making import rehearse, reported
 from align_contracts.console.recipe import Settings
 from align_contracts.console.suggest import did_you_mean
 from align_contracts.console.wording import plain
@@ -29,7 +30,7 @@ from align_contracts.paths import printable
 from align_contracts.provenance import producer
 from align_contracts.secrets import VARIABLES, holds_key, mask_logs, masked
 
-__all__ = ["Command", "main", "resolve"]
+__all__ = ["Command", "guarded", "main", "resolve", "version"]
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,23 @@ def main(prog: str, description: str, commands: Sequence[Command], argv: Sequenc
         argv: The arguments; ``sys.argv[1:]`` when None.
 
     Returns:
-        0, what the command returned, or the error's exit code: 130 after Ctrl-C. A user's mistake is one
-        message on stderr; ``ALIGN_TRACEBACK=1`` shows the traceback too. Keys are masked in both.
+        0, what the command returned, or an exit code as `guarded` gives it.
     """
     streams.secure()
     lifeline.hold()
     mask_logs()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _main(prog, description, commands, arguments))
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Run what a user asked for and return its exit code, the error's, or 130 after Ctrl-C.
+
+    A user's mistake is one message on stderr; ``ALIGN_TRACEBACK=1`` shows the traceback too. Keys are masked in both.
+    """
     try:
         with signals.listening():
-            return _main(prog, description, commands, arguments)
+            return run()
     except AlignError as error:
         return _end(f"{error}{_again(error, prog, arguments)}", error.exit_code)
     except BrokenPipeError:  # the reader of our output has gone, as in `align-x cmd --help | head -1`
@@ -125,10 +133,11 @@ def _end(message: str, code: int) -> int:
 
 def _main(prog: str, description: str, commands: Sequence[Command], argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
-        print(program_help(prog, description, [(one.name, one.help) for one in commands]))
+        examples = [one.examples[0] for one in commands if one.examples]
+        print(program_help(prog, description, [(one.name, one.help) for one in commands], examples))
         return 0 if argv else 2
     if argv[0] == "--version":
-        print(prog, _version(prog))
+        print(prog, version(prog))
         return 0
     command = _pick(prog, commands, argv[0])
     title = f"{prog} {command.name}"
@@ -136,20 +145,37 @@ def _main(prog: str, description: str, commands: Sequence[Command], argv: list[s
     if "--help" in argv or "-h" in argv:
         print(command_help(title, command.help, flags, command.sections, command.examples))
         return 0
-    said = split(argv[1:], flags, title)
-    if said.version:
-        print(prog, _version(prog))
+    said = split(argv[1:], flags, title, _others(prog, commands, command))
+    if "--version" in said.switches:
+        print(prog, version(prog))
         return 0
-    config = _config(title, command, said)
-    if said.show:
-        print(json.dumps(to_json(config), indent=2))
-        return 0
-    module, _, function = command.run.partition(":")
-    try:
-        return int(getattr(importlib.import_module(module), function)(config) or 0)
-    except AlignError as error:
-        _name_flag(error, config, flags)
-        raise
+    config: Any = _config(prog, commands, command, said)
+    if "--show-config" not in said.switches:
+        return _run(command, flags, config, said.switches)
+    print(json.dumps(to_json(config), indent=2))
+    return 0
+
+
+def _run(command: Command, flags: Sequence[Flag], config: Any, switches: Set[str]) -> int:
+    """Run a command, or say what it would make where it has no fuller dry run of its own."""
+    rehearsed = "--dry-run" in switches
+    if (require_source := getattr(config, "require_source", None)) is not None:
+        require_source()  # before the libraries are loaded, which takes seconds
+
+    def run() -> int:
+        if rehearsed:
+            print(rehearse(flags, config))
+            return 0
+        module, _, function = command.run.partition(":")
+        try:
+            return int(getattr(importlib.import_module(module), function)(config) or 0)
+        except AlignError as error:
+            _name_flag(error, config, flags)
+            raise
+
+    if "--json" not in switches:
+        return run()
+    return reported(run, config.out, dry=rehearsed or getattr(config, "dry_run", False))
 
 
 def resolve(prog: str, commands: Sequence[Command], argv: Sequence[str]) -> tuple[Command, BaseModel]:
@@ -162,8 +188,13 @@ def resolve(prog: str, commands: Sequence[Command], argv: Sequence[str]) -> tupl
     if not argv:
         raise ConfigError(f"{prog} needs a command", expected=", ".join(one.name for one in commands))
     command = _pick(prog, commands, argv[0])
-    title = f"{prog} {command.name}"
-    return command, _config(title, command, split(argv[1:], flags_of(command.config), title))
+    said = split(argv[1:], flags_of(command.config), f"{prog} {command.name}", _others(prog, commands, command))
+    return command, _config(prog, commands, command, said)
+
+
+def _others(prog: str, commands: Sequence[Command], command: Command) -> dict[str, Sequence[Flag]]:
+    """Return the flags of a script's other commands, by what those are called."""
+    return {f"{prog} {one.name}": flags_of(one.config) for one in commands if one is not command}
 
 
 def _pick(prog: str, commands: Sequence[Command], name: str) -> Command:
@@ -175,9 +206,10 @@ def _pick(prog: str, commands: Sequence[Command], name: str) -> Command:
     raise ConfigError(what, do=did_you_mean(name, names, f"Commands: {', '.join(names)}"))
 
 
-def _config(title: str, command: Command, said: Arguments) -> BaseModel:
+def _config(prog: str, commands: Sequence[Command], command: Command, said: Arguments) -> BaseModel:
     """Build a command's config: default < recipe < ``--set`` < flag."""
-    settings = Settings(title, flags_of(command.config), command.sections)
+    title = f"{prog} {command.name}"
+    settings = Settings(title, flags_of(command.config), command.sections, _others(prog, commands, command))
     if said.config is not None:
         settings.add_recipe(said.config)
     for text in said.sets:
@@ -188,7 +220,8 @@ def _config(title: str, command: Command, said: Arguments) -> BaseModel:
     try:
         return command.config.model_validate(settings.nested())
     except ValidationError as error:
-        problems = [_problem(settings, one) for one in error.errors()]
+        found = {_flag(settings, one) or one["loc"]: one for one in reversed(error.errors())}  # the first of each flag
+        problems = [_problem(settings, one) for one in reversed(found.values())]
     if len(problems) == 1:
         raise ConfigError(f"{title}: {problems[0]}")
     raise ConfigError("\n  ".join([f"{title}: {len(problems)} settings are wrong", *problems]))
@@ -207,7 +240,7 @@ def _refuse_keys(title: str, settings: Settings) -> None:
 
 def _problem(settings: Settings, error: Any) -> str:
     """Return one line for one pydantic error: which flag, what is wrong, what was got and from where."""
-    path = next((path for path in settings.flags if error["loc"][: len(path)] == path), None)
+    path = _flag(settings, error)
     cause = error.get("ctx", {}).get("error")
     message = plain(error)
     if path is None:
@@ -221,13 +254,18 @@ def _problem(settings: Settings, error: Any) -> str:
     return f"{name}: {message}{got}{where}"
 
 
+def _flag(settings: Settings, error: Any) -> tuple[str, ...] | None:
+    """Return the setting that one of pydantic's errors is about."""
+    return next((path for path in settings.flags if error["loc"][: len(path)] == path), None)
+
+
 def _shown(value: Any) -> str:
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def _version(prog: str) -> str:
-    """The package's version and, in a checkout, its commit."""
+def version(prog: str) -> str:
+    """Return a package's version and, in a checkout, its commit."""
     program = producer(prog)
     commit = program["git_commit"]
     return program["version"] + (f" ({commit[:12]}{', modified' * bool(program['git_dirty'])})" if commit else "")

@@ -6,15 +6,17 @@ follow a flag.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from align_contracts.console.fields import Flag
-from align_contracts.console.suggest import did_you_mean
+from align_contracts.console.foreign import foreign
+from align_contracts.console.making import MAKING, makes
+from align_contracts.console.suggest import did_you_mean, plain
 from align_contracts.errors import ConfigError
 
-__all__ = ["COMMON", "Arguments", "split"]
+__all__ = ["Arguments", "common", "split"]
 
 COMMON = {
     "--config": ("FILE", "Read this command's settings from a TOML recipe."),
@@ -26,6 +28,12 @@ COMMON = {
 """Flags that every command has: metavar and help."""
 
 
+def common(flags: Sequence[Flag]) -> dict[str, tuple[str, str]]:
+    """Return the flags that a command has without declaring them: metavar and help of each."""
+    own = {name for flag in flags for name in flag.names}
+    return {name: row for name, row in {**(MAKING if makes(flags) else {}), **COMMON}.items() if name not in own}
+
+
 @dataclass
 class Arguments:
     """What an argument list said.
@@ -34,33 +42,32 @@ class Arguments:
         values: Each flag's value (text, a bool for a switch, a list of texts) and the flag as written.
         config: The recipe, if one was named.
         sets: The ``--set`` texts in order.
-        show: Whether ``--show-config`` was given.
-        help: Whether ``--help`` was given.
-        version: Whether ``--version`` was given.
+        switches: Which of the other common flags were given, such as ``--show-config``.
     """
 
     values: dict[Flag, tuple[str | bool | list[str], str]] = field(default_factory=dict)
     config: Path | None = None
     sets: list[str] = field(default_factory=list)
-    show: bool = False
-    help: bool = False
-    version: bool = False
+    switches: set[str] = field(default_factory=set)
 
 
 def _is_flag(token: str) -> bool:
     return token.startswith("--") or token == "-h"
 
 
-def split(argv: Sequence[str], flags: Sequence[Flag], command: str) -> Arguments:
+def split(
+    argv: Sequence[str], flags: Sequence[Flag], command: str, others: Mapping[str, Sequence[Flag]] | None = None
+) -> Arguments:
     """Match an argument list against the flags of a command.
 
     Args:
         argv: The arguments after the command's name.
         flags: The command's settings.
         command: What to call the command in messages.
+        others: The flags of the script's other commands, by what those are called.
 
     Raises:
-        ConfigError: A flag is unknown, lacks its value, or an argument is left over.
+        ConfigError: A flag is unknown or lacks its value, or an argument is left over.
     """
     said = Arguments()
     named = _names(flags)
@@ -73,13 +80,13 @@ def split(argv: Sequence[str], flags: Sequence[Flag], command: str) -> Arguments
             break
         if not _is_flag(token):
             if token.startswith("-") and len(token) == 2 and token[1].isalpha():
-                raise _unknown(token, named, command)
+                raise _unknown(token, named, command, others or {})
             rest.append(token)
             continue
         written, equals, attached = token.partition("=")
         name = "--help" if written == "-h" else written.replace("_", "-")
         if name not in named:
-            raise _unknown(written, named, command)
+            raise _unknown(written, named, command, others or {})
         flag = named[name]
         if flag is None:
             _common(said, name, attached if equals else None, tokens)
@@ -99,7 +106,7 @@ def split(argv: Sequence[str], flags: Sequence[Flag], command: str) -> Arguments
 
 
 def _names(flags: Sequence[Flag]) -> dict[str, Flag | None]:
-    named: dict[str, Flag | None] = dict.fromkeys(COMMON)
+    named: dict[str, Flag | None] = dict.fromkeys(common(flags))
     for flag in flags:
         if flag.positional or flag.kind == "table":
             continue
@@ -128,9 +135,11 @@ def _value(written: str, metavar: str, tokens: list[str]) -> str:
 
 
 def _common(said: Arguments, name: str, attached: str | None, tokens: list[str]) -> None:
-    metavar = COMMON[name][0]
+    metavar = COMMON.get(name, ("",))[0]
     if not metavar:
-        setattr(said, {"--show-config": "show"}.get(name, name[2:]), True)
+        if attached is not None:
+            raise ConfigError(f"{name} takes no value", got=repr(attached))
+        said.switches.add(name)
         return
     value = attached if attached is not None else _value(name, metavar, tokens)
     if name == "--config":
@@ -139,11 +148,17 @@ def _common(said: Arguments, name: str, attached: str | None, tokens: list[str])
         said.sets.append(value)
 
 
-def _unknown(written: str, named: dict[str, Flag | None], command: str) -> ConfigError:
-    return ConfigError(
-        f"{command}: unknown flag {written}",
-        do=did_you_mean(written, named, f"'{command} --help' lists the flags"),
-    )
+def _unknown(
+    written: str, named: Mapping[str, Flag | None], command: str, others: Mapping[str, Sequence[Flag]]
+) -> ConfigError:
+    do: str | None
+    if plain(written) == command.rsplit(maxsplit=1)[-1]:
+        do = "It is the command itself: leave it out"
+    else:
+        elsewhere = {title: [name for flag in flags for name in flag.names] for title, flags in others.items()}
+        otherwise = f"'{command} --help' lists the flags"
+        do = foreign(written, named, elsewhere) or did_you_mean(written, named, otherwise, elsewhere)
+    return ConfigError(f"{command}: unknown flag {written}", do=do)
 
 
 def _positionals(said: Arguments, rest: list[str], flags: Sequence[Flag], command: str) -> None:

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from align_contracts.settings import split_config
 
-__all__ = ["Flag", "aliases", "deterministic", "flags_of", "left_open", "planned", "runtime"]
+__all__ = ["WRITTEN", "Flag", "aliases", "deterministic", "flags_of", "left_open", "planned", "runtime"]
 
 _METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 
@@ -55,6 +55,10 @@ def left_open(config: BaseModel) -> set[str]:
     }
 
 
+WRITTEN = {"written": True}
+"""The ``json_schema_extra`` of a path that a command writes to, and need not find; ``out`` is always one."""
+
+
 def aliases(*names: str) -> dict[str, Any]:
     """Return the ``json_schema_extra`` that gives a field further documented flags.
 
@@ -91,6 +95,7 @@ class Flag:
         text: Whether a plain value is kept as text, whatever it looks like.
         positional: Whether it is given without a flag.
         runtime: Whether it stays out of the deterministic config.
+        reads: Whether it names files that have to be there.
         required: Whether it has no default.
         default: The default value.
         group: The heading in the help, or "".
@@ -106,6 +111,7 @@ class Flag:
     text: bool
     positional: bool
     runtime: bool
+    reads: bool
     required: bool
     default: Any
     group: str
@@ -119,16 +125,16 @@ class Flag:
     def value(self, given: Any) -> Any:
         """Turn what a recipe, ``--set`` or a flag gave into what pydantic expects.
 
-        Splits comma separated lists, maps the text of a choice to the choice and ``none`` to None; everything
-        else is left for pydantic to convert and check.
+        Splits comma separated lists, makes a list of a single value, maps the text of a choice to the choice and
+        ``none`` to None; everything else is left for pydantic to convert and check.
         """
         if isinstance(given, str):
             if self.optional and given.lower() == "none" and "none" not in self.choices:
                 return None
             if self.kind == "list":
                 given = [part.strip() for part in given.split(",") if part.strip()]
-        if self.kind == "list" and isinstance(given, (list, tuple)):
-            return [self._choice(one) for one in given]
+        if self.kind == "list" and given is not None:
+            return [self._choice(one) for one in (given if isinstance(given, (list, tuple)) else [given])]
         return self._choice(given)
 
     def _choice(self, given: Any) -> Any:
@@ -168,6 +174,7 @@ def _flags(config: type[BaseModel], prefix: tuple[str, ...], group: str, parent:
             text=_is_text(element),
             positional=positional,
             runtime=bool(extra.get("runtime")),
+            reads=_unwrap(element)[0] is Path and not extra.get("written") and path != ("out",),
             required=required,
             default=default,
             group=heading,

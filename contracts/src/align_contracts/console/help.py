@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -10,15 +11,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from align_contracts.console.arguments import COMMON
+from align_contracts.console.arguments import common
 from align_contracts.console.fields import Flag
 
 __all__ = ["command_help", "program_help", "styled"]
 
 _STYLES = {"heading": "1", "flag": "36", "dim": "2", "error": "1;31"}
 _WIDEST = 110
-LAST = ("compute", "Running")
-"""Headings at the end, wherever their settings are inherited from: how a run computes, and what it shows meanwhile."""
+LAST = ("resume", "tracking", "compute", "Running")
+"""Headings at the end, wherever their settings are inherited from: what is seldom set, and changes no result."""
 _COLUMN = 30
 
 
@@ -36,8 +37,8 @@ def _width() -> int:
     return max(40, min(shutil.get_terminal_size((80, 24)).columns, _WIDEST))
 
 
-def program_help(prog: str, description: str, commands: Iterable[tuple[str, str]]) -> str:
-    """Return the help of a program: what it does and its commands with a line each."""
+def program_help(prog: str, description: str, commands: Iterable[tuple[str, str]], examples: Sequence[str] = ()) -> str:
+    """Return the help of a program: what it does, its commands with a line each, then the examples."""
     rows = [(name, help_, "") for name, help_ in commands]
     return "\n".join(
         [
@@ -47,8 +48,9 @@ def program_help(prog: str, description: str, commands: Iterable[tuple[str, str]
             "",
             styled("Commands:", "heading"),
             *_table(rows, _column(rows)),
+            *_examples(examples),
             "",
-            f"'{prog} COMMAND --help' explains a command; '{prog} --version' prints the version.",
+            _wrapped(f"'{prog} COMMAND --help' explains a command; '{prog} --version' prints the version."),
         ]
     )
 
@@ -68,7 +70,7 @@ def command_help(
     tables = {title: [_row(flag) for flag in members] for title, members in _grouped(flags).items()}
     tables["Common"] = [
         (f"{'-h, ' if name == '--help' else ''}{name} {metavar}".strip(), text, "")
-        for name, (metavar, text) in COMMON.items()
+        for name, (metavar, text) in common(flags).items()
     ]
     column = _column([row for rows in tables.values() for row in rows])
     for title, rows in tables.items():
@@ -76,20 +78,33 @@ def command_help(
     if sections:
         named = ", ".join(f"[{section}]" for section in sections)
         lines += ["", _wrapped(f"Recipe sections read, in order: {named}. Default < recipe < --set < flag.")]
-    if examples:
-        lines += ["", styled("Examples:", "heading"), *(f"  {example}" for example in examples)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_examples(examples)])
+
+
+def _examples(examples: Sequence[str]) -> list[str]:
+    """Lay out command lines; one that is longer than a line goes on behind a backslash, as a shell reads it."""
+    lines = ["", styled("Examples:", "heading")] if examples else []
+    for example in examples:
+        line, room = " ", _width() - len(" \\")
+        for part in re.split(" (?=--)", example):  # a flag stays with its values, where a line can hold them
+            for word in [part] if len(part) + 4 <= room else part.split(" "):
+                if len(line) + 1 + len(word) > room and line.strip():
+                    lines.append(f"{line} \\")
+                    line = "   "
+                line += f" {word}"
+        lines.append(line)
+    return lines
 
 
 def _grouped(flags: Sequence[Flag]) -> dict[str, list[Flag]]:
-    groups: dict[str, list[Flag]] = {}
-    if any(flag.required and not flag.group for flag in flags):
-        groups["Required"] = []
+    groups: dict[str, list[Flag]] = {"Required": []}
     for flag in flags:
         if flag.kind == "table":
             continue
-        title = flag.group or ("Required" if flag.required else "Running" if flag.runtime else "Settings")
+        title = "Required" if flag.required else flag.group or ("Running" if flag.runtime else "Settings")
         groups.setdefault(title, []).append(flag)
+    if not groups["Required"]:
+        del groups["Required"]
     for title in LAST:
         if title in groups:
             groups[title] = groups.pop(title)
@@ -97,22 +112,23 @@ def _grouped(flags: Sequence[Flag]) -> dict[str, list[Flag]]:
 
 
 def _row(flag: Flag) -> tuple[str, str, str]:
+    first, *others = flag.names
+    text = flag.description
     if flag.positional:
-        left = flag.names[0] + (" …" if flag.kind == "list" else "")
+        left = first + (" …" if flag.kind == "list" else "")
+    elif flag.kind == "switch":
+        left = ", ".join((f"--[no-]{first[2:]}", *others))
     else:
-        first, *others = flag.names
-        if flag.kind == "switch":
-            left = ", ".join((f"--[no-]{first[2:]}", *others))
-        else:
-            left = f"{', '.join((first, *others))} {flag.metavar}{',…' if flag.kind == 'list' else ''}"
-    return left, flag.description, _default(flag)
+        left = f"{', '.join((first, *others))} {flag.metavar}{',…' if flag.kind == 'list' else ''}"
+        if len(left) + 2 > _width():  # choices without a blank between them, which nothing can wrap
+            left = left.replace(flag.metavar, "NAME")
+            text = f"{text}: {', '.join(map(str, flag.choices))}"
+    return left, text, _default(flag)
 
 
 def _default(flag: Flag) -> str:
     value = flag.default
-    if flag.required:
-        return "[required]" if flag.group else ""
-    if value is None or value in ((), [], ""):
+    if flag.required or value is None or value in ((), [], ""):
         return ""
     if flag.kind == "switch":
         return "[on]" if value else "[off]"

@@ -9,8 +9,10 @@ from typing import Any
 
 from align_contracts.canonical import MAX_DEPTH
 from align_contracts.console.fields import Flag
+from align_contracts.console.foreign import foreign
 from align_contracts.console.suggest import did_you_mean
 from align_contracts.errors import AlignError, ConfigError, MissingError
+from align_contracts.nearby import nearby
 
 __all__ = ["SECTIONS", "Settings", "parse_set", "read_recipe"]
 
@@ -36,10 +38,8 @@ def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
             raise ConfigError(f"{path}: too large for a recipe", expected=f"at most {MAX_RECIPE_BYTES} bytes")
         loaded = tomllib.loads(data.decode("utf-8"))
     except FileNotFoundError:
-        beside = path.parent.glob("*.toml") if path.parent.is_dir() else ()
         written = "`align-contracts recipes --out recipes` writes the recipes that come with align"
-        hint = did_you_mean(str(path), [str(one) for one in beside], written)
-        raise MissingError(f"there is no recipe {path}", do=hint) from None
+        raise MissingError(f"there is no recipe {path}", do=". ".join(filter(None, (nearby(path), written)))) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the recipe {path}", got=error) from None
     except AlignError:
@@ -96,11 +96,19 @@ class Settings:
         command: What to call the command in messages, for example ``align-rl ppo``.
         flags: The settings the command knows.
         sections: The recipe sections the command reads, in order.
+        others: The flags of the script's other commands, by what those are called.
     """
 
-    def __init__(self, command: str, flags: Sequence[Flag], sections: Sequence[str]) -> None:
+    def __init__(
+        self,
+        command: str,
+        flags: Sequence[Flag],
+        sections: Sequence[str],
+        others: Mapping[str, Sequence[Flag]] | None = None,
+    ) -> None:
         self.command = command
         self.sections = tuple(sections)
+        self.others = {title: [flag.key for flag in flags] for title, flags in (others or {}).items()}
         self.flags = {flag.path: flag for flag in flags}
         self.values: dict[tuple[str, ...], Any] = {}
         self.origins: dict[tuple[str, ...], str] = {}
@@ -109,9 +117,12 @@ class Settings:
         """Give a setting its value; ``origin`` is shown when the value turns out to be wrong.
 
         Raises:
-            ConfigError: The value is nested without end, or a text in it has a NUL, which no path can hold.
+            ConfigError: The value is nested without end, a text in it has a NUL, which no path can hold, or a path is
+                empty.
         """
         _check_plain(value, f"{flag.names[0]} ({origin or 'argument'})")
+        if flag.metavar == "PATH" and "" in (value if isinstance(value, list) else [value]):  # where one stands
+            raise ConfigError(f"{self.command}: {flag.names[0]}", expected="a path", got="nothing")
         self.values[flag.path] = flag.value(value)
         self.origins[flag.path] = origin
 
@@ -172,4 +183,5 @@ class Settings:
 
     def _hint(self, name: str) -> str | None:
         keys = [flag.key for flag in self.flags.values()]
-        return did_you_mean(name, keys, f"'{self.command} --help' lists the settings")
+        otherwise = f"'{self.command} --help' lists the settings"
+        return foreign(name, keys, self.others) or did_you_mean(name, keys, otherwise, self.others)

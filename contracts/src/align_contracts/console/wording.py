@@ -16,6 +16,8 @@ _MESSAGES = {
     "bool_type": "expected true or false",
     "string_type": "expected text",
     "path_type": "expected a path",
+    "tuple_type": "expected a list",
+    "list_type": "expected a list",
     "extra_forbidden": "there is no such setting",
 }
 

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.config import JsonDict
 
 from align_contracts import console
+from align_contracts.hub_names import HUB, means_path, require_directory
 from align_data.categories import CATEGORIES
-from align_data.directory import require_directory, source_name
-from align_data.source import EMBEDDED, HUB
+from align_data.directory import EXPECTED, source_name
+from align_data.source import EMBEDDED
 
 _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(?:@.+)?")
 _SIZES: JsonDict = {"group": "Sizes"}
@@ -53,7 +54,7 @@ class BuildConfig(BaseModel):
     def require_source(self) -> None:
         """Raise MissingError where the source is a directory that is not there."""
         if self.source != EMBEDDED and not self.source.startswith(HUB):
-            require_directory(Path(self.source))
+            require_directory(Path(self.source), EXPECTED)
 
     def identity(self) -> Self:
         """Give the settings as the artifact records them: a source by its name, without revision or path."""
@@ -67,8 +68,8 @@ class BuildConfig(BaseModel):
     @field_validator("source")
     @classmethod
     def _hub_name(cls, value: str) -> str:
-        """Read OWNER/NAME, where there is no such directory, as a name of the hub."""
-        return HUB + value if _NAME.fullmatch(value) and not Path(value).is_dir() else value
+        """Read OWNER/NAME, where it can be no path, as a name of the hub."""
+        return HUB + value if _NAME.fullmatch(value) and not means_path(value) else value
 
     @field_validator("test")
     @classmethod

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from align_contracts.errors import MissingError, VerificationError
+from align_contracts.hub_names import HUB, require_directory
 from align_contracts.leaving import descent
 from align_data.rows import Origin
 from align_data.saved import is_saved, open_saved
-from align_data.source import COLUMNS, HUB, Part, Source, has_scores
+from align_data.source import COLUMNS, Part, Source, has_scores
 
+EXPECTED = "embedded, hf:NAME or a directory with the dataset's files as --source"
 _SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
 
 
@@ -41,7 +43,7 @@ def open_directory(directory: Path, *, train_split: str, test_split: str) -> Sou
         MissingError: no such directory, or no file of the training split.
         VerificationError: columns are missing, or a file cannot be read.
     """
-    require_directory(directory)
+    require_directory(directory, EXPECTED)
     if is_saved(directory):
         revision = _digest(sorted(directory.rglob("*.arrow")), directory)
         return open_saved(directory, revision, train_split=train_split, test_split=test_split)
@@ -80,15 +82,6 @@ def _identity(directory: Path, files: Sequence[Path]) -> tuple[str, str]:
     """A directory's name and what pins its content: the commit of a snapshot of the hub, else a digest."""
     name = source_name(directory)
     return name, directory.resolve().name if name.startswith(HUB) else _digest(files, directory)
-
-
-def require_directory(directory: Path) -> None:
-    """Raise MissingError where a source that is no other kind is no directory either."""
-    if not directory.is_dir():
-        raise MissingError(
-            f"no directory {directory}",
-            expected="embedded, hf:NAME or a directory with the dataset's files as --source",
-        )
 
 
 def find_files(directory: Path, split: str) -> list[Path]:

@@ -6,10 +6,13 @@ import re
 from pathlib import Path
 
 from align_contracts.errors import AlignError, MissingError, PreflightError, VerificationError
+from align_contracts.hub_names import HUB
 from align_contracts.licences import card_licence
 from align_data.directory import open_directory
-from align_data.source import HUB, Source, of_tables, wanted_splits
+from align_data.source import Source, of_tables, wanted_splits
 
+PATIENCE = 10.0
+"""Seconds that the hub has to answer, before anything is fetched: the library asks again for half a minute."""
 _COMMIT = re.compile(r"@([0-9a-f]{7,64})(?:/|$)")
 
 
@@ -33,10 +36,13 @@ def open_hub(name: str, revision: str | None, *, train_split: str, test_split: s
         VerificationError: columns are missing, or the files are damaged.
     """
     import datasets
+    from huggingface_hub import HfApi
 
     if not progress:
         datasets.disable_progress_bars()
     try:
+        if not Path(name).is_dir():
+            HfApi().dataset_info(name, revision=revision, timeout=PATIENCE)
         return _open(name, revision, train_split, test_split)
     except AlignError:
         raise
@@ -92,15 +98,23 @@ def _open(name: str, revision: str | None, train_split: str, test_split: str) ->
 def _translated(error: Exception, name: str, revision: str | None) -> AlignError:
     """What a failure of the library means for the reader; of its long messages only the start is kept."""
     import datasets.exceptions
+    from huggingface_hub import errors
 
+    absent = (
+        datasets.exceptions.DatasetNotFoundError,
+        datasets.exceptions.DataFilesNotFoundError,
+        errors.RepositoryNotFoundError,
+        errors.RevisionNotFoundError,
+        errors.HFValidationError,
+    )
     which = f"hf:{name}" + (f"@{revision}" if revision else "")
-    if isinstance(error, datasets.exceptions.DatasetNotFoundError | datasets.exceptions.DataFilesNotFoundError):
+    if isinstance(error, absent):
         return MissingError(
             f"no dataset {which} that can be read",
             got=_first_line(error),
             do="Check the name; where a licence has to be accepted or it is private, log in with `hf auth login`",
         )
-    if isinstance(error, ConnectionError | TimeoutError) or "onnect" in type(error).__name__:
+    if isinstance(error, ConnectionError | TimeoutError) or re.search("onnect|imeout", type(error).__name__):
         return PreflightError(
             f"the hub cannot be reached for {which}",
             got=_first_line(error),

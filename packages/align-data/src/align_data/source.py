@@ -19,7 +19,6 @@ SCORES = ("score_chosen", "score_rejected")
 COLUMNS = ("prompt", *REQUIRED, *SCORES, "prompt_id", "category", "checks")
 """Columns that are read; `messages` and any other are left alone."""
 
-HUB = "hf:"
 EMBEDDED = "embedded"
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from align_contracts.errors import ConfigError
-from align_data.source import EMBEDDED, HUB, Part, Source
+from align_contracts.hub_names import HUB
+from align_data.source import EMBEDDED, Part, Source
 
 
 def open_source(

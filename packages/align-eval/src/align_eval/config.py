@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from align_contracts.console import runtime
+from align_contracts.console import WRITTEN, runtime
 from align_eval.judges.address import checked_url
 from align_mlx.settings import ComputeSettings
 
@@ -77,7 +77,11 @@ class JudgeConfig(BaseModel):
     max_cost_usd: float | None = _runtime("openai", None, "cap on the cost of this judging, reruns included", ge=0)
     price_input_usd: float | None = _runtime("openai", None, "USD per million tokens read by the judge", ge=0)
     price_output_usd: float | None = _runtime("openai", None, "USD per million tokens written by the judge", ge=0)
-    cache: Path | None = _path("SQLite file of replies; left out: one in the user's cache folder", required=False)
+    cache: Path | None = runtime(
+        None,
+        "SQLite file of replies; left out: one in the user's cache folder",
+        json_schema_extra={"group": "artifacts", **WRITTEN},
+    )
     retry_invalid: bool = _runtime("openai", False, "ask again where the stored reply was unusable")
     dry_run: bool = runtime(False, "print what would be asked and what it can cost, and stop")
     quiet: bool = runtime(False, "show no progress")
@@ -200,7 +204,9 @@ class CompareConfig(BaseModel):
     )
     grpo_logs: tuple[Path, ...] = _several("the same of GRPO runs")
     out: Path = _path("where to publish the report artifact; of NAME.pdf, NAME and --pdf NAME.pdf", "--output")
-    pdf: Path | None = runtime(None, "also put a copy of the report's PDF here", json_schema_extra={"group": "output"})
+    pdf: Path | None = runtime(
+        None, "also put a copy of the report's PDF here", json_schema_extra={"group": "output", **WRITTEN}
+    )
     metrics: tuple[Metric, ...] = _runtime("output", (), "also print these for each method: mean and spread over seeds")
     as_json: bool = runtime(
         False,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from align_contracts.console import planned, runtime
+from align_contracts.console import WRITTEN, planned, runtime
 from align_mlx.units import Gib
 
 GROUP = {"group": "compute"}
@@ -51,7 +51,9 @@ class PassSettings(ComputeSettings):
         "none", "Also send the log's numbers there, which can never stop the run.", json_schema_extra=TRACKING
     )
     track_dir: Path | None = runtime(
-        None, "Directory of the tracker's files; none: `tracking` beside the artifact.", json_schema_extra=TRACKING
+        None,
+        "Directory of the tracker's files; none: `tracking` beside the artifact.",
+        json_schema_extra={**TRACKING, **WRITTEN},
     )
 
 

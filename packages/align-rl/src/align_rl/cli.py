@@ -9,7 +9,7 @@ _INPUTS = "--sft artifacts/embedded/sft --rm artifacts/embedded/rm --data artifa
 COMMANDS = (
     Command(
         name="ppo",
-        help="train a policy with PPO: actor, critic, advantages by GAE",
+        help="Train a policy with PPO: actor, critic, advantages by GAE.",
         config=PPOConfig,
         run="align_rl.run:run",
         sections=("rl", "ppo"),
@@ -17,7 +17,7 @@ COMMANDS = (
     ),
     Command(
         name="grpo",
-        help="train a policy with GRPO: K answers a prompt, advantages relative to their group",
+        help="Train a policy with GRPO: K answers a prompt, advantages relative to their group.",
         config=GRPOConfig,
         run="align_rl.run:run",
         sections=("rl", "grpo"),

@@ -8,6 +8,7 @@ import mlx.core as mx
 
 from align_contracts import Draft, open_artifact, publish
 from align_contracts.errors import ConfigError, MissingError
+from align_contracts.hub_names import HUB
 from align_contracts.leaving import Descent, descent
 from align_mlx.compute import bound_cache
 from align_mlx.head import find_head
@@ -147,7 +148,7 @@ def locate(model: str, revision: str | None) -> tuple[Path, str]:
     require_source(model)
     from align_sft.hub import download
 
-    return download(model, revision), source_name(model)
+    return download(model.removeprefix(HUB), revision), source_name(model)
 
 
 def commit(path: Path) -> str | None:

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from align_contracts.console import aliases, planned, runtime
-from align_contracts.errors import ConfigError, MissingError
+from align_contracts.errors import ConfigError
+from align_contracts.hub_names import HUB, means_path, require_directory
 from align_mlx.settings import GROUP, ComputeSettings, GuardSettings, PassSettings, ResumeSettings
 
 
@@ -28,17 +29,17 @@ def source_name(model: str) -> str:
     """
     path = Path(model)
     if not path.is_dir():
-        return f"hf:{model}"
+        return HUB + model.removeprefix(HUB)
     kept = path.resolve().parts[-3:]
     if len(kept) == 3 and kept[0].startswith("models--") and kept[1] == "snapshots":
-        return "hf:" + kept[0].removeprefix("models--").replace("--", "/", 1)
+        return HUB + kept[0].removeprefix("models--").replace("--", "/", 1)
     return f"local:{path.resolve().name}"
 
 
 def require_source(model: str) -> None:
     """Raise MissingError where a model is named as a directory that is not there; what may be of the hub may pass."""
-    if (Path(model).is_absolute() or model.startswith((".", "~"))) and not Path(model).is_dir():
-        raise MissingError(f"no directory {model}", expected="a directory or a model of the hub")
+    if means_path(model):
+        require_directory(Path(model), "a directory with a model, or a name of the hub, OWNER/NAME")
 
 
 class Settings(BaseModel):
@@ -62,13 +63,17 @@ class BaseConfig(Settings):
 
     out: Path = runtime(..., "Directory of the new base_model artifact.")
     overwrite: bool = runtime(False, "Replace an existing artifact.")
-    model: str | None = setting(None, "Model directory, or a name on the Hugging Face hub.", "import")
+    model: str | None = setting(
+        None, "Model directory, or a name on the Hugging Face hub: OWNER/NAME or hf:OWNER/NAME.", "import"
+    )
     revision: str | None = setting(None, "Revision of a hub model.", "import")
     license: str | None = setting(
         None, "Licence to record; default: the artifact's, the model card's, or the data's.", "import"
     )
     embedded: bool = setting(False, "Train a small Gemma on the data's own corpus; needs no download.", "embedded")
-    data: Path | None = runtime(None, "Dataset artifact with a corpus (for --embedded).")
+    data: Path | None = runtime(
+        None, "Dataset artifact with a corpus (for --embedded).", json_schema_extra={"group": "embedded"}
+    )
     bits: Bits = setting(
         4, "Bits of the stored weights, also written as 4bit; 0 keeps bfloat16.", "storage", "--quantize"
     )

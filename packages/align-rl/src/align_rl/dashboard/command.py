@@ -13,6 +13,8 @@ from rich.live import Live
 
 from align_contracts.console import runtime
 from align_contracts.errors import ConfigError
+from align_contracts.nearby import nearby
+from align_contracts.paths import printable
 from align_rl.dashboard.figures import figures
 from align_rl.dashboard.page import page, put
 from align_rl.dashboard.runs import MANIFEST, Watched
@@ -66,6 +68,9 @@ def run(config: WatchConfig) -> int:
         elif not config.quiet:
             print_frame(_console(), watched)
         return 0
+    for path in watched.awaited:
+        hint = nearby(path) or ""
+        print(f"note: there is no run {printable(str(path))} yet; waiting for it. {hint}".strip(), file=sys.stderr)
     try:
         _follow(config, watched)
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from typing import Any
 
 from align_contracts.console.suggest import did_you_mean
 from align_contracts.errors import MissingError
+from align_contracts.nearby import nearby
 from align_rl.dashboard.state import State, state_of
 from align_rl.dashboard.tail import Row, Tail
 
@@ -173,6 +174,11 @@ class Watched:
         """The runs found so far, in the order asked for, those of a directory by name."""
         return list(self._runs.values())
 
+    @property
+    def awaited(self) -> list[Path]:
+        """The paths at which nothing is yet, finished or unfinished."""
+        return [path for path in self.paths if not (path.exists() or _hidden(path) or is_run(path))]
+
     def poll(self) -> bool:
         """Look for runs and read what is new; say whether anything changed."""
         found = {out: self._runs.get(out) or WatchedRun(out) for path in self.paths for out in runs_at(path)}
@@ -220,7 +226,9 @@ def _hidden(path: Path) -> bool:
 
 def _require_possible(path: Path) -> None:
     if not path.parent.is_dir():
-        raise MissingError(f"there is no directory {path.parent}", expected="a run, or a directory of runs")
+        raise MissingError(
+            f"there is no directory {path.parent}", expected="a run, or a directory of runs", do=nearby(path.parent)
+        )
     if (path / MANIFEST).is_file() and not is_run(path):
         near = [str(one) for one in runs_at(path.parent)]
         raise MissingError(

@@ -1,0 +1,27 @@
+import pytest
+
+from align_contracts.console.foreign import foreign
+
+TRAIN, PPO = ["--lora-rank", "--out", "--kl-coef"], {"align-x ppo": ["--gae-gamma", "--out"]}
+
+
+def test_a_flag_of_another_program_is_called_by_ours_as_it_was_written():
+    assert foreign("--lora_r", TRAIN) == "TRL's --lora_r is --lora-rank here"
+    assert foreign("lora_r", ["lora_rank"]) == "TRL's lora_r is lora_rank here"
+    assert foreign("--adapter-path", TRAIN) == "mlx-lm's --adapter-path is --out here"
+
+
+def test_what_differs_is_said():
+    assert foreign("--beta", TRAIN) == (
+        "TRL's --beta is --kl-coef here (in the reward, not in the loss, with --controller reward_penalty)"
+    )
+
+
+def test_a_setting_of_another_command_is_found_there_where_this_one_has_none():
+    assert foreign("--gamma", TRAIN, PPO) == "TRL's --gamma is --gae-gamma of align-x ppo"
+    assert foreign("--output_dir", TRAIN, PPO) == "TRL's --output_dir is --out here"
+
+
+@pytest.mark.parametrize("written", ["--seed", "--num-generations", "--frobnicate"])
+def test_what_has_no_counterpart_is_left_to_others(written):
+    assert foreign(written, TRAIN) is None
