@@ -13,6 +13,7 @@ import shlex
 import sys
 import time
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -66,7 +67,13 @@ class CallConfig(BaseModel):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the chain and return its exit code: 0, that of the first step that failed, or 128 + the signal's number."""
     streams.secure(stdout=True)
-    return guarded(lambda: _main(list(sys.argv[1:] if argv is None else argv)))
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _main(arguments), partial(_again, arguments))
+
+
+def _again(arguments: Sequence[str], error: InterruptedRun) -> None:
+    again = shlex.join(["uv", "run", "nox", "-s", "pipeline", *(["--", *arguments] if arguments else [])])
+    error.do = f"This command keeps every finished step and goes on:\n  {again}"
 
 
 def _main(argv: list[str]) -> int:
@@ -86,11 +93,7 @@ def _main(argv: list[str]) -> int:
     if "--show-config" in said.switches:
         print(json.dumps({one.step.name: to_json(one.config) for one in steps}, indent=2))
         return 0
-    try:
-        return _run(call, out, settings, steps)
-    except InterruptedRun as error:
-        error.do = "The same command keeps every finished step and goes on"
-        raise
+    return _run(call, out, settings, steps)
 
 
 def _given(said: Arguments, fields: Collection[str]) -> list[str]:

@@ -27,19 +27,20 @@ def means_path(text: str) -> bool:
     return looks or path.exists() or ("/" in text and path.parent.is_dir())
 
 
-def require_directory(path: Path, expected: str) -> None:
+def require_directory(given: str | Path, expected: str) -> None:
     """Refuse a path that leads to no directory.
 
     Args:
-        path: What was given.
+        given: The path, as it was written.
         expected: What would be right.
 
     Raises:
         MissingError: There is none.
     """
+    path = Path(given)
     if path.is_file():
-        raise MissingError(f"{path} is a file", expected=expected, do=f"Give the directory: {path.parent}")
+        raise MissingError(f"{given} is a file", expected=expected, do=f"Give the directory: {path.parent}")
     if not path.is_dir():
-        hub = f"{path}".count("/") == 1 and not path.is_absolute()
-        advice = [f"For the hub's, write {HUB}{path}" if hub else None, nearby(path.expanduser())]
-        raise MissingError(f"no directory {path}", expected=expected, do=". ".join(filter(None, advice)) or None)
+        hub = f"{given}".count("/") == 1 and f"{given}"[0] not in "./~"
+        advice = [f"For the hub's, write {HUB}{given}" if hub else None, nearby(path.expanduser())]
+        raise MissingError(f"no directory {given}", expected=expected, do=". ".join(filter(None, advice)) or None)

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -78,19 +79,25 @@ def main(prog: str, description: str, commands: Sequence[Command], argv: Sequenc
     lifeline.hold()
     mask_logs()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _main(prog, description, commands, arguments))
+    return guarded(lambda: _main(prog, description, commands, arguments), partial(_again, prog, arguments))
 
 
-def guarded(run: Callable[[], int]) -> int:
+def guarded(run: Callable[[], int], again: Callable[[InterruptedRun], None]) -> int:
     """Run what a user asked for and return its exit code, the error's, or 130 after Ctrl-C.
 
     A user's mistake is one message on stderr; ``ALIGN_TRACEBACK=1`` shows the traceback too. Keys are masked in both.
+
+    Args:
+        run: Runs it.
+        again: Completes what an interruption says with the command that goes on.
     """
     try:
         with signals.listening():
             return run()
     except AlignError as error:
-        return _end(f"{error}{_again(error, prog, arguments)}", error.exit_code)
+        if isinstance(error, InterruptedRun):
+            again(error)
+        return _end(str(error), error.exit_code)
     except BrokenPipeError:  # the reader of our output has gone, as in `align-x cmd --help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -102,12 +109,11 @@ def guarded(run: Callable[[], int]) -> int:
         return 1
 
 
-def _again(error: AlignError, prog: str, arguments: Sequence[str]) -> str:
-    """Return the command line that resumes an interrupted run, started as this one was: by uv, by name, by its path."""
-    if not isinstance(error, InterruptedRun) or error.again is None:
-        return ""
-    script = ["uv", "run", prog] if os.environ.get("UV") else [prog if shutil.which(prog) else sys.argv[0]]
-    return f":\n  {shlex.join([*script, *arguments, *error.again])}"
+def _again(prog: str, arguments: Sequence[str], error: InterruptedRun) -> None:
+    """Add the command line that resumes an interrupted run, started as this one was: by uv, by name, by its path."""
+    if error.again is not None:
+        script = ["uv", "run", prog] if os.environ.get("UV") else [prog if shutil.which(prog) else sys.argv[0]]
+        error.do = f"{error.do or ''}:\n  {shlex.join([*script, *arguments, *error.again])}"
 
 
 def _name_flag(error: AlignError, config: BaseModel, flags: Sequence[Flag]) -> None:

@@ -54,7 +54,7 @@ class BuildConfig(BaseModel):
     def require_source(self) -> None:
         """Raise MissingError where the source is a directory that is not there."""
         if self.source != EMBEDDED and not self.source.startswith(HUB):
-            require_directory(Path(self.source), EXPECTED)
+            require_directory(self.source, EXPECTED)
 
     def identity(self) -> Self:
         """Give the settings as the artifact records them: a source by its name, without revision or path."""

@@ -39,7 +39,7 @@ def source_name(model: str) -> str:
 def require_source(model: str) -> None:
     """Raise MissingError where a model is named as a directory that is not there; what may be of the hub may pass."""
     if means_path(model):
-        require_directory(Path(model), "a directory with a model, or a name of the hub, OWNER/NAME")
+        require_directory(model, "a directory with a model, or a name of the hub, OWNER/NAME")
 
 
 class Settings(BaseModel):
