@@ -1,6 +1,11 @@
 """Marked tests (slow, shared, gpu, network) run only when ``-m`` names their mark; the others say why not."""
 
+import contextlib
+
 import pytest
+
+with contextlib.suppress(ModuleNotFoundError):  # the packages that need no MLX are also tested where there is none
+    import align_mlx  # noqa: F401  (before any test imports mlx.core, which would then keep its reference BLAS)
 
 REASONS = {
     "slow": "takes minutes: run with -m slow",

@@ -217,13 +217,14 @@ def test_a_newer_diagnosis_replaces_the_older(tmp_path):
 
 
 def test_advice_depends_on_what_was_found(resident, new_resident):
-    many = diagnosis.remedies("loss", False, 4, 4, 0, resident)
+    compute = resident.compute
+    many = diagnosis.remedies("loss", False, 4, 4, 0, compute)
     assert not any("skip" in text for text in many)
     assert not any("float32" in text for text in many)  # it is that already
-    assert "float32" in diagnosis.remedies("loss", False, 4, 4, 0, new_resident(dtype=mx.bfloat16))[1]
-    assert "--skip-nonfinite-rows 5" in diagnosis.remedies("loss", False, 2, 4, 3, resident)[0]
-    assert any("calibration" in text for text in diagnosis.remedies("reward", False, 4, 4, 0, resident))
-    assert any("target-kl" in text for text in diagnosis.remedies("KL", False, 4, 4, 0, resident))
+    assert "float32" in diagnosis.remedies("loss", False, 4, 4, 0, new_resident(dtype=mx.bfloat16).compute)[1]
+    assert "--skip-nonfinite-rows 5" in diagnosis.remedies("loss", False, 2, 4, 3, compute)[0]
+    assert any("calibration" in text for text in diagnosis.remedies("reward", False, 4, 4, 0, compute))
+    assert any("target-kl" in text for text in diagnosis.remedies("KL", False, 4, 4, 0, compute))
 
 
 @pytest.mark.parametrize("value", [NAN, INF])

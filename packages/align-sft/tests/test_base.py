@@ -9,7 +9,7 @@ import pytest
 
 from align_contracts import open_artifact, space
 from align_contracts.errors import ConfigError, DivergedError, MissingError, PreflightError, VerificationError
-from align_sft import base, embedded, merge, train
+from align_sft import base, merge, pretrain, train
 from align_sft.config import BaseConfig, MergeConfig
 from tiny.poison import spoil_array
 
@@ -172,8 +172,8 @@ def test_weights_that_only_overflow_in_bf16_are_refused(store, tmp_path):
 
 
 def test_pretraining_that_diverges_publishes_nothing(store, base_config, tmp_path, monkeypatch):
-    honest = embedded.next_token_loss
-    monkeypatch.setattr(embedded, "next_token_loss", lambda *args: honest(*args) * float("nan"))
+    honest = pretrain.next_token_loss
+    monkeypatch.setattr(pretrain, "next_token_loss", lambda *args: honest(*args) * float("nan"))
     with pytest.raises(DivergedError, match="not finite"):
         base.run(BaseConfig(embedded=True, data=store / "data", out=tmp_path / "o", **base_config))
     assert not (tmp_path / "o").exists()

@@ -18,7 +18,7 @@ from mlx_lm.models.gemma import Model
 from align_contracts.errors import IncompleteError
 from align_sft import embedded
 from align_sft.config import BaseConfig
-from align_sft.crew import Crew, flat, unflat
+from align_sft.crew import Crew, flat, gradient_of, unflat
 from align_sft.tokenizer import train_tokenizer
 
 ROWS = [[2, 7, 9, 1, 0, 0, 0, 0], [2, 8, 1, 0, 0, 0, 0, 0], [2, 5, 6, 7, 8, 9, 10, 1], [2, 1, 0, 0, 0, 0, 0, 0]]
@@ -57,11 +57,25 @@ def test_a_gradient_is_the_same_however_many_compute_it(model):
     with crew_of(model, 3) as crew:  # parts of 2, 1 and 1 rows
         found = [crew.gradient(params, *batch) for _ in range(2)]
         few = crew.gradient(params, batch[0][:1], batch[1][:1])  # fewer rows than processes
-    for name in grads:  # the first time by this process alone; among other tests the last bit was seen to differ
-        np.testing.assert_allclose(found[0][1][name], found[1][1][name], rtol=1e-4, atol=1e-6)
+    for name in grads:  # the first time by this process alone: the same to the last bit
+        np.testing.assert_array_equal(found[0][1][name], found[1][1][name])
         np.testing.assert_allclose(found[1][1][name], grads[name], rtol=1e-4, atol=1e-6)
-    assert [value.item() for value, _ in found] == pytest.approx([whole, whole], rel=1e-6)
+    assert found[0][0].item() == found[1][0].item() == pytest.approx(whole, rel=1e-6)
     assert few[0].item() == pytest.approx(first, rel=1e-6)
+
+
+def test_a_helper_computes_as_this_process_does(model):
+    """To the last bit: the same BLAS and kernels."""
+    params, batch = dict(tree_flatten(model.parameters())), (mx.array(ROWS), mx.array(LENGTHS))
+    with crew_of(model, 2) as crew:  # rows 3 and 4, of 8 of the 13 predicted tokens, are the helper's
+        for _ in range(2):  # the first by this process alone
+            crew.gradient(params, *batch)
+        theirs = unflat(crew._helpers[0].gradient, params)
+    _, ours = gradient_of(model, embedded.next_token_loss)(
+        params, batch[0][2:], batch[1][2:], mx.array(8 / 13, mx.float32)
+    )
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name])
 
 
 def test_a_helper_that_is_killed_is_one_clear_error(model):
@@ -86,6 +100,30 @@ def test_signals_to_the_group_leave_helpers_alone(model):
         time.sleep(0.1)
         assert crew.gradient(params, *batch)[0].item() == before
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_helper_that_is_just_starting_hears_no_signal(model, number):
+    """Ctrl-C in its first second, while it still imports, would end it with a traceback."""
+    params, batch = dict(tree_flatten(model.parameters())), (mx.array(ROWS), mx.array(LENGTHS))
+    with crew_of(model, 2) as crew:
+        (helper,) = multiprocessing.active_children()
+        os.kill(helper.pid, number)
+        crew.gradient(params, *batch)
+        assert helper.is_alive()
+
+
+def test_this_process_hears_signals_as_before(model):
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *args: heard.append(args[0]))
+    try:
+        with crew_of(model, 2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+        assert heard == [signal.SIGINT]
+        assert not {signal.SIGINT, signal.SIGTERM} & signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_no_helper_outlives_who_asks_it():

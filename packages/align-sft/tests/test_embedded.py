@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from align_contracts.errors import ConfigError
 from align_sft import embedded
 from align_sft.config import BaseConfig
 from align_sft.tokenizer import train_tokenizer
@@ -40,19 +39,6 @@ def test_config_ends_answers_at_both_end_tokens(config):
     assert config[1]["vocab_size"] % 64 == 0
 
 
-def test_batches_hold_every_line_once_a_pass():
-    lines = [[2, *[i] * 5, 1] if i % 2 else [2, *[i] * 20, 1] for i in range(3, 19)]
-    stream = embedded.batches(lines, 64, mx.random.key(0))
-    seen: list[int] = []
-    for _ in range(2 * (8 // 8 + 8 // 2)):
-        tokens, lengths = next(stream)
-        assert tokens.shape in ((8, 8), (2, 24))  # at most 64 tokens, in multiples of 4
-        assert set(lengths.tolist()) == {7} if tokens.shape[1] == 8 else {22}
-        seen += tokens[:, 1].tolist()
-    assert sorted(seen[:16]) == list(range(3, 19))
-    assert seen[:16] != seen[16:]
-
-
 def test_loss_is_the_mean_surprise_of_real_tokens(config):
     model = embedded.build(config[1], mx.random.key(3))
     tokens = mx.array([[2, 7, 9, 1, 0, 0], [2, 8, 1, 0, 0, 0]])
@@ -63,20 +49,3 @@ def test_loss_is_the_mean_surprise_of_real_tokens(config):
         for t, token in enumerate(ids[1:]):
             total += math.log(np.exp(logits[t]).sum()) - logits[t, token]
     assert found == pytest.approx(total / 5, rel=1e-5)  # 3 + 2 predicted tokens
-
-
-def test_pretraining_learns(config, tokenizer):
-    model, log = embedded.build(config[1], mx.random.key(3)), []
-    chosen = config[0].model_copy(update={"steps": 60, "learning_rate": 1e-2})
-    loss = embedded.pretrain(model, TEXTS, tokenizer, chosen, log.append)
-    assert [row["step"] for row in log] == [50, 60]
-    assert log[-1]["loss"] == loss < 1.0 < math.log(config[1]["vocab_size"])
-    again = embedded.build(config[1], mx.random.key(3))
-    assert embedded.pretrain(again, TEXTS, tokenizer, chosen, log.append) == loss
-
-
-def test_an_empty_corpus_is_refused(config, tokenizer):
-    # Its batches would be waited for in vain.
-    model = embedded.build(config[1], mx.random.key(0))
-    with pytest.raises(ConfigError, match="the corpus is empty"):
-        embedded.pretrain(model, [], tokenizer, config[0], lambda row: None)

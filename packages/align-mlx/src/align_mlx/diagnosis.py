@@ -10,8 +10,7 @@ import mlx.core as mx
 
 from align_contracts.durable import sync
 from align_mlx.adapters import Params
-from align_mlx.compute import DTYPES, backend
-from align_mlx.resident import Resident
+from align_mlx.compute import DTYPES, Compute, backend
 
 FILE = "diagnosis.json"
 LARGEST = 8
@@ -48,15 +47,14 @@ def norms(arrays: Params) -> dict[str, float]:
     return {"all": joint, **{name: found[name] for name in order[:LARGEST]}}
 
 
-def environment(resident: Resident) -> dict[str, str]:
+def environment(compute: Compute) -> dict[str, str]:
     """Say what the run computed in: number format, form of the weights, backend, version of MLX."""
-    compute = resident.compute
     dtype = next((name for name, dtype in DTYPES.items() if dtype == compute.dtype), str(compute.dtype))
     form = "dense" if compute.dense else "quantized"
     return {"dtype": dtype, "form": form, "backend": backend(), "mlx": mx.__version__}
 
 
-def remedies(quantity: str, weights: bool, offending: int, rows: int, limit: int, resident: Resident) -> list[str]:
+def remedies(quantity: str, weights: bool, offending: int, rows: int, limit: int, compute: Compute) -> list[str]:
     """Say what to try, the likeliest first.
 
     Args:
@@ -65,7 +63,7 @@ def remedies(quantity: str, weights: bool, offending: int, rows: int, limit: int
         offending: rows whose own numbers are not finite.
         rows: rows looked at.
         limit: rows that may be left out.
-        resident: the base, for its number format.
+        compute: the run's number format.
     """
     slower = "start over (--resume never) with a lower --learning-rate, or with more warm-up"
     if weights:
@@ -80,5 +78,5 @@ def remedies(quantity: str, weights: bool, offending: int, rows: int, limit: int
         found.append("check the reward model on these rows, and the mean and std of its calibration")
     if quantity == "KL":
         found.append("hold the policy nearer to its reference: a lower --target-kl, or --controller pullback")
-    precise = ["start over with --compute-dtype float32"] if resident.compute.dtype != mx.float32 else []
+    precise = ["start over with --compute-dtype float32"] if compute.dtype != mx.float32 else []
     return [*found, slower, *precise, "start over with a smaller --max-grad-norm"]

@@ -18,6 +18,7 @@ from mlx.utils import tree_flatten
 from align_contracts.errors import DivergedError, NonFiniteError
 from align_mlx import diagnosis
 from align_mlx.adapters import Params
+from align_mlx.compute import Compute
 from align_mlx.finite import Broken, broken, listed
 from align_mlx.resident import Resident
 from align_mlx.softmax import after
@@ -88,14 +89,14 @@ class Guard:
         stage: whose run it is, for the diagnosis.
         folder: the run folder, where ``diagnosis.json`` is written; None where a run leaves nothing behind (a trial).
         limit: most rows that may be left out over the whole run.
-        resident: the base, for what it computes in.
+        resident: the base; None where there is none but what is trained, in fp32.
         world: the processes of the run, which search together and decide the same.
     """
 
     stage: str
     folder: Path | None
     limit: int
-    resident: Resident
+    resident: Resident | None
     world: World = ALONE
 
     def step(
@@ -148,7 +149,8 @@ class Guard:
         return self._stopped(error, scene, self._search(scene))
 
     def _search(self, scene: Scene) -> Findings:
-        groups = {"trained": scene.state.params, "optimizer": scene.state.moments, **base_weights(self.resident)}
+        groups = {"trained": scene.state.params, "optimizer": scene.state.moments}
+        groups |= base_weights(self.resident) if self.resident else {}
         found = {group: broken(arrays) for group, arrays in {**groups, **scene.weights}.items()}
         spoilt = {group: [asdict(tensor) for tensor in tensors] for group, tensors in found.items() if tensors}
         rows = [scene.probe(i) for i in self.world.share(range(len(scene.names)))]
@@ -177,7 +179,7 @@ class Guard:
 
     def _advice(self, error: NonFiniteError, found: Findings) -> list[str]:
         rows = len(found.bad), len(found.figures)
-        return diagnosis.remedies(error.quantity, bool(found.spoilt), *rows, self.limit, self.resident)
+        return diagnosis.remedies(error.quantity, bool(found.spoilt), *rows, self.limit, self._compute)
 
     def _write(self, error: NonFiniteError, scene: Scene, found: Findings) -> Path | None:
         """Write the diagnosis, and give its path."""
@@ -207,10 +209,14 @@ class Guard:
             "settings": dict(scene.settings),
             "skipped_rows": left_out(scene.state),
             "last_good": {scene.unit: scene.step - 1, "saved_in": str(self.folder)},
-            "environment": diagnosis.environment(self.resident),
+            "environment": diagnosis.environment(self._compute),
             "what_to_try": self._advice(error, found),
         }
         return diagnosis.write(self.folder, record)
+
+    @property
+    def _compute(self) -> Compute:
+        return self.resident.compute if self.resident else Compute(mx.float32, dense=True)
 
 
 def title(name: Mapping[str, Any]) -> str:

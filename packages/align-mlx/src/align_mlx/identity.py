@@ -6,26 +6,30 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from align_contracts import provenance
 from align_contracts.console import deterministic
 from align_contracts.errors import ConfigError
 from align_mlx.adapters import Params
 from align_mlx.compute import DTYPES, choose
-from align_mlx.settings import PassSettings
+from align_mlx.settings import ComputeSettings
 from align_mlx.world import World
 
 
-def decisive(config: PassSettings) -> dict[str, Any]:
+def decisive(config: BaseModel) -> dict[str, Any]:
     """Give the settings that decide a run's result on this machine.
 
     What the machine chooses is written out: a run that began in bfloat16 on a GPU goes on elsewhere only where that is
     asked for by name.
     """
+    settings: dict[str, Any] = json.loads(json.dumps(deterministic(config)))
+    if not isinstance(config, ComputeSettings):
+        return settings
     compute = choose(config.compute_form, config.compute_dtype)
     dtype = next(name for name, value in DTYPES.items() if value == compute.dtype)
     chosen = {"compute_form": "dense" if compute.dense else "quantized", "compute_dtype": dtype}
-    return {**json.loads(json.dumps(deterministic(config))), **chosen}
+    return {**settings, **chosen}
 
 
 def program(producer: str) -> dict[str, Any]:

@@ -30,8 +30,21 @@ class ComputeSettings(BaseModel):
     )
 
 
-class PassSettings(ComputeSettings):
-    """What every training command adds: how its work is cut to fit the memory (`align_mlx.plan`), and who watches."""
+class TrackingSettings(BaseModel):
+    """What every training command lets one choose about who watches (`align_mlx.tracking`)."""
+
+    track: Literal["none", "tensorboard", "trackio", "wandb"] = runtime(
+        "none", "Also send the log's numbers there, which can never stop the run.", json_schema_extra=TRACKING
+    )
+    track_dir: Path | None = runtime(
+        None,
+        "Directory of the tracker's files; none: `tracking` beside the artifact.",
+        json_schema_extra={**TRACKING, **WRITTEN},
+    )
+
+
+class PassSettings(TrackingSettings, ComputeSettings):
+    """What every training on a base adds: how its work is cut to fit the memory (`align_mlx.plan`), and who watches."""
 
     memory_limit: Annotated[Gib, Field(gt=0)] | None = runtime(
         None,
@@ -46,14 +59,6 @@ class PassSettings(ComputeSettings):
     )
     dry_run: bool = runtime(
         False, "Measure a little of the run, print its memory and time, and publish nothing.", json_schema_extra=GROUP
-    )
-    track: Literal["none", "tensorboard", "trackio", "wandb"] = runtime(
-        "none", "Also send the log's numbers there, which can never stop the run.", json_schema_extra=TRACKING
-    )
-    track_dir: Path | None = runtime(
-        None,
-        "Directory of the tracker's files; none: `tracking` beside the artifact.",
-        json_schema_extra={**TRACKING, **WRITTEN},
     )
 
 

@@ -26,7 +26,7 @@ from typing import Any
 from align_contracts.canonical import digest
 from align_contracts.console import deterministic
 from align_contracts.errors import ConfigError
-from align_mlx.settings import PassSettings
+from align_mlx.settings import TrackingSettings
 
 QUEUED = 1000
 """Records that wait where the tracker does not keep up."""
@@ -129,7 +129,7 @@ def numbers(record: Mapping[str, Any], kind: str) -> Iterator[tuple[str, float]]
             yield f"{kind}/{name}", float(value)
 
 
-def require_tracker(config: PassSettings) -> None:
+def require_tracker(config: TrackingSettings) -> None:
     """Raise ConfigError where the tracker is not installed: before any work is done."""
     if config.track in ("trackio", "wandb") and importlib.util.find_spec(config.track) is None:
         raise ConfigError(
@@ -139,7 +139,7 @@ def require_tracker(config: PassSettings) -> None:
 
 
 @contextlib.contextmanager
-def tracking(config: PassSettings, out: Path) -> Iterator[Track]:
+def tracking(config: TrackingSettings, out: Path) -> Iterator[Track]:
     """Start the tracker that the settings name and give what records are handed to; without one it does nothing.
 
     Args:
@@ -163,7 +163,7 @@ def tracking(config: PassSettings, out: Path) -> Iterator[Track]:
             print(f"note: the tracker {config.track} {problem}; {lost}; the run goes its way ({log})", file=sys.stderr)
 
 
-def _start(config: PassSettings, folder: Path, name: str, log: Path) -> "subprocess.Popen[bytes] | None":
+def _start(config: TrackingSettings, folder: Path, name: str, log: Path) -> "subprocess.Popen[bytes] | None":
     settings = digest(deterministic(config))
     try:
         folder.mkdir(parents=True, exist_ok=True)

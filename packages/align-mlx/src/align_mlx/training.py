@@ -38,7 +38,7 @@ def training(
     folder stays.
 
     Args:
-        config: the stage's settings, with `out`, `overwrite`, `ResumeSettings` and `PassSettings`.
+        config: the stage's settings, with `out`, `overwrite`, `ResumeSettings` and `TrackingSettings`.
         kind: of the artifact.
         producer: distribution name of the stage.
         inputs: its input artifacts by role.

@@ -13,6 +13,7 @@ from align_contracts.leaving import Descent, descent
 from align_mlx.compute import bound_cache
 from align_mlx.head import find_head
 from align_mlx.loading import require_chat_template
+from align_mlx.training import training
 from align_sft.config import BaseConfig, require_source, source_name
 from align_sft.model_files import (
     count_parameters,
@@ -36,28 +37,20 @@ def run(config: BaseConfig) -> int:
 
 def _embedded(config: BaseConfig) -> int:
     from align_sft import embedded
-    from align_sft.tokenizer import train_tokenizer
+    from align_sft.pretrain import pretrain
+    from align_sft.tokenizer import document_ids, train_tokenizer
 
     assert config.data is not None
     bound_cache()
     data = open_artifact(config.data, kind="dataset")
-    texts = [row["text"] for row in data.read_jsonl("corpus")]
-    with publish(
-        config.out,
-        "base_model",
-        producer="align-sft",
-        config=config,
-        inputs={"dataset": data},
-        overwrite=config.overwrite,
-    ) as draft:
+    with training(config, "base_model", producer="align-sft", inputs={"dataset": data}) as (draft, run):
+        texts = [row["text"] for row in data.read_jsonl("corpus")]
         tokenizer = train_tokenizer(texts, config.vocab_size)
         model_config = embedded.gemma_config(config, tokenizer)
         model = embedded.build(model_config, mx.random.key(config.seed + 1))
-        log: list[dict[str, float]] = []
-        loss = embedded.pretrain(model, texts, tokenizer, config, log.append)
-        draft.write_jsonl("train.jsonl", log, role="log", volatile=True)
-        draft.metric("pretraining_loss", loss, step=config.steps)
-        draft.metric("training_seconds", log[-1]["seconds"])
+        lines = [document_ids(tokenizer, text, config.max_length) for text in texts]
+        pretrain(model, lines, config, draft, run)
+        run.save()
         draft.seeds = [config.seed]
         given = Descent(EMBEDDED, license=config.license or data.details.license)
         _write(draft, model, model_config, tokenizer, config, given)

@@ -8,7 +8,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from align_contracts.console import aliases, planned, runtime
 from align_contracts.errors import ConfigError
 from align_contracts.hub_names import HUB, means_path, require_directory
-from align_mlx.settings import GROUP, ComputeSettings, GuardSettings, PassSettings, ResumeSettings
+from align_mlx.settings import (
+    GROUP,
+    RESUME,
+    ComputeSettings,
+    GuardSettings,
+    PassSettings,
+    ResumeSettings,
+    TrackingSettings,
+)
 
 
 def setting(default: Any, description: str, group: str, *also: str, **kw: Any) -> Any:
@@ -58,7 +66,7 @@ Bits = Annotated[Literal[4, 8, 0], BeforeValidator(_bits)]
 """Bits of a weight; ``4bit`` is understood."""
 
 
-class BaseConfig(Settings):
+class BaseConfig(TrackingSettings, ResumeSettings, GuardSettings, Settings):
     """`align-sft base`: import a model, or train the small embedded one."""
 
     out: Path = runtime(..., "Directory of the new base_model artifact.")
@@ -101,6 +109,7 @@ class BaseConfig(Settings):
     weight_decay: float = setting(0.01, "AdamW weight decay.", "embedded", ge=0)
     max_grad_norm: float = setting(1.0, "Joint norm at which gradients are clipped.", "embedded", gt=0)
     seed: int = setting(42, "Seed of weights and batches.", "embedded", ge=0)
+    checkpoint_every: int = runtime(100, "Steps between checkpoints.", ge=1, json_schema_extra=RESUME)
 
     def require_source(self) -> None:
         """Raise MissingError where the model is a directory that is not there."""

@@ -6,11 +6,12 @@ Parameters and gradients lie in memory that the processes share; a pipe says whe
 """
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ctypes import c_float
 from dataclasses import dataclass
 from functools import reduce
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -22,7 +23,7 @@ from mlx import nn
 from mlx.utils import tree_flatten, tree_unflatten
 
 from align_contracts.errors import IncompleteError
-from align_mlx import fastmath
+from align_mlx import fastmath, signals
 from align_mlx.adapters import Params
 
 Make = Callable[[], nn.Module]
@@ -67,7 +68,7 @@ class Crew:
     the sum depend on their number, not on the machine.
     """
 
-    def __init__(self, model: nn.Module, make: Make, loss: Loss, processes: int):
+    def __init__(self, model: nn.Module, make: Make, loss: Loss, processes: int, *, fresh: bool = True):
         """Prepare.
 
         Args:
@@ -75,11 +76,12 @@ class Crew:
             make: makes a model of the same shape in another one; it and `loss` can be pickled.
             loss: the mean over the predicted tokens (all real ones but the first) of rows, given the model.
             processes: how many, this one too.
+            fresh: whether the first batch is the first of the run.
         """
         self._own = gradient_of(model, loss)
         self._start = (make, loss)
         self._size = sum(array.size for _, array in tree_flatten(model.parameters()))
-        self._parts = processes
+        self._parts, self._fresh = processes, fresh
         self._helpers: list[Helper] = []
 
     def __enter__(self) -> "Crew":
@@ -89,10 +91,11 @@ class Crew:
             (ours, theirs), gradient = context.Pipe(), context.RawArray(c_float, self._size)
             arguments = (theirs, self._params, gradient, *self._start)
             process = context.Process(target=help_with, args=arguments, name="pre-training", daemon=True)
-            process.start()
+            with deaf():
+                process.start()
             theirs.close()  # so that the end of either process is the end of the pipe for the other
             self._helpers.append(Helper(process, ours, gradient))
-        self._alone = True
+        self._first = True
         return self
 
     def __exit__(
@@ -119,18 +122,23 @@ class Crew:
         rows = [part for part in np.array_split(np.arange(len(tokens)), self._parts) if part.size]
         predicted = (lengths - 1).sum()
         batches = [(tokens[part], lengths[part], np.float32((lengths[part] - 1).sum() / predicted)) for part in rows]
-        # MLX compiles a kernel to a file that all processes share: the first batch is computed by this one alone.
-        helpers = [] if self._alone else self._helpers[: len(batches) - 1]
-        self._alone, mine = False, len(batches) - len(helpers)
+        # MLX compiles a kernel to a file that all processes share: this one makes them alone, with a run's first batch.
+        # A gradient's norm depends on its layout in the last bit: in each batch the same process has the same part.
+        mine = len(batches) if self._fresh else 1
+        helped = list(zip(self._helpers, batches[mine:], strict=False))
         try:
-            if helpers:
+            if helped:
                 flat(params, self._params)
-            for helper, batch in zip(helpers, batches[mine:], strict=True):
-                helper.pipe.send(batch)
+            if not self._first:
+                for helper, batch in helped:
+                    helper.pipe.send(batch)
             found = [self._own(params, *map(mx.array, batch)) for batch in batches[:mine]]
             mx.eval(found)
-            for helper in helpers:
+            for helper, batch in helped:
+                if self._first:  # one after another: where a run goes on the kernels may be gone
+                    helper.pipe.send(batch)
                 found.append((mx.array(helper.pipe.recv()), unflat(helper.gradient, params)))
+            self._first, self._fresh = self._first and not helped, False
         except (EOFError, OSError) as error:
             raise IncompleteError(
                 "a process that helps with pre-training has ended", do="run the same command again; was memory short?"
@@ -155,10 +163,22 @@ def unflat(shared: Any, like: Params) -> Params:
     return found
 
 
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Block the signals that ask for a stop: for a moment here, for good in a process that is started meanwhile.
+
+    They reach the whole group, and who asks decides what they mean; what came to this process is heard afterwards.
+    """
+    resource_tracker.ensure_running()  # `multiprocessing` would start it with the process, and unblock them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def help_with(pipe: Connection, shared_params: Any, shared_gradient: Any, make: Make, loss: Loss) -> None:
     """Answer parts of batches with their share of loss and gradient, until the process that asks is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the whole group; who asks decides what they mean
-        signal.signal(number, signal.SIG_IGN)
     model = make()
     shapes: Params = dict(tree_flatten(model.parameters()))
     gradient = gradient_of(model, loss)

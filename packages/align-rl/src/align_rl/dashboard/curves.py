@@ -15,6 +15,7 @@ TONES: Mapping[str, tuple[str, str]] = {
     "grpo": ("#BF4D00", "#F2965C"),
     "sft": ("#5B6573", "#A3AEBD"),
     "rm": ("#00795A", "#3CC9A0"),
+    "base": ("#8F4B7A", "#D79ABF"),
     "run": ("#5B6573", "#A3AEBD"),
 }
 """Each method's colour on a light and on a dark ground."""
@@ -104,6 +105,8 @@ SUPERVISED: tuple[Kind, ...] = (
     ("memory at its peak, by step", "B", False, scaled(1, "peak_memory_bytes")),
 )
 """What SFT and reward models show."""
+PRETRAINED: tuple[Kind, ...] = (("loss of a step, pre-training", "", False, scaled(1, "loss")),)
+"""What the embedded base shows, apart: it takes ten times as many steps."""
 RL = ("ppo", "grpo")
 
 
@@ -116,7 +119,8 @@ def panels(runs: Sequence[WatchedRun]) -> list[Panel]:
     found = []
     for kinds, learners in (
         (REINFORCED, [one for one in placed if one[0].method in RL]),
-        (SUPERVISED, [one for one in placed if one[0].method not in RL]),
+        (SUPERVISED, [one for one in placed if one[0].method not in (*RL, "base")]),
+        (PRETRAINED, [one for one in placed if one[0].method == "base"]),
     ):
         for title, unit, held_out, measure in kinds:
             curves = _curves(learners, measure, held_out)

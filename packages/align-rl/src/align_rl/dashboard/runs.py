@@ -74,7 +74,7 @@ class WatchedRun:
 
     @property
     def method(self) -> str:
-        """``ppo``, ``grpo``, ``sft`` or ``rm``; ``run`` where nothing says so yet."""
+        """``ppo``, ``grpo``, ``sft``, ``rm`` or ``base``; ``run`` where nothing says so yet."""
         return str(self._fact("method") or "run")
 
     @property
@@ -204,15 +204,18 @@ def is_run(out: Path) -> bool:
     if (out.parent / f".{out.name}.run").is_dir():
         return True
     try:
-        return (out / LOG).is_file() and _trained(out / MANIFEST, (out / MANIFEST).stat().st_mtime_ns)
+        return (out / LOG).is_file() and _trained(out, (out / MANIFEST).stat().st_mtime_ns)
     except OSError:
         return False
 
 
 @lru_cache(maxsize=1024)
-def _trained(manifest: Path, changed: int) -> bool:
-    """Whether a manifest is that of a training which can be watched: the embedded base's log has other columns."""
-    return bool(_manifest(manifest).get("method"))
+def _trained(out: Path, changed: int) -> bool:
+    """Whether an artifact says, in its manifest or in its log, by which method it was trained."""
+    if _manifest(out / MANIFEST).get("method"):
+        return True
+    (log := Tail(out / LOG)).poll()
+    return any("method" in row for row in log.rows[:1])
 
 
 def _by_number(path: Path) -> list[str | int]:
@@ -233,7 +236,7 @@ def _require_possible(path: Path) -> None:
         near = [str(one) for one in runs_at(path.parent)]
         raise MissingError(
             f"{path} has no {LOG}, so there is nothing to watch",
-            expected="an artifact of align-rl, `align-sft train` or `align-rm train`, or a directory of them",
+            expected="an artifact of a training, or a directory of them",
             do=did_you_mean(str(path), near),
         )
 

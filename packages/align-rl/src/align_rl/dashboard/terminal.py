@@ -19,6 +19,7 @@ SHADES: Mapping[str, tuple[str, ...]] = {
     "grpo": ("#E8762C", "#F7B48A", "#B3530F", "#FAD0B5"),
     "sft": ("#A3AEBD", "#C9D0D9", "#7C8898", "#E1E5EA"),
     "rm": ("#3CC9A0", "#8CE2C9", "#1E8F70", "#B9EEDF"),
+    "base": ("#C98BB5", "#E3BFD6", "#9A5F88", "#F0DCE8"),
     "run": ("#A3AEBD", "#C9D0D9", "#7C8898", "#E1E5EA"),
 }
 """A method's runs: one hue, a shade each, readable on dark and light grounds."""
