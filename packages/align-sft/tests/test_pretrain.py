@@ -6,9 +6,8 @@ import signal
 import mlx.core as mx
 import pytest
 
-from align_contracts import open_artifact
+from align_contracts import open_artifact, signals
 from align_contracts.errors import ConfigError, DivergedError, InterruptedRun
-from align_mlx import signals
 from align_sft import base, pretrain
 from align_sft.config import BaseConfig
 from align_sft.crew import Crew

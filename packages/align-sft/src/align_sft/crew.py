@@ -22,8 +22,9 @@ import numpy as np
 from mlx import nn
 from mlx.utils import tree_flatten, tree_unflatten
 
+from align_contracts import signals
 from align_contracts.errors import IncompleteError
-from align_mlx import fastmath, signals
+from align_mlx import fastmath
 from align_mlx.adapters import Params
 
 Make = Callable[[], nn.Module]

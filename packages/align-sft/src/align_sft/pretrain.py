@@ -11,10 +11,10 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models.gemma import Model
 
-from align_contracts import Draft
+from align_contracts import Draft, signals
 from align_contracts.errors import ConfigError
 from align_contracts.space import require_space
-from align_mlx import liveness, signals
+from align_mlx import liveness
 from align_mlx.guard import Figures, Guard, Scene, left_out, norm, require
 from align_mlx.progress import Meter
 from align_mlx.space import training_parts
@@ -107,8 +107,8 @@ def pretrain(model: Model, lines: Lines, config: BaseConfig, draft: Draft, run: 
         raise ConfigError("the corpus is empty", expected="lines of text to pre-train on")
     state = TrainState.start(dict(tree_flatten(model.parameters())), weight_decay=config.weight_decay)
     state.memory = {"losses": [], "tokens": 0, "seconds": 0.0, "peak_memory_bytes": 0}
-    require_space(config.out, training_parts(state, config, made="the weights"), there=run.folder)
     run.begin(state)
+    require_space(config.out, training_parts(state, config, made="the weights"), there=run.folder)
     guard = Guard("base", run.folder, config.skip_nonfinite_rows, None)
     drawn = islice(batches(lines, config.batch_tokens, mx.random.key(config.seed)), state.iteration, None)
     mx.reset_peak_memory()
