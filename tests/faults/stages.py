@@ -1,4 +1,4 @@
-"""The four training stages, each a matter of seconds, over one small store.
+"""The five trainings, each a matter of seconds, over one small store.
 
 Runs are done in forked children, so that the parent stays fit for forking; what a run leaves is compared by sha256.
 """
@@ -18,12 +18,15 @@ from pydantic import BaseModel
 
 import align_rl.run
 import align_rm.train
+import align_sft.base
+import align_sft.pretrain
 import align_sft.train
 from align_contracts import open_artifact
 from align_mlx import checkpoints
 from align_mlx.loading import load_base
 from align_rl.config import GRPOConfig, PPOConfig
 from align_rm.config import TrainConfig as RMConfig
+from align_sft.config import BaseConfig
 from align_sft.config import TrainConfig as SFTConfig
 from tiny.models import make_model
 from tiny.rows import Row, chat_row, prompt_row, publish_rows
@@ -34,12 +37,13 @@ TIMES = ("seconds", "phases", "active_memory_bytes", "peak_memory_bytes")
 """What two runs of the same settings may differ in."""
 COMMON = {
     "learning_rate": 1e-2,
-    "token_budget": 256,
-    "gradient_checkpointing": False,
     "checkpoint_every": 2,
     "quiet": True,
 }
+PASSES = {"token_budget": 256, "gradient_checkpointing": False}
+"""How those cut their work that learn on a base."""
 RL = {
+    **PASSES,
     "sft": "sft",
     "rm": "rm",
     "num_iterations": 5,
@@ -81,10 +85,29 @@ class Stage:
 
 STAGES = (
     Stage(
+        "base",
+        BaseConfig,
+        align_sft.base.run,
+        {
+            "embedded": True,
+            "vocab_size": 192,
+            "hidden_size": 32,
+            "num_layers": 2,
+            "num_heads": 2,
+            "head_dim": 16,
+            "intermediate_size": 64,
+            "group_size": 32,
+            "steps": 8,
+            "batch_tokens": 64,
+            "warmup_steps": 2,
+        },
+    ),
+    Stage(
         "sft",
         SFTConfig,
         align_sft.train.run,
         {
+            **PASSES,
             "base": "base",
             "lora_rank": 4,
             "lora_alpha": 8.0,
@@ -101,6 +124,7 @@ STAGES = (
         RMConfig,
         align_rm.train.run,
         {
+            **PASSES,
             "sft": "sft",
             "batch_size": 8,
             "max_seq_length": 64,
@@ -152,7 +176,7 @@ def publish_data(path: Path, seed: int = 0) -> None:
         files[f"prompts/{split}"] = [prompt_row(name, words()) for name in names]
         if split != "calibration":
             files[f"sft/{split}"] = [chat_row(name, words(), words(), 5.0) for name in names]
-    publish_rows(path, files)
+    publish_rows(path, {**files, "corpus": [{"text": words()} for _ in range(60)]})
 
 
 @contextmanager

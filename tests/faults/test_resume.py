@@ -8,7 +8,7 @@ import pytest
 from faults.rows import inputs, resume
 
 
-@pytest.mark.parametrize(("row", "tries"), [(resume.run, 4), (resume.control, 4), (inputs.run, 30)])
+@pytest.mark.parametrize(("row", "tries"), [(resume.run, 5), (resume.control, 5), (inputs.run, 35)])
 def test_a_few_tries(tmp_path, row, tries):
     """In a fresh process: one that has computed with MLX must not fork."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:

@@ -54,6 +54,14 @@ def size(o: Outcome) -> float:
     return float(sum((value**2).sum() for value in o.arrays("weights").values() if value.ndim > 1))
 
 
+def updates(o: Outcome) -> int:
+    return o.watch.updates
+
+
+def saves(o: Outcome) -> int:
+    return o.watch.saves
+
+
 BASE = Table(
     BaseConfig,
     base.run,
@@ -80,16 +88,32 @@ BASE = Table(
         "num_kv_heads": Effect(2, shape("self_attn.k_proj"), want=(32, 32)),
         "head_dim": Effect(8, shape("self_attn.k_proj"), want=(8, 32)),
         "intermediate_size": Effect(96, shape("mlp.gate_proj"), want=(96, 32)),
-        "steps": Effect(4, column("step"), want=[4]),  # a log row every 50 steps and at the end
+        "steps": Effect(4, column("step"), want=[1, 2, 3, 4]),
         "batch_tokens": Effect(128, content("weights")),
         "processes": Effect(2, content("weights")),  # the same sum, rounded otherwise
         "max_length": Effect(16, content("weights")),
-        # After warm-up a half cosine down to a tenth.
-        "learning_rate": Effect(4e-3, column("learning_rate"), given={"warmup_steps": 1}, want=[4e-4]),
+        # After warm-up half a cosine over two steps: 0.1 + 0.9 · ½ · (1 + cos π/2) = 0.55, then 0.1.
+        "learning_rate": Effect(4e-3, column("learning_rate"), given={"warmup_steps": 1}, want=[4e-3, 2.2e-3, 4e-4]),
         "warmup_steps": Effect(1, content("weights")),
         "weight_decay": Effect(9.0, size, moves=operator.lt),
         "max_grad_norm": Effect(1e-9, content("weights")),
         "seed": Effect(7, content("weights")),
+        "checkpoint_every": Effect(1, saves, want=3),
+        "keep_checkpoints": Effect(
+            1, lambda o: o.watch.kept, given={"checkpoint_every": 1}, want=1, same=arrays("weights")
+        ),
+        "resume": Effect(
+            "never",
+            updates,  # a resumed run has one of three updates left
+            given={"checkpoint_every": 1},
+            want=3,
+            same=arrays("weights"),
+            first=interrupted,
+        ),
+        # A line without a loss: the run stops, or goes on without it.
+        "skip_nonfinite_rows": Effect(1, refusal, fault=spoilt_row("align_sft.crew.gradient_of"), want=None),
+        "track": Effect("tensorboard", tracked, want={"tracking"}),
+        "track_dir": Effect(inside("watch"), tracked, given={"track": "tensorboard"}, want={"watch"}),
     },
 )
 
@@ -110,14 +134,6 @@ def a_size(o: Outcome) -> float:
 
 def tokens_a_step(o: Outcome) -> int:
     return o.column("tokens")[0]
-
-
-def updates(o: Outcome) -> int:
-    return o.watch.updates
-
-
-def saves(o: Outcome) -> int:
-    return o.watch.saves
 
 
 MAKE = "align_sft.train.make_gradient"

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import mlx.core as mx
+
 import align_rl.loop
+import align_sft.pretrain
 from align_contracts import signals
 from align_contracts.errors import InterruptedRun
 from align_mlx import steps as stepping
@@ -155,7 +158,7 @@ def survive(course: Course, out: Path, randomness: random.Random) -> list[str]:
 
 
 def run(scratch: Path, tries: int, seed: int) -> Count:
-    """Interrupt runs of the four stages in turn."""
+    """Interrupt runs of the five trainings in turn."""
     ask(lambda: make_store(scratch / "store"))
     courses = [Course.of(stage, scratch) for stage in STAGES[:tries]]
     randomness, failures = random.Random(seed), []
@@ -182,14 +185,17 @@ def one_on(state: TrainState, folder: Path) -> None:
     state.iteration += 1
 
 
-_restore, _rows_of = TrainState.restore, stepping.rows_of
+_restore, _rows_of, _batches = TrainState.restore, stepping.rows_of, align_sft.pretrain.batches
 
 
 @contextmanager
 def another_key() -> Iterator[None]:
     """Draw rows and answers with another random key."""
     rows = patch.object(stepping, "rows_of", lambda step, count, size, seed: _rows_of(step, count, size, seed + 1))
-    with rows, patch.object(align_rl.loop, "Draw", lambda seed, iteration=0: Draw(seed + 1, iteration)):
+    lines = patch.object(
+        align_sft.pretrain, "batches", lambda lines, size, key: _batches(lines, size, mx.array([0, 9]))
+    )
+    with rows, lines, patch.object(align_rl.loop, "Draw", lambda seed, iteration=0: Draw(seed + 1, iteration)):
         yield
 
 
@@ -201,10 +207,10 @@ CONTROLS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 
 
 def control(scratch: Path, tries: int, seed: int) -> Count:
-    """Interrupt runs half-way and restore them wrongly, 12 ways in turn: the comparison must see it."""
+    """Interrupt runs half-way and restore them wrongly, 15 ways in turn: the comparison must see it."""
     ask(lambda: make_store(scratch / "store"))
     courses, failures = {stage.name: Course.of(stage, scratch) for stage in STAGES[:tries]}, []
-    for number in range(tries):  # 4 stages and 3 ways: 12 turns meet every pair
+    for number in range(tries):  # 5 trainings and 3 ways: 15 turns meet every pair
         course, name = courses[STAGES[number % len(STAGES)].name], list(CONTROLS)[number % len(CONTROLS)]
         out = scratch / f"{course.stage.name}-{number}"
         if interrupt(course, out, signal.SIGTERM, course.calls // 2, 0.0) is not None:
@@ -221,5 +227,5 @@ def control(scratch: Path, tries: int, seed: int) -> Count:
 
 ROWS = (
     Row("resume", "interrupted and continued: weights, moments, metrics and log of the undisturbed run", 80, run),
-    Row("controls", "restored without moments, random key or count: the comparison sees it", 12, control),
+    Row("controls", "restored without moments, random key or count: the comparison sees it", 15, control),
 )
