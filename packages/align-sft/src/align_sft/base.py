@@ -13,6 +13,7 @@ from align_contracts.leaving import Descent, descent
 from align_mlx.compute import bound_cache
 from align_mlx.head import find_head
 from align_mlx.loading import require_chat_template
+from align_mlx.progress import Meter
 from align_mlx.training import training
 from align_sft.config import BaseConfig, require_source, source_name
 from align_sft.model_files import (
@@ -43,7 +44,8 @@ def _embedded(config: BaseConfig) -> int:
     assert config.data is not None
     bound_cache()
     data = open_artifact(config.data, kind="dataset")
-    with training(config, "base_model", producer="align-sft", inputs={"dataset": data}) as (draft, run):
+    meter = Meter("base", quiet=config.quiet)
+    with training(config, "base_model", producer="align-sft", inputs={"dataset": data}, meter=meter) as (draft, run):
         texts = [row["text"] for row in data.read_jsonl("corpus")]
         tokenizer = train_tokenizer(texts, config.vocab_size)
         model_config = embedded.gemma_config(config, tokenizer)

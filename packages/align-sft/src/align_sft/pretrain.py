@@ -16,7 +16,6 @@ from align_contracts.errors import ConfigError
 from align_contracts.space import require_space
 from align_mlx import liveness
 from align_mlx.guard import Figures, Guard, Scene, left_out, norm, require
-from align_mlx.progress import Meter
 from align_mlx.space import training_parts
 from align_mlx.steps import learning_rate
 from align_mlx.train_state import TrainState
@@ -107,7 +106,7 @@ def pretrain(model: Model, lines: Lines, config: BaseConfig, draft: Draft, run: 
         raise ConfigError("the corpus is empty", expected="lines of text to pre-train on")
     state = TrainState.start(dict(tree_flatten(model.parameters())), weight_decay=config.weight_decay)
     state.memory = {"losses": [], "tokens": 0, "seconds": 0.0, "peak_memory_bytes": 0}
-    run.begin(state)
+    run.begin(state, config.steps)
     require_space(config.out, training_parts(state, config, made="the weights"), there=run.folder)
     guard = Guard("base", run.folder, config.skip_nonfinite_rows, None)
     drawn = islice(batches(lines, config.batch_tokens, mx.random.key(config.seed)), state.iteration, None)
@@ -115,8 +114,7 @@ def pretrain(model: Model, lines: Lines, config: BaseConfig, draft: Draft, run: 
     memory = state.memory
     crew = Crew(model, partial(Model, model.args), next_token_loss, config.processes, fresh=state.iteration == 0)
     pretrainer = Pretrainer(config, lines, crew, state, guard)
-    with crew, Meter("base", config.steps, quiet=config.quiet) as meter:
-        meter.advance(state.iteration)
+    with crew:
         while state.iteration < config.steps:
             began, step = time.monotonic(), state.iteration
             rate = learning_rate(config.learning_rate, step, config.warmup_steps, config.steps, "cosine")
@@ -141,7 +139,7 @@ def pretrain(model: Model, lines: Lines, config: BaseConfig, draft: Draft, run: 
             }
             run.log("train.jsonl", row)
             run.reached(state)
-            meter.advance(loss=facts["loss"])
+            run.meter.advance(loss=facts["loss"])
     model.update(tree_unflatten(list(state.params.items())))
     run.hand_over(draft, "train.jsonl", role="log", volatile=True)
     report(config, state, draft)
