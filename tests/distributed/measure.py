@@ -35,8 +35,6 @@ Found = dict[str, np.ndarray]
 ROUNDING = 2e-5
 """How far gradients may be apart, of a tensor's largest element. A gradient sums some 10³ products of fp32 (ε = 1.2e-7)
 in another order: √10³ ε = 4e-6 at random, and passes of another width change the terms by a few ε more."""
-NOTHING = 1e-6
-"""Of the largest element of all gradients: some ε of fp32."""
 SCORED = 100
 """Most rows of which perplexity and scores are taken."""
 
@@ -75,12 +73,15 @@ def preference(config: RMConfig, world: World) -> Found:
     compute = choose(config.compute_form, config.compute_dtype)
     scorer = load_scorer(open_artifact(config.out), compute=compute, token_budget=config.token_budget)
     pairs = encode_pairs(open_artifact(config.data).read_jsonl("pairs_train"), scorer.resident, config.max_seq_length)
-    now = {**scorer.adapter.params, **{objective.HEAD + name: value for name, value in scorer.head.items()}}
+    adapter = moved(scorer.resident.maps, config, 7)
+    now = {**adapter.params, **{objective.HEAD + name: value for name, value in scorer.head.items()}}
     terms = {"margin": config.margin, "centering": config.centering}
-    gradient = objective.make_gradient(scorer.resident, scorer.adapter.scale, scorer.head, **terms, compiled=False)
+    gradient = objective.make_gradient(scorer.resident, adapter.scale, scorer.head, **terms, compiled=False)
     found = Found()
     for count in (uneven(config.batch_size), 1):
         loss, grads = objective.accumulate(gradient, now, pairs.kept[:count], config.token_budget, world)
+        if not config.centering:
+            del grads[objective.HEAD + "bias"]  # both answers of a pair share it: 0, and what is left is rounding
         found |= {f"{count} loss": np.array([loss]), **named(f"{count} gradient", grads)}
     chosen, rejected = score_pairs(scorer, pairs.kept[:SCORED], world)
     return found | {"chosen": chosen, "rejected": rejected}
@@ -118,7 +119,9 @@ def learning(config: RLConfig, world: World) -> Found:
     }
 
 
-def moved(maps: dict[str, AdaptedLinear], config: SFTConfig | RLConfig, seed: int, size: float = 0.2) -> Adapter:
+def moved(
+    maps: dict[str, AdaptedLinear], config: SFTConfig | RMConfig | RLConfig, seed: int, size: float = 0.2
+) -> Adapter:
     """Give an adapter of the configured shape that changes something."""
     spec = LoraSpec(config.lora_rank, config.lora_alpha, config.lora_layers, config.lora_targets)
     return random_adapter(maps, seed, spec, size)
@@ -135,15 +138,9 @@ def named(prefix: str, arrays: Params) -> Found:
 
 
 def apart(ones: Found, others: Found, kind: str) -> float:
-    """Give the largest difference of a training's gradients, of each tensor relative to its largest element.
-
-    A tensor that is nothing beside the others is rounding alone, as at the bias of a Bradley-Terry head, which the two
-    answers of a pair share: it is left out.
-    """
+    """Give the largest difference of a training's gradients, of each tensor relative to its largest element."""
     names = [name for name in ones if name.startswith(f"{kind} ") and " gradient " in name]
-    sizes = {name: float(np.abs(ones[name]).max()) for name in names}
-    nothing = NOTHING * max(sizes.values())
-    return max(float(np.abs(others[name] - ones[name]).max()) / size for name, size in sizes.items() if size > nothing)
+    return max(float(np.abs(others[name] - ones[name]).max() / np.abs(ones[name]).max()) for name in names)
 
 
 if __name__ == "__main__":
