@@ -232,7 +232,10 @@ COMPARE = Table(
         ),
         "gold_prompts": Effect(2, scored_later, given={"judgments": several("ppo-1-by-rm")}, want=2),
         "equivalence_margin": Effect(
-            0.25, margin, given={"judgments": several("grpo-1", "grpo-2", "ppo-1", "ppo-2")}, want=0.25
+            0.25,
+            margin,
+            given={"judgments": several("grpo-1-by-rm", "grpo-2-by-rm", "ppo-1-by-rm", "ppo-2-by-rm")},
+            want=0.25,
         ),
         "ppo_logs": Effect(log_of("ppo-2"), detail("runs"), given={"allow_mismatch": True}, want=3),
         "grpo_logs": Effect(log_of("grpo-2"), detail("runs"), given={"allow_mismatch": True}, want=3),

@@ -54,6 +54,11 @@ def size(o: Outcome) -> float:
     return float(sum((value**2).sum() for value in o.arrays("weights").values() if value.ndim > 1))
 
 
+def pretrained(o: Outcome) -> bool:
+    """Whether the base was made here: a base that is imported says where from, and was trained elsewhere."""
+    return any(metric.name == "pretraining_loss" for metric in o.artifact.manifest.metrics)
+
+
 def updates(o: Outcome) -> int:
     return o.watch.updates
 
@@ -70,9 +75,9 @@ BASE = Table(
         "out": Effect(inside("elsewhere"), published, want={"elsewhere"}),
         "overwrite": Effect(True, refusal, want=None, first=finished),
         "quiet": Effect(False, silent, want=False),
-        "model": Effect(at("base"), detail("source"), to=IMPORT, want="local:base"),
+        "model": Effect(at("base"), pretrained, to=IMPORT, want=False),
         "revision": Effect("main", refusal, given={"model": at("base"), **IMPORT}, want="ConfigError"),
-        "embedded": Effect(False, detail("embedded"), to={"model": at("base"), "data": None}, want=False),
+        "embedded": Effect(False, pretrained, to={"model": at("base"), "data": None}, want=False),
         "data": Effect(at("data-other"), inputs("dataset")),
         "bits": (
             Effect(4, detail("quantization", "bits"), given={"bits": 8}, want=4),

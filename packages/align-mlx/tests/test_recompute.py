@@ -90,7 +90,8 @@ def test_an_mlp_holds_a_part_of_its_tokens():
         recompute_blocks(model, parts)
 
         def loss(params, resident=resident):
-            return (resident.hidden(tokens, (Adapter(params, 1.0),)) ** 2)[:, ::3].sum()
+            # Not the sum of squares: the last norm keeps that constant, and its gradient would be rounding.
+            return (resident.hidden(tokens, (Adapter(params, 1.0),)) * mx.cos(mx.arange(16)))[:, ::3].sum()
 
         mx.eval(model.parameters(), params)
         held = mx.get_active_memory()
