@@ -1,6 +1,7 @@
 """Custom gradients, line 4 of algorithms.md and `fastmath`: finite differences for each, over all that they meet."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -9,11 +10,13 @@ import pytest
 
 import align_mlx
 from align_mlx import fastmath
+from align_mlx.adapters import Adapter
 from align_mlx.batching import Batch
 from align_mlx.logprobs import response_stats
+from align_mlx.recompute import recompute_blocks
 from align_mlx.softmax import BLOCKS, Blocks
 from conformance.reference import finite_differences, logprobs, transformer
-from conformance.specimen import specimen
+from conformance.specimen import as_lora, float64, make, specimen
 from tiny.models import VARIANTS
 
 GELU = np.vectorize(lambda x: x * 0.5 * math.erfc(-x / math.sqrt(2.0)))
@@ -29,7 +32,8 @@ def slopes(function, x):
 def test_every_custom_gradient_is_tested_here():
     """Deliverable 2: a custom gradient in a new place needs a test in this file."""
     sources = Path(align_mlx.__file__).parent.glob("*.py")
-    assert {path.name for path in sources if "custom_function" in path.read_text()} <= {"fastmath.py", "softmax.py"}
+    tested = {"fastmath.py", "recompute.py", "softmax.py"}
+    assert {path.name for path in sources if "custom_function" in path.read_text()} <= tested
 
 
 @pytest.mark.parametrize(
@@ -97,3 +101,30 @@ def test_logprobs_and_entropy_by_their_states(family, tied, temperature, blocks)
     np.testing.assert_allclose(grad, slope, rtol=0, atol=2e-5 * np.abs(slope).max())
     assert not slope[0, 7:].any()
     assert not slope[1, 3:].any()
+
+
+@pytest.mark.parametrize("family", ["gemma", "gemma3_text", "llama"])
+def test_an_mlp_in_parts(family):
+    """Line 4: 9 tokens go through each MLP 4, 4 and 1 at a time; the gradient reaches all adapters of both blocks."""
+    model, rng = make(family), np.random.default_rng(4)
+    recompute_blocks(model.resident.model, 4)
+    adapter = model.adapter(5)
+    ids = rng.integers(0, 64, 9)
+    cotangent = rng.normal(size=(9, 16))
+
+    def loss(params):
+        states = model.resident.hidden(mx.array(ids[None], mx.int32), (Adapter(params, adapter.scale),))
+        return (states[0] * mx.array(cotangent, mx.float32)).sum()
+
+    def exact(params):
+        worn = [replace(as_lora(adapter), arrays=params)]
+        return float((transformer.hidden(model.weights, model.config, list(ids), worn) * cotangent).sum())
+
+    params = float64(adapter.params)
+    _, grads = mx.value_and_grad(loss)(adapter.params)
+    for name in params:
+        direction = {name: rng.normal(size=params[name].shape)}
+        found = float((np.array(grads[name], np.float64) * direction[name]).sum())
+        size = np.linalg.norm(np.array(grads[name], np.float64)) * np.linalg.norm(direction[name])
+        assert found == pytest.approx(finite_differences.along(exact, params, direction), abs=2e-5 * size), name
+        assert size > 0.0
