@@ -82,3 +82,44 @@ def test_importing_the_package_says_what_it_found():
     env = {**os.environ, "ALIGN_BLAS": "off"}
     found = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == ("off" if sys.platform == "linux" else "not needed")
+
+
+class TestShared:
+    """An equal share of the cores for each process: in the library, and for processes that are started meanwhile."""
+
+    @pytest.fixture(autouse=True)
+    def four_cores(self, monkeypatch):
+        monkeypatch.delenv(blas.THREADS, raising=False)
+        monkeypatch.setattr(blas, "cores", lambda: 4)
+
+    @pytest.fixture
+    def threads(self):
+        count = getattr(ctypes.CDLL(None), "openblas_get_num_threads", None)
+        if count is None:
+            pytest.skip("this process computes without OpenBLAS")
+        return count
+
+    def test_two_processes_on_four_cores(self, threads):
+        before = threads()
+        with blas.shared(2):
+            assert os.environ[blas.THREADS] == "2"
+            assert threads() == 2
+        assert blas.THREADS not in os.environ
+        assert threads() == before
+
+    def test_more_processes_than_cores(self, threads):
+        with blas.shared(9):
+            assert (os.environ[blas.THREADS], threads()) == ("1", 1)
+
+    def test_one_process_has_all(self, threads):
+        before = threads()
+        with blas.shared(1):
+            assert blas.THREADS not in os.environ
+            assert threads() == before
+
+    def test_what_the_environment_says_is_kept(self, threads, monkeypatch):
+        monkeypatch.setenv(blas.THREADS, "3")
+        before = threads()
+        with blas.shared(2):
+            assert os.environ[blas.THREADS] == "3"
+            assert threads() == before

@@ -14,7 +14,7 @@ from mlx_lm.models.gemma import Model
 from align_contracts import Draft, signals
 from align_contracts.errors import ConfigError
 from align_contracts.space import require_space
-from align_mlx import liveness
+from align_mlx import blas, liveness
 from align_mlx.guard import Figures, Guard, Scene, left_out, norm, require
 from align_mlx.space import training_parts
 from align_mlx.steps import learning_rate
@@ -114,7 +114,7 @@ def pretrain(model: Model, lines: Lines, config: BaseConfig, draft: Draft, run: 
     memory = state.memory
     crew = Crew(model, partial(Model, model.args), next_token_loss, config.processes, fresh=state.iteration == 0)
     pretrainer = Pretrainer(config, lines, crew, state, guard)
-    with crew:
+    with blas.shared(config.processes), crew:
         while state.iteration < config.steps:
             began, step = time.monotonic(), state.iteration
             rate = learning_rate(config.learning_rate, step, config.warmup_steps, config.steps, "cosine")
