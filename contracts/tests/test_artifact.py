@@ -139,7 +139,7 @@ def test_a_claim_that_is_not_proven_is_passed_over(tmp_path, make, monkeypatch):
     data = make(tmp_path / "far" / "data", "dataset")
     sft = make(tmp_path / "near" / "sft", "policy", {"dataset": data})
     make(tmp_path / "near" / "data", "dataset", split_seed=7)
-    monkeypatch.setattr(artifact, "_claimed_digest", lambda path: data.content_digest if path.name == "data" else None)
+    monkeypatch.setattr(artifact, "claimed", lambda path, key: data.content_digest if path.name == "data" else None)
     with pytest.raises(VerificationError, match=r"input 'dataset' .* is not there"):
         sft.input("dataset")
 

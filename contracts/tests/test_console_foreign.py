@@ -25,3 +25,9 @@ def test_a_setting_of_another_command_is_found_there_where_this_one_has_none():
 @pytest.mark.parametrize("written", ["--seed", "--num-generations", "--frobnicate"])
 def test_what_has_no_counterpart_is_left_to_others(written):
     assert foreign(written, TRAIN) is None
+
+
+def test_a_name_of_no_one_program_is_found_too():
+    assert foreign("--lr", ["--learning-rate"]) == "PyTorch's --lr is --learning-rate here"
+    assert foreign("--steps", ["--num-iterations"]) == "Another program's --steps is --num-iterations here"
+    assert foreign("--num-steps", ["--steps"]) == "Another program's --num-steps is --steps here"

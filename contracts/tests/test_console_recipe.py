@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 import console_example as example
@@ -83,6 +85,29 @@ def test_a_missing_recipe_suggests_one_beside_it(tmp_path):
     with pytest.raises(ConfigError, match="cannot read"):
         read_recipe(tmp_path)
     assert read_recipe(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("embedded", "Did you mean recipes/embedded.toml? "),  # though mine.toml and notes.md lie here
+        ("embedded.toml", "Did you mean recipes/embedded.toml? "),
+        ("recipe/embedded", "Did you mean recipes/embedded.toml? "),
+        ("recipes/embeded.toml", "Did you mean recipes/embedded.toml? "),
+        ("main.toml", "Did you mean mine.toml? "),
+        ("zzz", "In recipes there is embedded.toml. "),
+        ("other/zzz", "In other there is yours.toml. "),
+    ],
+)
+def test_a_missing_recipe_suggests_recipes_only(tmp_path, monkeypatch, given, said):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.toml", "notes.md", "recipes/embedded.toml", "recipes/notes.md", "other/yours.toml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(MissingError) as refusal:
+        read_recipe(Path(given))
+    written = "`align-contracts recipes --out recipes` writes the recipes that come with align"
+    assert str(refusal.value) == f"there is no recipe {given}. {said}{written}"
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_missing_and_wrong_places(tmp_path):
     with pytest.raises(MissingError):
         open_artifact(tmp_path / "nothing")
     (tmp_path / "file").write_text("x")
-    with pytest.raises(VerificationError, match="is a directory"):
+    with pytest.raises(MissingError, match="is a directory"):
         open_artifact(tmp_path / "file")
     (tmp_path / "empty").mkdir()
     with pytest.raises(VerificationError, match=r"empty/manifest.json: missing"):

@@ -11,10 +11,10 @@ from typing import Any
 from align_contracts.canonical import sha256_bytes, strict_loads
 from align_contracts.content import parse_row
 from align_contracts.errors import AlignError, KindError, MissingError, VerificationError
-from align_contracts.manifest import MAX_MANIFEST_BYTES, Manifest
+from align_contracts.manifest import Manifest
 from align_contracts.paths import MANIFEST, open_inside
 from align_contracts.records import FileRecord, InputRecord, Metric
-from align_contracts.verify import verify_deep, verify_quick
+from align_contracts.verify import claimed, verify_deep, verify_quick
 
 STORE_VARIABLE = "ALIGN_STORE"
 """Environment variable with further directories that hold artifacts, separated by `os.pathsep`."""
@@ -181,8 +181,8 @@ def open_artifact(
 
 def _opened(path: str | os.PathLike[str], kind: str | tuple[str, ...] | None, deep: bool) -> Artifact:
     root = resolved(path)
-    manifest, raw, manifest_digest = verify_quick(root)
     kinds = (kind,) if isinstance(kind, str) else kind
+    manifest, raw, manifest_digest = verify_quick(root, kinds or ())
     if kinds and manifest.kind not in kinds:
         raise KindError(f"{path}", expected=" or ".join(map(a_kind, kinds)), got=a_kind(manifest.kind))
     if deep:
@@ -223,7 +223,7 @@ def resolve_input(artifact: Artifact, record: InputRecord) -> Artifact:
     places = _places(artifact.path)
     near_miss: str | None = None
     for candidate in _candidates(places, record.name):
-        if _claimed_digest(candidate) != record.content_digest:
+        if claimed(candidate, "content_digest") != record.content_digest:
             if candidate.name == record.name and near_miss is None:
                 near_miss = str(candidate)
             continue
@@ -257,14 +257,3 @@ def _candidates(places: list[Path], name: str) -> Iterator[Path]:
             for entry in inside
             if entry.name != name and not entry.name.startswith(".") and os.path.isfile(entry / MANIFEST)
         )
-
-
-def _claimed_digest(path: Path) -> str | None:
-    """Read the content digest that a manifest claims, cheaply; opening the artifact then proves it."""
-    try:
-        with open_inside(resolved(path), MANIFEST) as file:
-            raw = strict_loads(file.read(MAX_MANIFEST_BYTES + 1), MANIFEST)
-    except (AlignError, OSError):
-        return None
-    claimed = raw.get("content_digest") if isinstance(raw, dict) else None
-    return claimed if isinstance(claimed, str) else None

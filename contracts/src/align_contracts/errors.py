@@ -36,6 +36,13 @@ def _short(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:300]} ... {text[-150:]}"
 
 
+def sentences(*parts: str | None) -> str:
+    """Join sentences; a part that does not end one yet gets its full stop, and the last stays as it is."""
+    said = [part for part in parts if part]
+    ended = [part if part.endswith((".", "?", "!", "\n")) else f"{part}." for part in said[:-1]]
+    return " ".join([*ended, *said[-1:]])
+
+
 class AlignError(Exception):
     """An error with a message for a person; the root of the tree.
 
@@ -69,10 +76,7 @@ class AlignError(Exception):
         ]
         what = "\n".join(map(_short, self.what.split("\n")))
         message = f"{what}: {', '.join(parts)}" if parts else what
-        if self.do is None:
-            return message
-        joint = " " if message.endswith((".", "?", "!", "\n")) else ". "
-        return f"{message}{joint}{self.do}"
+        return sentences(message, self.do)
 
 
 class ConfigError(AlignError, ValueError):

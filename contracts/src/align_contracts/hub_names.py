@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from align_contracts.errors import MissingError
+from align_contracts.errors import MissingError, sentences
 from align_contracts.nearby import nearby
 
 __all__ = ["HUB", "means_path", "require_directory"]
@@ -42,5 +42,5 @@ def require_directory(given: str | Path, expected: str) -> None:
         raise MissingError(f"{given} is a file", expected=expected, do=f"Give the directory: {path.parent}")
     if not path.is_dir():
         hub = f"{given}".count("/") == 1 and f"{given}"[0] not in "./~"
-        advice = [f"For the hub's, write {HUB}{given}" if hub else None, nearby(path.expanduser())]
-        raise MissingError(f"no directory {given}", expected=expected, do=". ".join(filter(None, advice)) or None)
+        advice = sentences(f"For the hub's, write {HUB}{given}" if hub else None, nearby(path.expanduser()))
+        raise MissingError(f"no directory {given}", expected=expected, do=advice or None)

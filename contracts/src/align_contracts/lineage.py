@@ -12,7 +12,7 @@ from typing import Any
 from align_contracts.artifact import Artifact, open_artifact, resolve_input
 from align_contracts.errors import AlignError, MissingError
 from align_contracts.licences import licence
-from align_contracts.nearby import nearby
+from align_contracts.nearby import nearby, unfinished
 from align_contracts.paths import MANIFEST, SIDECAR, printable
 
 MAX_SEARCH_DEPTH = 4
@@ -51,7 +51,7 @@ def find_artifacts(path: Path) -> list[Path]:
         raise MissingError(f"{path}: no such path", do=nearby(path))
     found = _search(path, MAX_SEARCH_DEPTH)
     if not found:
-        raise MissingError(f"{path}: no artifact here", expected=f"directories with a {MANIFEST}")
+        raise MissingError(f"{path}: no artifact here", expected=f"directories with a {MANIFEST}", do=unfinished(path))
     return found
 
 

@@ -7,13 +7,13 @@ from importlib import import_module as _import
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from align_contracts.canonical import sha256_bytes
+from align_contracts.canonical import sha256_bytes, strict_loads
 from align_contracts.content import check_finite, check_json, sha256_file
 from align_contracts.details import INPUT_KINDS
-from align_contracts.errors import ConfigError, MissingError, VerificationError
+from align_contracts.errors import AlignError, ConfigError, MissingError, VerificationError
 from align_contracts.hostile import check_model_config, check_signature, check_template_file
 from align_contracts.manifest import MAX_MANIFEST_BYTES, Manifest, read_manifest
-from align_contracts.nearby import nearby
+from align_contracts.nearby import nearby, unfinished
 from align_contracts.paths import (
     MANIFEST,
     MAX_FILES,
@@ -38,25 +38,27 @@ def sidecar_bytes(manifest: bytes) -> bytes:
     return f"{sha256_bytes(manifest)}  {MANIFEST}\n".encode()
 
 
-def verify_quick(root: Path) -> tuple[Manifest, dict[str, Any], str]:
+def verify_quick(root: Path, kinds: tuple[str, ...] = ()) -> tuple[Manifest, dict[str, Any], str]:
     """Check everything about an artifact that does not need reading its files whole.
 
     Args:
         root: the artifact's directory.
+        kinds: those wanted, to be named where it is a directory of artifacts; its own is not checked.
 
     Returns:
         The typed manifest, the same as plain JSON, and the manifest digest.
 
     Raises:
-        MissingError: when there is no such directory.
+        MissingError: when there is no such directory, or it is none of an artifact's: a file, a run, several artifacts.
         VerificationError: naming the artifact and the file.
     """
     if not os.path.exists(root):  # False too for a name that no file system can have
         raise MissingError(f"{root}: no such artifact", do=nearby(root))
     if not root.is_dir():
         inside = f"Give {root.parent}" if os.path.exists(root.parent / MANIFEST) else None
-        raise VerificationError(f"{root}: an artifact is a directory", do=inside)
+        raise MissingError(f"{root}: an artifact is a directory", do=inside)
     try:
+        _require_one(root, kinds)
         return _verify_quick(root)
     except OSError as error:
         if isinstance(error, MissingError):
@@ -64,10 +66,29 @@ def verify_quick(root: Path) -> tuple[Manifest, dict[str, Any], str]:
         raise VerificationError(f"{root.name}: cannot be read ({error})") from error
 
 
-def _verify_quick(root: Path) -> tuple[Manifest, dict[str, Any], str]:
-    if not os.path.lexists(root / MANIFEST) and (inside := sorted(path.parent.name for path in root.glob(_INSIDE))):
-        some = ", ".join(inside[:8]) + (", …" if len(inside) > 8 else "")
+def _require_one(root: Path, kinds: tuple[str, ...]) -> None:
+    if os.path.lexists(root / MANIFEST):
+        return
+    if (going := unfinished(root)) is not None:
+        raise MissingError(f"{root} is no artifact", do=going)
+    if inside := sorted(path.parent for path in root.glob(_INSIDE)):
+        fitting = [path for path in inside if claimed(path, "kind") in kinds] or inside
+        some = ", ".join(path.name for path in fitting[:8]) + (", …" if len(fitting) > 8 else "")
         raise MissingError(f"{root} is no artifact, it holds some: {printable(some)}", do="Name one of them")
+
+
+def claimed(path: Path, key: str) -> str | None:
+    """Read a text that a manifest claims, cheaply; opening the artifact then proves it. None where there is none."""
+    try:
+        with open_inside(Path(os.path.realpath(path)), MANIFEST) as file:
+            raw = strict_loads(file.read(MAX_MANIFEST_BYTES + 1), MANIFEST)
+    except (AlignError, OSError):
+        return None
+    said = raw.get(key) if isinstance(raw, dict) else None
+    return said if isinstance(said, str) else None
+
+
+def _verify_quick(root: Path) -> tuple[Manifest, dict[str, Any], str]:
     tree = list_tree(root)
     for name in (MANIFEST, SIDECAR):
         if name not in tree.files:

@@ -17,7 +17,7 @@ class Foreign(NamedTuple):
     """A flag of another program.
 
     Attributes:
-        program: Whose flag it is.
+        program: Whose flag it is; several may have it.
         ours: Our settings; what a command calls it is the first of them that it has.
         remark: What else there is to know.
     """
@@ -29,6 +29,9 @@ class Foreign(NamedTuple):
 
 FOREIGN = {
     "iters": Foreign("mlx-lm", ("max_steps", "num_iterations", "steps")),
+    "lr": Foreign("PyTorch", ("learning_rate",)),
+    "steps": Foreign("Another program", ("max_steps", "num_iterations")),
+    "num_steps": Foreign("Another program", ("max_steps", "num_iterations", "steps")),
     "num_layers": Foreign("mlx-lm", ("lora_layers",)),
     "steps_per_eval": Foreign("mlx-lm", ("eval_every",)),
     "save_every": Foreign("mlx-lm", ("checkpoint_every",)),
@@ -79,7 +82,8 @@ FOREIGN = {
     "gamma": Foreign("TRL", ("gae_gamma",)),
     "lam": Foreign("TRL", ("gae_lambda",)),
 }
-"""Flags of ``mlx_lm.lora``, ``fuse``, ``convert`` and ``generate``, and of TRL's trainers, as settings are written."""
+"""Flags of ``mlx_lm.lora``, ``fuse``, ``convert`` and ``generate``, of TRL's trainers, and names of
+no one program; as settings are written."""
 
 
 def foreign(written: str, known: Iterable[str], others: Mapping[str, Iterable[str]] | None = None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,14 +12,17 @@ from align_contracts.canonical import MAX_DEPTH
 from align_contracts.console.fields import Flag
 from align_contracts.console.foreign import foreign
 from align_contracts.console.suggest import did_you_mean
-from align_contracts.errors import AlignError, ConfigError, MissingError
-from align_contracts.nearby import nearby
+from align_contracts.errors import AlignError, ConfigError, MissingError, sentences
+from align_contracts.nearby import closest, inside
+from align_contracts.paths import printable
 
 __all__ = ["SECTIONS", "Settings", "parse_set", "read_recipe"]
 
 SECTIONS = ("data", "base", "sft", "rm", "rl", "ppo", "grpo", "respond", "judge", "sweep", "compare", "pipeline")
 """The tables a recipe may have."""
 MAX_RECIPE_BYTES = 2**20
+_RECIPES = Path("recipes")
+_SUFFIX = ".toml"
 
 
 def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
@@ -39,7 +43,7 @@ def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
         loaded = tomllib.loads(data.decode("utf-8"))
     except FileNotFoundError:
         written = "`align-contracts recipes --out recipes` writes the recipes that come with align"
-        raise MissingError(f"there is no recipe {path}", do=". ".join(filter(None, (nearby(path), written)))) from None
+        raise MissingError(f"there is no recipe {path}", do=sentences(_meant(path), written)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the recipe {path}", got=error) from None
     except AlignError:
@@ -53,6 +57,15 @@ def read_recipe(path: Path) -> dict[str, dict[str, Any]]:
             do = did_you_mean(name, SECTIONS, f"Sections: {', '.join(SECTIONS)}")
             raise ConfigError(f"{path}: unknown section [{name}]", do=do)
     return loaded
+
+
+def _meant(path: Path) -> str | None:
+    """Say which recipe was meant by a path where none is: there, or of that name among those that come with align."""
+    ours = _RECIPES / path.name
+    if os.path.isfile(whole := f"{ours}".removesuffix(_SUFFIX) + _SUFFIX):
+        return f"Did you mean {printable(whole)}?"
+    there = None if path.parent == Path() else inside(path.parent, _SUFFIX)  # where one works, files are of all kinds
+    return closest(path, _SUFFIX) or closest(ours, _SUFFIX) or there or inside(_RECIPES, _SUFFIX)
 
 
 def parse_set(text: str) -> tuple[str, str]:
