@@ -188,17 +188,22 @@ def test_commands_without_name_or_descriptions_are_refused():
 
 
 @pytest.mark.parametrize(("manager", "begins"), [("uv", "uv run x go"), ("", "x go")])
-def test_a_run_that_can_go_on_says_the_very_command(monkeypatch, capsys, manager, begins):
+@pytest.mark.parametrize("given", [[], ["--label", "never"], ["--label=never"]])
+def test_a_run_that_can_go_on_says_the_very_command(monkeypatch, capsys, manager, begins, given):
+    """Without what it replaces of the command that was given."""
+
     def stop(config):
-        raise InterruptedRun("stopped after 3 of 7 steps", do="Run it again", again=("--resume", "auto"))
+        raise InterruptedRun("stopped after 3 of 7 steps", do="Run it again", again=("--label", "auto"))
 
     monkeypatch.setenv("UV", manager)
     monkeypatch.setattr(app.shutil, "which", lambda name: f"bin/{name}")
     monkeypatch.setitem(sys.modules, "stopping", SimpleNamespace(run=stop))
-    code = console.main("x", "", [console.Command("go", "Go.", example.Train, "stopping:run")], ["go", "--sft", "a b"])
+    code = console.main(
+        "x", "", [console.Command("go", "Go.", example.Train, "stopping:run")], ["go", *given, "--sft", "a b"]
+    )
     assert code == 130
     assert capsys.readouterr().err == (
-        f"error: stopped after 3 of 7 steps. Run it again:\n  {begins} --sft 'a b' --resume auto\n"
+        f"error: stopped after 3 of 7 steps. Run it again:\n  {begins} --sft 'a b' --label auto\n"
     )
 
 

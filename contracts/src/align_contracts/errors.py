@@ -156,8 +156,8 @@ class InterruptedRun(AlignError, RuntimeError):  # noqa: N818 - an outcome rathe
         what: What was interrupted.
         signum: The signal received; the exit code is 128 + signum (130 for SIGINT, 143 for SIGTERM).
         do: How to resume.
-        again: Further arguments with which the command that was given resumes; None where it does not, or where another
-            program gave it. A console script prints that command.
+        again: Further flags, each followed by its value, with which the command that was given resumes; None where it
+            does not, or where another program gave it. A console script prints that command.
     """
 
     exit_code = 128 + signal.SIGINT

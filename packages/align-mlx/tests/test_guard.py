@@ -62,7 +62,7 @@ def test_it_stops_and_names_rows_and_file(guard, scene, tmp_path):
     assert (record["stage"], record["step"], record["phase"], record["not_finite"]) == ("sft", 7, "gradient", "loss")
     assert record["norms"]["parameters"] == {"all": 13, "b": 12, "a": 5}  # 3² + 4² = 5², 5² + 12² = 13²
     assert record["settings"] == {"learning_rate": 1e-4}
-    assert record["last_good"] == {"step": 6, "saved_in": str(tmp_path / "run")}
+    assert record["last_good"] == {"step": 6}
     assert record["environment"]["dtype"] == "float32"
     assert record["environment"]["mlx"] == mx.__version__
     assert "--skip-nonfinite-rows 2" in record["what_to_try"][0]
@@ -159,7 +159,7 @@ def test_rows_that_overflow_together_only(guard, scene, tmp_path):
 
 
 def test_a_trial_writes_nothing(resident, scene, tmp_path):
-    with pytest.raises(DivergedError, match=r"p0.*The state before stands. Next: look"):
+    with pytest.raises(DivergedError, match=r"p0\. Next: look"):
         Guard("sft", None, 0, resident).survivors(ERROR, scene([NAN, 1.0]))
     assert not list(tmp_path.iterdir())
 

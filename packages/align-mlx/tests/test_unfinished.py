@@ -22,7 +22,7 @@ from align_contracts.errors import (
     PreflightError,
     VerificationError,
 )
-from align_mlx import checkpoints, identity
+from align_mlx import checkpoints, diagnosis, identity
 from align_mlx.progress import Meter
 from align_mlx.settings import PassSettings, ResumeSettings
 from align_mlx.tensors import save_tensors
@@ -277,23 +277,136 @@ def test_never_starts_over_and_says_so(tmp_path, capsys):
     out = tmp_path / "one"
     killed(out, checkpoint_every=1)
     assert go(out, resume="never", learning_rate=0.25).metric("began") == 0
-    assert f"note: starting over; the unfinished run in {run_of(out)} is removed\n" in capsys.readouterr().err
+    aside = f"the unfinished run in {run_of(out)} is put aside until this one has a checkpoint"
+    assert f"note: starting over; {aside}\n" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("error", [PreflightError("it does not fit the memory"), KeyboardInterrupt()])
-def test_the_run_before_is_not_lost_to_one_that_cannot_start(tmp_path, plain, error):
-    """Refused, or killed, before it has a checkpoint of its own."""
+ENDS = (
+    DivergedError("the loss is not finite"),
+    RuntimeError("out of memory"),
+    PreflightError("it does not fit the memory"),
+    KeyboardInterrupt(),
+)
+
+
+def back(out):
+    """The note that the older run has its place again."""
+    return (
+        f"note: the unfinished run from before is back in {run_of(out)}; "
+        "the one begun in its place ended before its first checkpoint and is removed\n"
+    )
+
+
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("error", ENDS)
+def test_the_run_before_is_not_lost_to_one_that_ends_at_once(tmp_path, plain, error, zero, capsys):
+    """However it ends; as in SFT and RL, a checkpoint of iteration 0 may be there, which holds no learning."""
 
     def fail(run):
+        if zero:
+            run.reached(TrainState.start({"a": mx.zeros((3,))}))
+            assert names(out) == ["000000"]
         raise error
 
     out = tmp_path / "one"
     killed(out, checkpoint_every=1)
     with pytest.raises(type(error)):
         go(out, resume="never", learning_rate=0.25, before=fail)
+    if not isinstance(error, KeyboardInterrupt):  # as by SIGKILL: the next one finds it
+        assert names(out) == ["000006", "000007"]
+        assert [path.name for path in tmp_path.iterdir()] == [".one.run"]
+        assert back(out) in capsys.readouterr().err
     again = go(out)
     assert again.metric("began") == 7
     same(again, plain)
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+@pytest.mark.parametrize("error", ENDS[:3])
+@pytest.mark.parametrize("every", [2, 100])
+def test_the_run_before_is_given_up_for_a_checkpoint_that_was_due(tmp_path, error, every):
+    """After 3 steps: one was due after 2, or none was."""
+    out = tmp_path / "one"
+    killed(out, checkpoint_every=1)
+    with pytest.raises(type(error)):
+        go(out, resume="never", steps=3, learning_rate=0.25, checkpoint_every=every, fail=error)
+    if every == 2:
+        last = "000002" if isinstance(error, PreflightError) else "000003"  # no more is asked of a full disk
+        assert names(out)[-1] == last
+        assert go(out, learning_rate=0.25).metric("began") == int(last)
+    else:
+        assert names(out) == ["000006", "000007"]
+        assert go(out).metric("began") == 7
+
+
+def test_a_run_stopped_before_its_first_checkpoint_says_that_the_one_before_is_back(tmp_path, plain, capfd):
+    out = tmp_path / "one"
+    killed(out, checkpoint_every=1)
+    with pytest.raises(InterruptedRun) as stop:
+        go(out, resume="never", learning_rate=0.25, stop_at=2)
+    assert str(stop.value) == (
+        f"stopped after 2 of {STEPS} steps, before the first checkpoint: none is kept, and the older run is back in "
+        f"{run_of(out)}. Run the same command again to start over, or with --resume auto and that one's settings"
+    )
+    assert stop.value.again is None  # no command that was given continues it
+    assert stop.value.exit_code == 128 + signal.SIGTERM
+    assert back(out) in capfd.readouterr().err
+    same(go(out), plain)
+
+
+def test_a_run_stopped_after_its_first_checkpoint_says_how_it_goes_on(tmp_path):
+    out = tmp_path / "one"
+    killed(out, checkpoint_every=1)
+    with pytest.raises(InterruptedRun, match="stopped after 4 of 7 steps, saved in") as stop:
+        go(out, resume="never", learning_rate=0.25, checkpoint_every=3, stop_at=4)
+    assert stop.value.again == ("--resume", "auto")
+    assert go(out, learning_rate=0.25).metric("began") == 4
+
+
+def test_a_diagnosis_outlives_the_run_that_gives_way(tmp_path):
+    """The error that ended it names the path."""
+
+    def diverge(run):
+        diagnosis.write(run.folder, {"stage": "sft", "step": 1})
+        raise DivergedError("the loss is not finite")
+
+    out = tmp_path / "one"
+    killed(out, checkpoint_every=1)
+    with pytest.raises(DivergedError):
+        go(out, resume="never", learning_rate=0.25, before=diverge)
+    assert json.loads((run_of(out) / "diagnosis.json").read_text()) == {"stage": "sft", "step": 1}
+    assert go(out).metric("began") == 7
+
+
+def test_a_whole_run_outlives_a_failed_publication_and_not_the_run_before(tmp_path, monkeypatch):
+    """Seven steps without a checkpoint between; the one at the end is as good."""
+    out = tmp_path / "one"
+    killed(out, checkpoint_every=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("align_contracts.store.sync_tree", full_disk)
+        with pytest.raises(PreflightError):
+            go(out, resume="never", learning_rate=0.25)
+    assert names(out) == ["000007"]
+    assert go(out, learning_rate=0.25).metric("began") == 7
+
+
+def test_a_removal_of_the_run_before_that_was_killed_is_finished(tmp_path, monkeypatch):
+    out = tmp_path / "one"
+    killed(out, checkpoint_every=1)
+    rmtree = shutil.rmtree
+
+    def killed_here(path, **more):
+        if ".before.tmp-" in path.name:
+            raise KeyboardInterrupt
+        rmtree(path, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("align_mlx.checkpoints.shutil.rmtree", killed_here)
+        with pytest.raises(KeyboardInterrupt):
+            go(out, resume="never", learning_rate=0.25, checkpoint_every=3)
+    left = [path.name for path in tmp_path.iterdir() if path.name.startswith("..one.run.before.tmp-")]
+    assert len(left) == 1
+    assert go(out, learning_rate=0.25).metric("began") == 3
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
@@ -503,13 +616,13 @@ def test_a_full_disk_ends_the_run_with_the_checkpoints_before_it(tmp_path, plain
     same(again, plain)
 
 
-def test_a_full_disk_at_a_stop_costs_neither_this_run_nor_the_one_before(tmp_path, plain, monkeypatch):
+def test_a_full_disk_does_not_cost_the_run_before(tmp_path, plain, monkeypatch):
     out = tmp_path / "one"
     killed(out, checkpoint_every=1)
     with monkeypatch.context() as patch:
         patch.setattr(TrainState, "save", full_disk)
         with pytest.raises(PreflightError, match="the disk is full"):
-            go(out, resume="never", learning_rate=0.25, stop_at=2)
+            go(out, resume="never", learning_rate=0.25, checkpoint_every=2)
     again = go(out)
     assert again.metric("began") == 7
     same(again, plain)

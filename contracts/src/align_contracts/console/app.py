@@ -113,7 +113,18 @@ def _again(prog: str, arguments: Sequence[str], error: InterruptedRun) -> None:
     """Add the command line that resumes an interrupted run, started as this one was: by uv, by name, by its path."""
     if error.again is not None:
         script = ["uv", "run", prog] if os.environ.get("UV") else [prog if shutil.which(prog) else sys.argv[0]]
-        error.do = f"{error.do or ''}:\n  {shlex.join([*script, *arguments, *error.again])}"
+        error.do = f"{error.do or ''}:\n  {shlex.join([*script, *_without(arguments, error.again), *error.again])}"
+
+
+def _without(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """Leave out of a command's arguments the flags, with their values, that others are going to replace."""
+    kept, rest = [], iter(arguments)
+    for argument in rest:
+        if argument in flags[::2]:
+            next(rest, None)
+        elif not argument.startswith(tuple(f"{flag}=" for flag in flags[::2])):
+            kept.append(argument)
+    return kept
 
 
 def _name_flag(error: AlignError, config: BaseModel, flags: Sequence[Flag]) -> None:

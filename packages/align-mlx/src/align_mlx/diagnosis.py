@@ -72,7 +72,7 @@ def remedies(quantity: str, weights: bool, offending: int, rows: int, limit: int
     found = []
     if 0 < offending < rows:
         skip = f"--skip-nonfinite-rows {limit + offending}"
-        found.append(f"look at the rows named; the same command with {skip} goes on without them from the last state")
+        found.append(f"look at the rows named; the same command with {skip} leaves them out")
         found.append("remove them from the data and start over")
     if quantity.startswith("reward"):
         found.append("check the reward model on these rows, and the mean and std of its calibration")

@@ -174,7 +174,7 @@ class Guard:
             f"{error.what} at {scene.unit} {scene.step} ({scene.phase})",
             expected="finite numbers",
             got=f"{error.got}, from {culprit}{over}",
-            do=f"{f'Read {file}. ' if file else ''}The state before stands. Next: {self._advice(error, found)[0]}",
+            do=f"{f'Read {file}. ' if file else ''}Next: {self._advice(error, found)[0]}",
         )
 
     def _advice(self, error: NonFiniteError, found: Findings) -> list[str]:
@@ -208,7 +208,7 @@ class Guard:
             "norms": norms,
             "settings": dict(scene.settings),
             "skipped_rows": left_out(scene.state),
-            "last_good": {scene.unit: scene.step - 1, "saved_in": str(self.folder)},
+            "last_good": {scene.unit: scene.step - 1},
             "environment": diagnosis.environment(self._compute),
             "what_to_try": self._advice(error, found),
         }

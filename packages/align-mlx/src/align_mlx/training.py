@@ -81,8 +81,7 @@ def training(
                 draft.extensions["made_by"] = run.made_by
             if world.size > 1:
                 draft.extensions["processes"] = world.size
-        if folder.exists():
-            checkpoints.remove(folder)
+        run.published()
 
 
 def _clear_finished(folder: Path, out: Path) -> None:

@@ -25,14 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from align_contracts import Draft, signals
-from align_contracts.durable import (
-    disk_errors,
-    make_directory,
-    put_in_place,
-    sync,
-    sync_tree,
-    temp_path,
-)
+from align_contracts.durable import disk_errors, make_directory, put_in_place, sync_tree, temp_path
 from align_contracts.errors import ConfigError, DivergedError, InterruptedRun, MissingError, PreflightError
 from align_contracts.signals import Listener
 from align_mlx import checkpoints
@@ -40,6 +33,7 @@ from align_mlx.checkpoints import CHECKPOINTS, RECORD, Journal, Record
 from align_mlx.identity import differences, fingerprint
 from align_mlx.live import LiveFiles
 from align_mlx.progress import Meter
+from align_mlx.replaced import Replaced
 from align_mlx.settings import ResumeSettings
 from align_mlx.tracking import SILENT, Track
 from align_mlx.train_state import TrainState
@@ -79,6 +73,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self._live = LiveFiles(self.folder)
+        self._replaced = Replaced(self.folder)
 
     def find(self) -> None:
         """Find the checkpoint to go on from, as the setting `resume` says, before anything large is loaded.
@@ -89,7 +84,7 @@ class Run:
             MissingError: there is no run to resume where the setting says.
         """
         checkpoints.clean(self.folder / CHECKPOINTS)
-        self._take_back()
+        self._replaced.settle()
         if self.settings.resume == "never":
             return
         if self.settings.resume != "auto":
@@ -111,7 +106,7 @@ class Run:
             total: iterations of the whole run.
         """
         if self.settings.resume == "never" and self.world.writes:
-            self._put_away()
+            self._replaced.put_aside()
         make_directory(self.folder, parents=True)
         journal: Journal = {}
         if self._found is not None:
@@ -125,7 +120,7 @@ class Run:
         self.listener.patient = True
         self.meter.begin(total, state.iteration)
         if self._found is not None:
-            where = f"{self.meter.unit} {state.iteration} of {total} (checkpoint {self.last_good()})"
+            where = f"{self.meter.unit} {state.iteration} of {total} (checkpoint {self._found[0]})"
             print(f"note: continuing from {where}", file=sys.stderr)
         signals.check()
 
@@ -160,12 +155,8 @@ class Run:
         checkpoints.write(folder, state, self.identity, self.made_by, journal)
         self._saved, self._unsaved = state.iteration, False
         checkpoints.rotate(folder, self.settings.keep_checkpoints)
-        if self._before.exists():
-            checkpoints.remove(self._before)
-
-    def last_good(self) -> str | None:
-        """Say where the newest checkpoint stands; None if there is none yet."""
-        return None if self._saved is None else str(self.folder / CHECKPOINTS / f"{self._saved:06d}")
+        if state.iteration:
+            self._replaced.give_up()
 
     def hand_over(self, draft: Draft, name: str, *, role: str, volatile: bool = False) -> None:
         """Put a file of the run folder into the artifact; the run keeps its own until that is published."""
@@ -173,21 +164,32 @@ class Run:
         if self.world.writes:  # the others have not the files of before a resumption, and publish nothing
             shutil.copyfile(self.folder / name, target)
 
+    def published(self) -> None:
+        """Remove what was kept for a run whose artifact is there now."""
+        self._replaced.give_up()
+        if self.folder.exists():
+            checkpoints.remove(self.folder)
+
     def leave(self, error: Exception) -> None:
         """Save what can be saved when an error ends the run, and say where it is.
+
+        A run that replaces an older one has to have reached a checkpoint by then: otherwise the older one is back.
 
         Raises:
             InterruptedRun: that was the error; the message says how to continue.
             PreflightError: an interrupted run could not be saved.
         """
-        if not self.world.writes or self._start is None:
+        if not self.world.writes:
+            return
+        back = self._replaced.settle()
+        if self._start is None or (back and not isinstance(error, InterruptedRun)):
             return
         if isinstance(error, InterruptedRun):
-            self.save()
-            raise self._stopped(error.signum, self._start[0].iteration) from error
+            if not back:
+                self.save()
+            raise self._stopped(error.signum, self._start[0].iteration, back) from error
         if isinstance(error, PreflightError) and self._saved is None:
             shutil.rmtree(self.folder)  # there was no room to begin
-            self._take_back()
             return
         if not isinstance(error, PreflightError):
             with suppress(PreflightError):
@@ -195,12 +197,19 @@ class Run:
         if self._saved is not None:
             print(f"note: the unfinished run ({self._saved} iterations) is kept in {self.folder}", file=sys.stderr)
 
-    def _stopped(self, signum: int, done: int) -> InterruptedRun:
-        """Say what was saved, and how it goes on."""
+    def _stopped(self, signum: int, done: int, back: bool) -> InterruptedRun:
+        """Say what was saved, and how it goes on; or that an older run is back in its place."""
+        what = f"stopped after {done} of {self.meter.total} {self.meter.unit}s"
+        if back:
+            return InterruptedRun(
+                f"{what}, before the first checkpoint: none is kept, and the older run is back in {self.folder}",
+                signum=signum,
+                do="Run the same command again to start over, or with --resume auto and that one's settings",
+            )
         more = () if self.settings.resume == "auto" else ("--resume", "auto")
         again = " ".join(["with", *more]) if more else "again"
         return InterruptedRun(
-            f"stopped after {done} of {self.meter.total} {self.meter.unit}s, saved in {self.folder}",
+            f"{what}, saved in {self.folder}",
             signum=signum,
             do=f"Run the same command {again} to continue",
             again=more if self.world.size == 1 else None,
@@ -228,31 +237,6 @@ class Run:
                 got=", ".join(digests[1:]),
                 do="Use machines of one kind, and the same versions; the newest checkpoint stands",
             )
-
-    @property
-    def _before(self) -> Path:
-        """Where the run that this one replaces stays until this one has a checkpoint: it may yet be unable to run."""
-        return self.folder.with_name(f"{self.folder.name}.before")
-
-    def _put_away(self) -> None:
-        """Make room to start over."""
-        if checkpoints.numbered(self.folder / CHECKPOINTS):
-            print(f"note: starting over; the unfinished run in {self.folder} is removed", file=sys.stderr)
-            self.folder.rename(self._before)
-        elif self.folder.exists():
-            checkpoints.remove(self.folder)  # a log without a checkpoint
-
-    def _take_back(self) -> None:
-        """Undo `_put_away`, unless the new run has a checkpoint: then finish it."""
-        if not self._before.exists():
-            return
-        if checkpoints.numbered(self.folder / CHECKPOINTS):
-            checkpoints.remove(self._before)
-            return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self._before.rename(self.folder)
-        sync(self.folder.parent)
-        print(f"note: the unfinished run before this one is back in {self.folder}", file=sys.stderr)
 
     def _adopt(self, path: Path) -> None:
         """Make the run at a path, a run folder or one of its checkpoints, the one that goes on."""
