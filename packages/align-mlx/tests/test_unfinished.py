@@ -346,7 +346,8 @@ def test_a_run_stopped_before_its_first_checkpoint_says_that_the_one_before_is_b
         go(out, resume="never", learning_rate=0.25, stop_at=2)
     assert str(stop.value) == (
         f"stopped after 2 of {STEPS} steps, before the first checkpoint: none is kept, and the older run is back in "
-        f"{run_of(out)}. Run the same command again to start over, or with --resume auto and that one's settings"
+        f"{run_of(out)}. Run the same command again to start over; "
+        "--resume auto continues the older run, as it was set"
     )
     assert stop.value.again is None  # no command that was given continues it
     assert stop.value.exit_code == 128 + signal.SIGTERM

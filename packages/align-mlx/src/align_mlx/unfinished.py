@@ -204,7 +204,7 @@ class Run:
             return InterruptedRun(
                 f"{what}, before the first checkpoint: none is kept, and the older run is back in {self.folder}",
                 signum=signum,
-                do="Run the same command again to start over, or with --resume auto and that one's settings",
+                do="Run the same command again to start over; --resume auto continues the older run, as it was set",
             )
         more = () if self.settings.resume == "auto" else ("--resume", "auto")
         again = " ".join(["with", *more]) if more else "again"
