@@ -146,6 +146,7 @@ def test_a_model_that_cannot_be_had_is_one_message(call, hub, tmp_path, fault, a
     assert (done.returncode, done.stdout) == (code, "")
     assert last_line(done).startswith("error: ")
     assert says in last_line(done)
+    assert "Got: " not in last_line(done)
     assert not (tmp_path / "out").exists()
 
 

@@ -37,11 +37,16 @@ def terms(artifact: Artifact) -> str | None:
     return None if set(found) <= {UNKNOWN} else " AND ".join(f"({one})" if " OR " in one else one for one in found)
 
 
+def unlicensed(what: str) -> str:
+    """Return what is to be said of something whose licence nobody has stated."""
+    return f"the licence of {what} is not known; it is written as '{UNKNOWN}'"
+
+
 def licence_warnings(inputs: Iterable[Artifact]) -> list[str]:
     """Return a sentence for each input whose licence is not known."""
     return [
-        f"the licence of {artifact.name} ({artifact.kind} from {artifact.details.source}) is not known; it is written "
-        f"as '{UNKNOWN}'. Name it with --license when you make {artifact.name}"
+        f"{unlicensed(f'{artifact.name} ({artifact.kind} from {artifact.details.source})')}. "
+        f"Name it with --license when you make {artifact.name}"
         for artifact in dict.fromkeys(inputs)
         if licence(artifact) == UNKNOWN
     ]

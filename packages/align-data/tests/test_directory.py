@@ -79,6 +79,12 @@ def test_missing_columns_are_named(write_dataset, raw_row, form: str) -> None:
     assert error.value.exit_code == 3
 
 
+def test_columns_of_another_layout_are_shown(tmp_path) -> None:
+    (tmp_path / "train_prefs.jsonl").write_text('{"instruction": "q", "output": "a"}\n')
+    with pytest.raises(VerificationError, match=r"columns prompt, chosen, rejected: .* got instruction, output"):
+        opened(tmp_path)
+
+
 def test_missing_column_of_the_held_out_part_is_found_at_once(write_dataset, raw_rows, raw_row) -> None:
     row = raw_row("Why?")
     del row["chosen"]
@@ -91,8 +97,11 @@ def test_damaged_json_names_file_and_line(tmp_path, raw_row) -> None:
     file = tmp_path / "train_prefs.jsonl"
     file.write_text(f"{good}\n\n{{broken\n")
     source = opened(tmp_path)
-    with pytest.raises(VerificationError, match=r"train_prefs\.jsonl, line 3 is not JSON"):
+    with pytest.raises(VerificationError, match=r"train_prefs\.jsonl, line 3 is not JSON: .* at column 2$"):
         rows_of(source)
+    file.write_text(f'{good}\n{{"prompt": "q"\n')
+    with pytest.raises(VerificationError, match=r"line 2 is not JSON: expecting ',' delimiter at column 15$"):
+        rows_of(opened(tmp_path))  # after the 14 letters of {"prompt": "q"
     file.write_text(f"{good}\n[1]\n")
     with pytest.raises(VerificationError, match="line 2: expected a JSON object, got list"):
         rows_of(opened(tmp_path))

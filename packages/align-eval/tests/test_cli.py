@@ -40,6 +40,21 @@ def test_judge_setting(judge, tmp_path):
         JudgeConfig(candidate=tmp_path, baseline=tmp_path, out=tmp_path, judge=judge)
 
 
+@pytest.mark.parametrize(
+    ("judge", "hint"),
+    [
+        ("gpt-4o-mini", "Did you mean openai:gpt-4o-mini?"),
+        ("refrence", "Did you mean reference?"),
+        ("reward-model", "reward-model:PATH"),
+        ("openai:", "as in openai:"),
+    ],
+)
+def test_what_a_judge_s_name_may_have_meant(judge, hint, tmp_path):
+    with pytest.raises(ValidationError) as caught:
+        JudgeConfig(candidate=tmp_path, baseline=tmp_path, out=tmp_path, judge=judge)
+    assert hint in str(caught.value).partition(f"got {judge!r}. ")[2]
+
+
 def test_defaults_are_the_studys(tmp_path):
     config = JudgeConfig(candidate=tmp_path, baseline=tmp_path, out=tmp_path)
     assert (config.judge, config.temperature) == ("reference", 0.0)

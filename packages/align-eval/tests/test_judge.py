@@ -7,7 +7,7 @@ from chat_server import completion, verdict
 from fake_study import FakeStudy, answer
 
 from align_contracts import console, open_artifact, space
-from align_contracts.errors import IncompleteError, PreflightError, VerificationError
+from align_contracts.errors import ConfigError, IncompleteError, PreflightError, VerificationError
 from align_eval import judge
 from align_eval.algorithms.swap import Tally
 from align_eval.config import JudgeConfig
@@ -31,6 +31,22 @@ def test_an_artifact_against_itself_is_refused_and_its_policy_with_other_samplin
     assert not (study.root / "j").exists()
     again = study.make_responses(study.sft, skill=0.5, seed=1, name="again")
     assert judge.run(config(study, again, base)) == 0
+
+
+def test_a_missing_key_is_said_before_anything_is_opened(study, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    nowhere = {name: study.root / "nowhere" for name in ("candidate", "baseline")}
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY is not set"):
+        judge.run(JudgeConfig(**nowhere, out=study.root / "j", judge="openai:m"))
+
+
+def test_candidate_and_baseline_exchanged_are_noted(study, capsys):
+    base = study.make_responses(study.sft, skill=0.5)
+    trained = study.make_responses(study.make_policy("ppo", 42), skill=0.6)
+    judge.run(config(study, base, trained))
+    assert capsys.readouterr().err == f"{judge.SWAPPED}\n"
+    judge.run(config(study, trained, base, overwrite=True))
+    assert judge.SWAPPED not in capsys.readouterr().err
 
 
 def test_reference_judge_by_hand(study):

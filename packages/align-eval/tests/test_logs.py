@@ -35,6 +35,11 @@ def test_the_study_s_command_gives_the_report_of_the_judgments(compared, tmp_pat
     assert [line.split(":")[0] for line in said.splitlines() if line.split(":")[0] in metrics] == list(metrics)
     mean = made.read_json("report")["methods"]["ppo"]["kl"]
     assert f"kl_divergence: ppo {mean['value']:.4g} ± {mean['sd']:.4g} (n = 3); grpo " in said
+    out.unlink()
+    code, _, err = compare(capsys, *named, "--output", out)
+    assert code == 6
+    assert f"comparison_report exists, and the report of --out {out}" in err
+    out.write_bytes(b"mine")
     code, _, err = compare(capsys, *named, "--pdf", out, "--out", tmp_path / "another")
     assert code == 6
     assert "is there already" in err

@@ -75,6 +75,7 @@ def test_the_spread_of_a_report(compared, capsys):
         (["--effect", "0.1", "--cohens-d", "1"], "not both"),
         (["--report", "x", "--seed-sd", "0.1"], "got --seed-sd too"),
         (["--seeds", "1"], "--seeds"),
+        (["--effect", "5"], "--effect: expected a share below 1 (5 points are 0.05)"),
         (["--seed-sd", "nan"], "--seed-sd"),
         (["--seed-sd", "-0.1"], "--seed-sd"),
         (["--seed-sd", "0.45", "--tie-rate", "0.5"], "no judge gives outcomes"),

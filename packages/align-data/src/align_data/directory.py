@@ -111,16 +111,20 @@ def read_files(files: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
         files: what `find_files` returned.
 
     Yields:
-        One row at a time, in the order of the files.
+        One row at a time, in the order of the files, with the columns that are read.
 
     Raises:
         VerificationError: a file is damaged; names it, and for JSON lines the line.
     """
     for file in files:
-        yield from _parquet_rows(file) if file.suffix == ".parquet" else _json_rows(file)
+        if file.suffix == ".parquet":
+            yield from _parquet_rows(file)
+        else:
+            yield from ({name: row[name] for name in COLUMNS if name in row} for row in _json_rows(file))
 
 
 def _json_rows(file: Path) -> Iterator[Mapping[str, Any]]:
+    """Whole rows, with columns that nothing here reads: a message about missing ones names them."""
     opener = gzip.open if file.suffix == ".gz" else open
     number = 0
     try:
@@ -128,12 +132,15 @@ def _json_rows(file: Path) -> Iterator[Mapping[str, Any]]:
             for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue
-                row = json.loads(line)
+                row = json.loads(line.rstrip("\n"))  # else what a cut line lacks would be missing on the next
                 if not isinstance(row, dict):
                     raise VerificationError(f"{file}, line {number}", expected="a JSON object", got=type(row).__name__)
-                yield {name: row[name] for name in COLUMNS if name in row}
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise VerificationError(f"{file}, line {number} is not JSON", got=str(error)) from error
+                yield row
+    except json.JSONDecodeError as error:
+        why = f"{error.msg[:1].lower()}{error.msg[1:]}".removesuffix(" at")
+        raise VerificationError(f"{file}, line {number} is not JSON: {why} at column {error.colno}") from error
+    except RecursionError as error:
+        raise VerificationError(f"{file}, line {number} is nested too deeply to be read") from error
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise VerificationError(f"{file} is damaged after line {number}", got=str(error)) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from align_contracts import publish
 from align_contracts.draft import Draft
 from align_contracts.errors import VerificationError
+from align_contracts.licences import unlicensed
+from align_contracts.paths import printable
 from align_contracts.space import jsonl_bytes, require_space
 from align_data import card as cards
 from align_data import card_text, categories, embedded, formats, leakage
@@ -43,6 +46,8 @@ def run(config: BuildConfig) -> int:
             progress=not config.quiet,
         )
         source = replace(source, license=config.license or source.license)
+        if source.license is None:
+            print(f"warning: {printable(unlicensed(source.name))}. Name it with --license", file=sys.stderr)
         identity = config.identity()
         with publish(
             config.out, "dataset", producer="align-data", config=identity, overwrite=config.overwrite

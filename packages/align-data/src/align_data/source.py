@@ -146,7 +146,9 @@ def check_columns(present: Iterable[str], where: str) -> bool:
     """
     present = list(present)
     scored = any(name in present for name in SCORES)
-    missing = [name for name in (*REQUIRED, *(SCORES if scored else ())) if name not in present]
+    implicit = any(name in present for name in REQUIRED)  # the chats may begin with the prompt
+    wanted = (*(() if implicit else ("prompt",)), *REQUIRED, *(SCORES if scored else ()))
+    missing = [name for name in wanted if name not in present]
     if missing:
         raise VerificationError(
             f"{where} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}",

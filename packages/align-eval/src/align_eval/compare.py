@@ -10,6 +10,7 @@ from typing import Any
 from align_contracts import Artifact, Draft, publish
 from align_contracts.durable import disk_errors
 from align_contracts.errors import PreflightError
+from align_contracts.paths import MANIFEST
 from align_contracts.space import require_space
 from align_eval import controlled, results
 from align_eval.config import CompareConfig
@@ -100,6 +101,11 @@ def require_copy(config: CompareConfig) -> None:
         return
     if config.pdf.exists() and not config.overwrite:
         raise PreflightError(f"{config.pdf} is there already", do="Choose another name, or --overwrite")
+    if config.out == config.pdf.with_suffix("") and (config.out / MANIFEST).exists() and not config.overwrite:
+        raise PreflightError(
+            f"{config.out} exists, and the report of --out {config.pdf} would be published there, beside its PDF",
+            do="Choose another name, or replace it with --overwrite",
+        )
     if not config.pdf.absolute().parent.is_dir():
         raise PreflightError(f"there is no directory {config.pdf.parent} for the PDF", do="Make it")
 

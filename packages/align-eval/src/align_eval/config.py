@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from align_contracts.console import WRITTEN, runtime
+from align_contracts.console.suggest import did_you_mean
 from align_eval.judges.address import checked_url
 from align_mlx.settings import ComputeSettings
 
@@ -106,8 +107,18 @@ class JudgeConfig(BaseModel):
         kind, colon, model = self.judge.partition(":")
         plain = kind == "reference" or (kind == "reward-model" and self.reward_model is not None)
         if not (plain and not colon) and not (kind == "openai" and model):
-            raise ValueError(f"expected --judge reference, reward-model:PATH or openai:MODEL, got {self.judge!r}")
+            known = f"expected --judge reference, reward-model:PATH or openai:MODEL, got {self.judge!r}"
+            raise ValueError(f"{known}. {hint}" if (hint := self._meant()) else known)
         return self
+
+    def _meant(self) -> str | None:
+        kind, colon, _ = self.judge.partition(":")
+        if kind == "reward-model":
+            return "Say where the reward model lies: reward-model:PATH"
+        if kind == "openai":
+            return "Name the model that judges, as in openai:gpt-4o-mini"
+        close = did_you_mean(kind, ("reference", "reward-model:PATH", "openai:MODEL"))
+        return close or (f"Did you mean openai:{kind}?" if kind and not colon else None)
 
 
 class ImportConfig(BaseModel):
@@ -279,6 +290,18 @@ class PlanConfig(BaseModel):
         "spread", None, "by how much outcomes of one method correlate more than that; left out: 0", ge=0, lt=1
     )
     as_json: bool = runtime(False, "print JSON instead of a table", json_schema_extra={"aliases": ["--json"]})
+
+    @field_validator("effect", mode="before")
+    @classmethod
+    def _share(cls, value: Any) -> Any:
+        """Say that points are no share, before pydantic says only that 5 is above 1."""
+        try:
+            points = float(value)
+        except (TypeError, ValueError):
+            return value
+        if 1 <= points < 100:
+            raise ValueError(f"expected a share below 1 ({points:g} points are {points / 100:g})")
+        return value
 
     @model_validator(mode="after")
     def _one_of_each(self) -> PlanConfig:

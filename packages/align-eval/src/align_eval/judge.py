@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,11 @@ from align_eval.order import judge_alarms, order_numbers
 
 MOST_INVALID = 0.02
 """Share of pairs without a usable verdict above which the judging does not count."""
+
+SWAPPED = (
+    "note: the candidate's answers are the SFT policy's and the baseline's are a trained policy's; align-eval compare "
+    "wants it the other way round, with the SFT policy's as --baseline"
+)
 
 VERDICT_BYTES = 400
 """Of a row of ``verdicts.jsonl``: an id of 64 letters, three verdicts, four numbers and their names."""
@@ -87,12 +93,14 @@ def run(config: JudgeConfig) -> int:
             in the cache.
         AlignError: As the inputs and the judge raise it.
     """
+    judge = make_judge(config)  # first, for opening the answers takes longer than missing a key or a price
     candidate = open_artifact(config.candidate, "responses")
     baseline = open_artifact(config.baseline, "responses")
     require_two(candidate, baseline)
+    if (candidate.details.policy_method, baseline.details.policy_method) in (("sft", "ppo"), ("sft", "grpo")):
+        print(SWAPPED, file=sys.stderr)
     dataset = find_dataset(config, candidate, baseline)
     pairs = pair_up(candidate, baseline, dataset)
-    judge = make_judge(config)
     if config.dry_run:
         print(judge.forecast(questions(pairs)))
         return 0

@@ -111,6 +111,14 @@ def test_hostile_names_and_details_do_not_reach_the_terminal_or_the_page(watch, 
     assert "<b>" not in page.read_text()
 
 
+@pytest.mark.parametrize("form", ["--once", "--json"])
+def test_one_frame_waits_for_no_run(watch, two, tmp_path, form):
+    code, out, err = watch(tmp_path / "ppo-42", tmp_path / "pppo-42x", form)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: there is no run {tmp_path}/pppo-42x")
+    assert f"Did you mean {tmp_path}/" in err
+
+
 def test_a_name_that_can_never_be_a_run_is_one_line(watch, tmp_path):
     code, out, err = watch(tmp_path / "no" / "run", "--once")
     assert (code, out) == (2, "")

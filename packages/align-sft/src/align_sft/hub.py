@@ -99,7 +99,7 @@ def _explained(error: Exception, name: str, revision: str | None) -> AlignError:
         )
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled | OSError) or status is not None:
         said = str(error).strip().splitlines() or [type(error).__name__]
-        why = f"HTTP status {status}" if status else said[0][:200]
+        why = f"HTTP status {status}" if status else said[0].removeprefix("Got: ")[:200]
         return PreflightError(
             f"the hub cannot be reached for {which}, and its files are not in the cache",
             got=why,

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from align_contracts.console import runtime
-from align_contracts.errors import ConfigError
+from align_contracts.errors import ConfigError, MissingError
 from align_contracts.nearby import nearby
 from align_contracts.paths import printable
 from align_rl.dashboard.figures import figures
@@ -53,7 +53,7 @@ def run(config: WatchConfig) -> int:
     """Watch until Ctrl-C; with `once` or `json_output`, or where no terminal is, until there is nothing more to see.
 
     Raises:
-        MissingError: nothing can ever be at one of the paths.
+        MissingError: nothing can ever be at one of the paths, or nothing is yet and one frame was asked for.
         ConfigError: the page would lie in an artifact or in a run's folder.
     """
     require_folders(config.runs)
@@ -62,6 +62,7 @@ def run(config: WatchConfig) -> int:
         require_apart(config.html)
     watched.poll()
     if config.json_output or config.once:
+        require_there(watched.awaited)
         _write(config, watched, again=False)
         if config.json_output:
             print(json.dumps({"runs": [figures(one) for one in watched.runs]}, indent=2, ensure_ascii=False))
@@ -83,6 +84,12 @@ def require_folders(paths: Sequence[Path]) -> None:
     for path in paths:
         if os.path.lexists(path) and not os.path.isdir(path):
             raise ConfigError(f"{path} is no directory", expected="an artifact, a run folder, or a directory of them")
+
+
+def require_there(awaited: Sequence[Path]) -> None:
+    """Raise MissingError for the first of the paths at which nothing is yet: one frame waits for none."""
+    for path in awaited:
+        raise MissingError(f"there is no run {path}", expected="a run, or a directory of runs", do=nearby(path))
 
 
 def require_apart(path: Path) -> None:
