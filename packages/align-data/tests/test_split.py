@@ -79,8 +79,7 @@ def test_a_small_source_keeps_half_for_training(pool) -> None:
     few = "validation 3 of 6, calibration 2 of 4, gold 4 of 8, test 3 of 9"
     assert divided.notes == [
         f"Fewer prompts than asked for: {few}. The source has 30 in all; at least half of those sampled for training "
-        f"stay in train.",
-        "PPO and GRPO evaluate on validation prompts: train them with --eval-prompts 3 or fewer.",
+        "stay in train. PPO and GRPO evaluate on validation prompts: train them with --eval-prompts 3 or fewer.",
     ]
 
 

@@ -124,11 +124,9 @@ def _too_few(asked: dict[str, int], splits: dict[str, list[Prompt]], found: int)
     taken = {name: len(splits[name]) for name in asked}
     few = ", ".join(f"{name} {taken[name]} of {size}" for name, size in asked.items() if taken[name] < size)
     why = f"The source has {found} in all; at least half of those sampled for training stay in train."
-    notes = [f"Fewer prompts than asked for: {few}. {why}"] if few else []
-    if 0 < taken["validation"] < asked["validation"]:
-        most = taken["validation"]
-        notes.append(f"PPO and GRPO evaluate on validation prompts: train them with --eval-prompts {most} or fewer.")
-    return notes
+    if 0 < (most := taken["validation"]) < asked["validation"]:
+        why += f" PPO and GRPO evaluate on validation prompts: train them with --eval-prompts {most} or fewer."
+    return [f"Fewer prompts than asked for: {few}. {why}"] if few else []
 
 
 def _uneven_test(test: Sequence[Prompt], candidates: Sequence[Prompt], room: int, share: int) -> list[str]:
