@@ -46,7 +46,7 @@ def run(config: BuildConfig) -> int:
             progress=not config.quiet,
         )
         source = replace(source, license=config.license or source.license)
-        if source.license is None:
+        if source.license is None and not config.quiet:
             print(f"warning: {printable(unlicensed(source.name))}. Name it with --license", file=sys.stderr)
         identity = config.identity()
         with publish(
