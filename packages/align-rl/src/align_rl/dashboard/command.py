@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.live import Live
 
 from align_contracts.console import runtime
+from align_contracts.console.suggest import did_you_mean
 from align_contracts.errors import ConfigError, MissingError
 from align_contracts.nearby import nearby
 from align_contracts.paths import printable
 from align_rl.dashboard.figures import figures
 from align_rl.dashboard.page import page, put
-from align_rl.dashboard.runs import MANIFEST, Watched
+from align_rl.dashboard.runs import MANIFEST, Watched, runs_at
 from align_rl.dashboard.terminal import frame, lines_of, print_frame
 
 SPARSE = 10.0
@@ -89,7 +90,8 @@ def require_folders(paths: Sequence[Path]) -> None:
 def require_there(awaited: Sequence[Path]) -> None:
     """Raise MissingError for the first of the paths at which nothing is yet: one frame waits for none."""
     for path in awaited:
-        raise MissingError(f"there is no run {path}", expected="a run, or a directory of runs", do=nearby(path))
+        hint = did_you_mean(str(path), [str(one) for one in runs_at(path.parent)], nearby(path))
+        raise MissingError(f"there is no run {path}", expected="a run, or a directory of runs", do=hint)
 
 
 def require_apart(path: Path) -> None:
