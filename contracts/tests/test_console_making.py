@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from align_contracts import console
-from align_contracts.console.making import RANKS
+from align_contracts.launcher import SIZES
 
 
 class Build(BaseModel):
@@ -25,16 +25,19 @@ def build(config: Build) -> None:
     config.out.mkdir()
 
 
-COMMANDS = [console.Command("build", "Builds.", Build, "test_console_making:build")]
+COMMANDS = [
+    console.Command("build", "Builds.", Build, "test_console_making:build"),
+    console.Command("train", "Trains.", Build, "test_console_making:build", data_parallel=True),
+]
 
 
 @pytest.fixture
 def call(capsys, monkeypatch):
-    for name in RANKS:
+    for name in SIZES:
         monkeypatch.delenv(name, raising=False)
 
-    def run(*words: object) -> tuple[int, str, str]:
-        code = console.main("align-x", "", COMMANDS, ["build", *map(str, words)])
+    def run(*words: object, name: str = "build") -> tuple[int, str, str]:
+        code = console.main("align-x", "", COMMANDS, [name, *map(str, words)])
         return (code, *capsys.readouterr())
 
     return run
@@ -48,7 +51,22 @@ def test_json_is_all_that_standard_output_holds(call, tmp_path):
 
 def test_of_several_processes_the_first_tells(call, tmp_path, monkeypatch):
     monkeypatch.setenv("MLX_RANK", "1")
-    assert call("--out", tmp_path / "new", "--json")[1] == ""
+    assert call("--out", tmp_path / "new", "--json", name="train") == (0, "", "a summary\n")
+
+
+def test_a_command_that_is_not_data_parallel_refuses_to_be_one_of_several(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("PMI_RANK", "0")
+    monkeypatch.setenv("PMI_SIZE", "2")
+    assert call("--out", tmp_path / "new") == (
+        2,
+        "",
+        "error: align-x build is not data-parallel: each process would do the whole work: expected one process, got "
+        "PMI_RANK 0, one of several. To run it alone, start it without a launcher, or unset PMI_RANK (env -u PMI_RANK "
+        "…)\n",
+    )
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setenv("PMI_SIZE", "1")
+    assert call("--out", tmp_path / "new")[0] == 0
 
 
 def test_an_artifact_is_told_with_its_digests(call, finished_run, monkeypatch):

@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from align_contracts.errors import ConfigError
+from align_contracts.errors import ConfigError, PreflightError
 from align_mlx.batching import own_rows
 from align_mlx.chat import Tokens
 from align_mlx.plan import smallest
@@ -177,6 +177,24 @@ def test_a_launcher_of_one_process_makes_no_world(tmp_path, monkeypatch: pytest.
     monkeypatch.setenv("MLX_HOSTFILE", str(tmp_path / "hosts"))
     with connected() as world:
         assert world is ALONE
+
+
+@pytest.mark.parametrize("rank", ["OMPI_COMM_WORLD_RANK", "PMI_RANK"])
+def test_the_only_task_of_a_scheduler_is_alone(rank: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(rank, "0")
+    monkeypatch.setenv(rank.replace("COMM_WORLD_RANK", "COMM_WORLD_SIZE").replace("PMI_RANK", "PMI_SIZE"), "1")
+    with connected() as world:
+        assert world is ALONE
+
+
+def test_others_that_cannot_be_reached_are_an_error_that_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(**_: object) -> None:
+        raise RuntimeError("nobody answers")
+
+    monkeypatch.setattr(mx.distributed, "init", nobody)
+    monkeypatch.setenv("MLX_RANK", "1")
+    with pytest.raises(PreflightError, match=r"nobody answers.*MLX_RANK 1, one of several.*env -u MLX_RANK"):
+        connected().__enter__()
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])

@@ -142,6 +142,9 @@ def test_blocks_that_transformers_calls_otherwise_are_found_by_their_end():
         ({"peft_type": "IA3"}, "more than a LoRA adapter: expected peft_type LORA, got IA3"),
         ({"use_dora": True}, "use_dora"),
         ({"bias": "all"}, "bias none, got all"),
+        ({"use_qalora": True}, "a variant of LoRA that align does not know: expected no use_qalora, got True"),
+        ({"arrow_config": {"top_k": 3}}, "expected no arrow_config, got {'top_k': 3}"),
+        ({"of_a_later_version": 0.5}, "expected no of_a_later_version, got 0.5"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"init_lora_weights": "pissa_niter_16"}, "a base that PEFT changed"),
         ({"r": 8}, "has rank 4"),
@@ -156,6 +159,45 @@ def test_what_is_no_lora_adapter_of_peft_is_refused(change, message):
     with pytest.raises(VerificationError) as error:
         from_peft({**config, **change}, tensors, MAPS, "x")
     assert message in str(error.value)
+
+
+# LoraConfig().to_dict() of PEFT 0.21.2, without what `peft` above gives.
+DEFAULTS = {
+    "task_type": None, "auto_mapping": None, "peft_version": "0.21.2", "base_model_name_or_path": None,
+    "revision": None, "inference_mode": False, "target_modules": None, "exclude_modules": None, "lora_dropout": 0.0,
+    "fan_in_fan_out": False, "bias": "none", "use_rslora": False, "modules_to_save": None, "init_lora_weights": True,
+    "layers_to_transform": None, "layers_pattern": None, "rank_pattern": {}, "alpha_pattern": {},
+    "megatron_config": None, "megatron_core": "megatron.core", "trainable_token_indices": None, "loftq_config": {},
+    "eva_config": None, "corda_config": None, "lora_ga_config": None, "use_dora": False, "velora_config": None,
+    "alora_invocation_tokens": None, "use_qalora": False, "qalora_group_size": 16, "monteclora_config": None,
+    "layer_replication": None, "lora_bias": False, "target_parameters": None, "use_bdlora": None,
+    "arrow_config": None, "kasa_config": None, "ensure_weight_tying": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"task_type": "CAUSAL_LM", "base_model_name_or_path": "owner/base", "revision": "main", "inference_mode": True},
+        {"target_modules": ["q_proj"], "layers_to_transform": [2], "lora_dropout": 0.05, "init_lora_weights": "eva"},
+        {"of_a_later_version": []},
+    ],
+)
+def test_a_config_of_peft_with_all_its_fields_is_taken(more):
+    config, tensors = peft()
+    found = from_peft({**DEFAULTS, **config, **more}, tensors, MAPS, "x")
+    np.testing.assert_allclose(product(found, f"model.layers.2.{Q}"), np.full((3, 2), 8.0))  # 8/4 · 4
+
+
+@pytest.mark.parametrize(
+    "twin", [f"model.vision_tower.encoder.layers.2.{Q}.lora_A.weight", f"model.layers.2.{Q}.lora_A.default.weight"]
+)
+def test_two_tensors_for_one_matrix_are_refused(twin):
+    config, tensors = peft()
+    tensors[f"base_model.model.{twin}"] = mx.ones((4, 3))
+    with pytest.raises(VerificationError, match=f"has lora_A of model.layers.2.{Q} twice.*{twin}"):
+        from_peft(config, tensors, MAPS, "x")
 
 
 def test_tensors_that_are_no_linear_maps_are_refused():

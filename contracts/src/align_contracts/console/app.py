@@ -27,6 +27,7 @@ from align_contracts.console.recipe import Settings
 from align_contracts.console.suggest import did_you_mean
 from align_contracts.console.wording import plain
 from align_contracts.errors import AlignError, ConfigError, InterruptedRun, PreflightError
+from align_contracts.launcher import require_alone
 from align_contracts.paths import printable
 from align_contracts.provenance import producer
 from align_contracts.secrets import VARIABLES, holds_key, mask_logs, masked
@@ -46,6 +47,7 @@ class Command:
             an exit code or None for 0.
         sections: The recipe sections it reads, merged in this order.
         examples: Complete command lines for the help page.
+        data_parallel: Whether several processes share its work; others refuse to be one of several.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Command:
     run: str
     sections: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+    data_parallel: bool = False
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -167,10 +170,12 @@ def _main(prog: str, description: str, commands: Sequence[Command], argv: list[s
         print(prog, version(prog))
         return 0
     config: Any = _config(prog, commands, command, said)
-    if "--show-config" not in said.switches:
-        return _run(command, flags, config, said.switches)
-    print(json.dumps(to_json(config), indent=2))
-    return 0
+    if "--show-config" in said.switches:
+        print(json.dumps(to_json(config), indent=2))
+        return 0
+    if not command.data_parallel:
+        require_alone(title)
+    return _run(command, flags, config, said.switches)
 
 
 def _run(command: Command, flags: Sequence[Flag], config: Any, switches: Set[str]) -> int:

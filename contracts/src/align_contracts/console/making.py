@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from align_contracts.artifact import Artifact, open_artifact
 from align_contracts.console.fields import Flag
 from align_contracts.durable import require_free
 from align_contracts.errors import MissingError
+from align_contracts.launcher import launched
 from align_contracts.leaving import RECORD
 from align_contracts.lineage import is_artifact
 from align_contracts.nearby import nearby
@@ -27,8 +27,6 @@ MAKING = {
     "--json": ("", "Print what was made as one JSON object; all else goes to standard error."),
 }
 """Flags of every command that makes something, unless it has a fuller one of its own: metavar and help."""
-RANKS = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
-"""Environment variables that number the processes of one run; the first, 0, speaks for all."""
 
 
 def makes(flags: Sequence[Flag]) -> bool:
@@ -72,7 +70,7 @@ def reported(run: Callable[[], int], out: Path, *, dry: bool) -> int:
     said = io.StringIO()
     with contextlib.redirect_stdout(said if dry else sys.stderr):
         code = run()
-    if all(os.environ.get(name, "0") == "0" for name in RANKS):
+    if (place := launched()) is None or place.first:
         told = {"dry_run": True, "said": said.getvalue().splitlines()} if dry else _made(out)
         print(json.dumps(told, ensure_ascii=False))
     return code

@@ -17,17 +17,14 @@ backend tells (the ring does).
 
 import json
 import os
-import select
 import signal
-import stat
 import struct
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
 from typing import Any, TypeVar
 
 import mlx.core as mx
@@ -43,6 +40,7 @@ from align_contracts.errors import (
     PreflightError,
     VerificationError,
 )
+from align_contracts.launcher import end_with_launcher, launched
 from align_mlx.adapters import Params
 
 Item = TypeVar("Item")
@@ -51,8 +49,6 @@ PEER_SECONDS = 1800.0
 """How long a process waits for the others, unless the environment variable `ALIGN_PEER_SECONDS` says another time."""
 LEAVE_SECONDS = 15.0
 """How long one that has to stop waits until the others have heard of it."""
-LAUNCHED = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
-"""Variables that a launcher gives to each of its processes."""
 WORD = struct.Struct("<48sqq1000s")
 """What each says at a meeting: where it is, how many bytes it brings, its exit code (0: it goes on), why it stops."""
 KINDS = {2: ConfigError, 3: VerificationError, 4: DivergedError, 6: PreflightError}
@@ -223,7 +219,7 @@ ALONE = World()
 
 @contextmanager
 def connected() -> Iterator[World]:
-    """Join the processes that `mlx.launch` or `mpirun` has started together; started alone, be `ALONE`.
+    """Join the processes that `mlx.launch` or `mpirun` has started together; a process with no others is `ALONE`.
 
     What ends the block with an error in one process ends it in all of them, and a block that ends well ends when all
     are done.
@@ -246,41 +242,27 @@ def connected() -> Iterator[World]:
 
 
 def _join() -> World:
-    place = next((os.environ[name] for name in LAUNCHED if name in os.environ), None)
-    hosts = os.environ.get("MLX_HOSTFILE")
-    if place is None or (hosts and not Path(hosts).read_bytes().strip()):
-        return ALONE  # nobody else: a launcher of one process gives no hosts
+    place = launched()
+    if place is None:
+        return ALONE
     seconds = _peer_seconds()
-    _end_with_launcher()
-    if place == "0":
+    end_with_launcher()
+    if place.first:
         print(f"note: waiting for the other processes of the run, at most {seconds:g} s", file=sys.stderr, flush=True)
     before = signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the call below lets no other thread of Python run
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         group = mx.distributed.init(strict=True)
     except (RuntimeError, ValueError) as error:
-        raise PreflightError(f"the other processes of the run cannot be reached ({error})") from error
+        raise PreflightError(
+            f"the other processes of the run cannot be reached ({error})",
+            got=f"{place.variable} {place.rank}, one of several",
+            do=place.alone,
+        ) from error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     return World(group.rank(), group.size())
-
-
-def _end_with_launcher() -> None:
-    """Take the end of `mlx.launch`, which a scheduler's SIGTERM kills alone, for a SIGTERM to this process.
-
-    The launcher holds the writing end of its processes' standard input.
-    """
-    hung_up = select.poll()
-    hung_up.register(0, 0)
-
-    def wait() -> None:
-        hung_up.poll()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    with suppress(OSError):  # no standard input at all
-        if stat.S_ISFIFO(os.fstat(0).st_mode) and not hung_up.poll(0):
-            threading.Thread(target=wait, name="launcher", daemon=True).start()
 
 
 def _peer_seconds() -> float:

@@ -14,6 +14,7 @@ COMMANDS = (
         run="align_rl.run:run",
         sections=("rl", "ppo"),
         examples=(f"align-rl ppo {_INPUTS} --config recipes/embedded.toml --seed 42 --out artifacts/embedded/ppo-42",),
+        data_parallel=True,
     ),
     Command(
         name="grpo",
@@ -24,6 +25,7 @@ COMMANDS = (
         examples=(
             f"align-rl grpo {_INPUTS} --config recipes/embedded.toml --seed 42 --out artifacts/embedded/grpo-42",
         ),
+        data_parallel=True,
     ),
     Command(
         name="watch",

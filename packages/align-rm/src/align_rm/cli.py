@@ -15,6 +15,7 @@ COMMANDS = (
             "align-rm train --sft artifacts/sft --data artifacts/data --out artifacts/rm",
             "align-rm train --sft artifacts/sft --data artifacts/data --split gold --out artifacts/rm-gold",
         ),
+        data_parallel=True,
     ),
     Command(
         name="eval",

@@ -29,19 +29,17 @@ Maps = Mapping[str, AdaptedLinear]
 PEFT_PREFIX = "base_model.model."
 CHANGES_THE_BASE = ("pissa", "olora", "loftq", "corda", "lora_ga")
 """Ways to begin an adapter in which PEFT takes part of the base away: what is saved fits that changed base only."""
-NOT_LORA: dict[str, tuple[Any, ...]] = {
-    "peft_type": ("LORA",),
-    "bias": ("none", None),
-    "use_dora": (False, None),
-    "lora_bias": (False, None),
-    "fan_in_fan_out": (False, None),
-    "modules_to_save": (None, []),
-    "layer_replication": (None, []),
-    "trainable_token_indices": (None, [], {}),
-    "target_parameters": (None, []),
-    "alora_invocation_tokens": (None, []),
-}
-"""What must stand in PEFT's config for the file to be all of the adapter, and ``y + scale (x A) B`` all it does."""
+PLAIN: dict[str, tuple[Any, ...]] = {"peft_type": ("LORA",), "bias": ("none", None)}
+"""What these keys of PEFT's config say of ``y + scale (x A) B`` and nothing more."""
+ALLOWED = {
+    "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
+    "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "lora_dropout", "init_lora_weights",
+    "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "ensure_weight_tying",
+    "loftq_config", "eva_config", "corda_config", "lora_ga_config", "velora_config", "qalora_group_size", "megatron_core",
+}  # fmt: skip
+"""Keys that may say anything: the scale (read here), where the maps are (their names tell), how training went.
+
+Every other key must be absent, null, false or empty: it adds something, or makes a variant of LoRA (``use_dora``)."""
 
 
 def regular(adapter: Adapter, maps: Maps) -> tuple[Adapter, LoraSpec]:
@@ -176,24 +174,17 @@ def from_peft(config: JsonDict, tensors: Params, maps: Maps, what: str) -> Adapt
     Raises:
         VerificationError: the adapter does more than LoRA, or config and tensors contradict each other.
     """
-    for key, allowed in NOT_LORA.items():
-        if (value := config.get(key, allowed[0])) not in allowed:
-            raise VerificationError(f"{what} is more than a LoRA adapter", expected=f"{key} {allowed[0]}", got=value)
-    begun = str(config.get("init_lora_weights", True)).lower()
-    if begun.startswith(CHANGES_THE_BASE):
-        raise VerificationError(
-            f"{what} belongs to a base that PEFT changed",
-            expected="an adapter on the base as it is",
-            got=f"init_lora_weights {begun}",
-            do="Save it with path_initial_model_for_weight_conversion",
-        )
+    _require_plain(config, what)
     places = {_tail(name): name for name in maps}
     pairs: dict[str, dict[str, mx.array]] = {}
+    sources: dict[tuple[str, str], str] = {}
     for name, tensor in tensors.items():
         found = re.fullmatch(re.escape(PEFT_PREFIX) + r"(.+)\.lora_([AB])(?:\.default)?\.weight", name)
         if found is None or tensor.ndim != 2:
             raise VerificationError(f"{what} holds {name}", expected="lora_A and lora_B of linear maps")
         path = found[1] if found[1] in maps else places.get(_tail(found[1]), found[1])
+        if (twin := sources.setdefault((path, found[2]), name)) != name:
+            raise VerificationError(f"{what} has lora_{found[2]} of {path} twice", got=f"{twin} and {name}")
         pairs.setdefault(path, {})[found[2].lower()] = tensor.astype(mx.float32).T
     scales = {path: _peft_scale(config, path, halves.get("a"), what) for path, halves in pairs.items()}
     common = next(iter(scales.values()), 1.0)
@@ -203,6 +194,28 @@ def from_peft(config: JsonDict, tensors: Params, maps: Maps, what: str) -> Adapt
             own = scales[path] / common if half == "b" else 1.0
             params[f"{path}.lora_{half}"] = mx.contiguous(tensor if own == 1.0 else own * tensor)
     return Adapter(params, common)
+
+
+def _require_plain(config: JsonDict, what: str) -> None:
+    """Raise VerificationError where PEFT's config says more than ``y + scale (x A) B`` on the base as it is."""
+    for key, allowed in PLAIN.items():
+        if (value := config.get(key, allowed[0])) not in allowed:
+            raise VerificationError(f"{what} is more than a LoRA adapter", expected=f"{key} {allowed[0]}", got=value)
+    for key, value in config.items():
+        if value and key not in PLAIN and key not in ALLOWED:
+            raise VerificationError(
+                f"{what} is more than a LoRA adapter, or a variant of LoRA that align does not know",
+                expected=f"no {key}",
+                got=value,
+            )
+    begun = str(config.get("init_lora_weights", True)).lower()
+    if begun.startswith(CHANGES_THE_BASE):
+        raise VerificationError(
+            f"{what} belongs to a base that PEFT changed",
+            expected="an adapter on the base as it is",
+            got=f"init_lora_weights {begun}",
+            do="Save it with path_initial_model_for_weight_conversion",
+        )
 
 
 def _peft_scale(config: JsonDict, path: str, a: mx.array | None, what: str) -> float:

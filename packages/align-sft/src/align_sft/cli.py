@@ -23,6 +23,7 @@ COMMANDS = (
         run="align_sft.train:run",
         sections=("sft",),
         examples=("align-sft train --base artifacts/base --data artifacts/data --out artifacts/sft",),
+        data_parallel=True,
     ),
     Command(
         name="eval",
