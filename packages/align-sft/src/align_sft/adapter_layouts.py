@@ -33,9 +33,9 @@ PLAIN: dict[str, tuple[Any, ...]] = {"peft_type": ("LORA",), "bias": ("none", No
 """What these keys of PEFT's config say of ``y + scale (x A) B`` and nothing more."""
 ALLOWED = {
     "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
-    "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "lora_dropout", "init_lora_weights",
+    "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "lora_dropout", "init_lora_weights", "eva_config",
     "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "ensure_weight_tying",
-    "loftq_config", "eva_config", "corda_config", "lora_ga_config", "velora_config", "qalora_group_size", "megatron_core",
+    "loftq_config", "corda_config", "lora_ga_config", "velora_config", "qalora_group_size", "megatron_core",
 }  # fmt: skip
 """Keys that may say anything: the scale (read here), where the maps are (their names tell), how training went.
 
