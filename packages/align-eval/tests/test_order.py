@@ -1,5 +1,3 @@
-import math
-
 import pytest
 from scipy import stats
 
@@ -25,9 +23,14 @@ def test_by_hand():
     assert found["flip_interval"] == pytest.approx([oracle.low, oracle.high])
     # First chosen 1 + 1 + 2 + 2 + 0 + 1 = 7 times of 2 + 2 + 2 + 2 + 2 + 1 = 11 choices.
     assert found["first_place_rate"] == pytest.approx(7 / 11)
-    deviations = [w - 7 / 11 * d for w, d in ((1, 2), (1, 2), (2, 2), (2, 2), (0, 2), (1, 1))]
-    half = stats.t.ppf(0.975, 5) * math.sqrt(6 / 5 * sum(x * x for x in deviations)) / 11
-    assert found["first_place_interval"] == pytest.approx([max(0, 7 / 11 - half), min(1, 7 / 11 + half)])
+    # A typical pair has 21/11 choices; with one of them first throughout and one never p̃ = (7 + 21/11)/(11 + 42/11).
+    size, wide = 21 / 11, 163 / 11
+    even = 98 / 163
+    counts = [(1, 2), (1, 2), (2, 2), (2, 2), (0, 2), (1, 1), (size, size), (0, size)]
+    worth = even * (1 - even) * wide**2 / (8 / 6 * sum((w - even * d) ** 2 for w, d in counts))
+    square = stats.t.ppf(0.975, 5) ** 2 / worth
+    for end in found["first_place_interval"]:
+        assert (7 / 11 - end) ** 2 == pytest.approx(square * end * (1 - end))
     # Two pairs lean to the first place twice over, one by a half tie; one leans to the second; two are even.
     assert found["first_place_p"] == pytest.approx(stats.binomtest(3, 4).pvalue)
 
@@ -41,7 +44,7 @@ def test_without_a_choice_there_are_nulls():
 def test_always_the_same_place_has_an_interval_all_the_same():
     last = order_numbers(verdicts(*[("baseline", "candidate")] * 10))
     assert last["first_place_rate"] == 0.0
-    assert last["first_place_interval"] == pytest.approx([0.0, 3.841459 / 13.841459])  # z²/(n + z²)
+    assert last["first_place_interval"] == pytest.approx([0.0, 5.117355 / 15.117355])  # t(0.975; 9)²/(n + t²)
     (alarm,) = judge_alarms(Tally(1, 1, 0, 0), last)
     assert "shown second" in alarm["text"]
 

@@ -61,8 +61,10 @@ def test_pooled_has_the_wider_interval_with_prompts_as_the_unit():
     runs = [run(["win"] * 30 + ["loss"] * 20) for _ in range(6)]
     found = pooled(runs)
     assert found["win_rate_decided"] == 0.6
-    half = stats.t.ppf(0.975, 49) * math.sqrt(0.24 / 49)
-    assert found["by_prompt"] == pytest.approx([0.6 - half, 0.6 + half])
+    # Wilson's interval of 50 pairs at t(0.975; 49) in place of z.
+    square = stats.t.ppf(0.975, 49) ** 2 / 50
+    half = math.sqrt(0.24 * square + square**2 / 4)
+    assert found["by_prompt"] == pytest.approx([(0.6 + square / 2 + sign * half) / (1 + square) for sign in (-1, 1)])
     assert found["by_prompt"][0] < found["wilson"][0]
 
 

@@ -184,8 +184,8 @@ def test_a_judge_that_always_says_a_gives_ties_and_alarms(judged, capsys):
     assert (found["win_rate"], found["standard_error"]) == (50.0, 0.0)
     assert found["length_controlled_win_rate"] == pytest.approx(50.0, abs=1e-6)
     assert (found["order"]["flip_rate"], found["order"]["first_place_rate"]) == (1.0, 1.0)
-    # Wilson's lower bound at 200 of 200: n/(n + z²) = 200/203.8415.
-    assert found["order"]["first_place_interval"] == pytest.approx([200 / 203.841459, 1.0])
+    # The lower bound at 200 of 200 pairs: n/(n + t²), t(0.975; 199)² = 3.888615.
+    assert found["order"]["first_place_interval"] == pytest.approx([200 / 203.888615, 1.0])
     assert [one["code"] for one in found["alarms"]] == ["ties", "position"]
 
 

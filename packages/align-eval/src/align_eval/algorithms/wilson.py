@@ -30,12 +30,24 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
         raise ValueError(f"wilson: expected 0 <= successes <= trials and trials >= 1, got {successes}/{trials}")
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"wilson: expected a confidence inside (0, 1), got {confidence}")
-    z = NormalDist().inv_cdf(0.5 + confidence / 2.0)
-    rate = successes / trials
-    shrink = 1.0 + z * z / trials
-    centre = (rate + z * z / (2.0 * trials)) / shrink
-    half = z * math.sqrt(rate * (1.0 - rate) / trials + z * z / (4.0 * trials * trials)) / shrink
-    # The bounds at 0 and n are exactly 0 and 1; rounding would leave 1e-17 there.
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == trials else min(1.0, centre + half)
+    return score_interval(successes / trials, trials, NormalDist().inv_cdf(0.5 + confidence / 2.0))
+
+
+def score_interval(rate: float, trials: float, quantile: float) -> tuple[float, float]:
+    """The rates that a score test does not reject: the π with |rate − π| ≤ quantile·sqrt(π(1 − π)/trials).
+
+    Args:
+        rate: Observed share, in [0, 1].
+        trials: Number of trials that it is worth, above 0; need not be whole.
+        quantile: Of the normal or of Student's t.
+
+    Returns:
+        (low, high), both in [0, 1].
+    """
+    square = quantile * quantile / trials
+    centre = (rate + square / 2.0) / (1.0 + square)
+    half = math.sqrt(rate * (1.0 - rate) * square + square * square / 4.0) / (1.0 + square)
+    # The bounds at 0 % and 100 % are exactly 0 and 1; rounding would leave 1e-17 there.
+    low = 0.0 if rate == 0.0 else max(0.0, centre - half)
+    high = 1.0 if rate == 1.0 else min(1.0, centre + half)
     return low, high

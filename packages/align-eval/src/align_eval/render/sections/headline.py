@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,8 +95,9 @@ def caveat(report: Json, sources: Sources) -> Paragraph:
     elif equal and equal["equivalent"]:
         text = (
             "Two one-sided tests at the 5 % level show equality within "
-            f"{fixed(100 * equal['margin'], 1)} points either way, {where}, with this judge and this model; they "
-            f"do not show it within less, and {missed} would mostly have been missed."
+            f"{fixed(100 * equal['margin'], 1)} points either way, the margin chosen beforehand, {where}, with this "
+            f"judge and this model. The data would show it within {_shown_within(equal)} points; {missed} would "
+            "mostly have been missed."
         )
     else:
         most = fixed(100 * max(abs(end) for end in found["interval"]), 1)
@@ -106,6 +108,12 @@ def caveat(report: Json, sources: Sources) -> Paragraph:
             "studies of five."
         )
     return Paragraph(text, keys, "note")
+
+
+def _shown_within(equal: Json) -> str:
+    """The smallest margin, to a tenth of a point, that the 90 % interval lies inside: rounded up, as it has to."""
+    points = 100 * max(abs(end) for end in equal["interval_90"])
+    return fixed(math.ceil(round(10 * points, 6)) / 10, 1)
 
 
 def headline(report: Json, sources: Sources) -> Section:
