@@ -193,7 +193,7 @@ def another_key() -> Iterator[None]:
     """Draw rows and answers with another random key."""
     rows = patch.object(stepping, "rows_of", lambda step, count, size, seed: _rows_of(step, count, size, seed + 1))
     lines = patch.object(
-        align_sft.pretrain, "batches", lambda lines, size, key: _batches(lines, size, mx.array([0, 9]))
+        align_sft.pretrain, "batches", lambda lines, size, key: _batches(lines, size, mx.random.key(9))
     )
     with rows, lines, patch.object(align_rl.loop, "Draw", lambda seed, iteration=0: Draw(seed + 1, iteration)):
         yield
