@@ -1,7 +1,8 @@
 """What every supervised loop needs at a step: which rows, which learning rate, and exact accumulation."""
 
 import math
-from typing import Literal
+import time
+from typing import Any, Literal
 
 import mlx.core as mx
 import numpy as np
@@ -31,6 +32,22 @@ def rows_of(step: int, rows: int, size: int, seed: int) -> list[int]:
     key = mx.random.split(mx.random.key(seed), epoch + 2)[epoch + 1]
     order: list[int] = np.array(mx.random.permutation(rows, key=key)).tolist()
     return order[place * size : (place + 1) * size]
+
+
+def spent(memory: dict[str, Any], began: float) -> dict[str, float]:
+    """Add what a step took to the memory of a run, and give it for the step's row of the log.
+
+    Args:
+        memory: `seconds`, the sum over all steps, and `peak_memory_bytes`, their largest; both are moved on.
+        began: what `time.monotonic` said when the step began.
+
+    Returns:
+        seconds of this step, and the run's peak_memory_bytes so far.
+    """
+    seconds = time.monotonic() - began
+    memory["seconds"] += seconds
+    memory["peak_memory_bytes"] = max(memory["peak_memory_bytes"], mx.get_peak_memory())
+    return {"seconds": round(seconds, 4), "peak_memory_bytes": memory["peak_memory_bytes"]}
 
 
 def learning_rate(peak: float, step: int, warmup_steps: int, steps: int, schedule: Schedule) -> float:

@@ -186,9 +186,7 @@ def fit(
         rate = stepping.learning_rate(config.learning_rate, step, config.warmup_steps, steps, config.schedule)
         done = learner.step(train, rows, rate)
         state.iteration += 1
-        seconds = time.monotonic() - began
-        memory["seconds"] += seconds
-        memory["peak_memory_bytes"] = max(memory["peak_memory_bytes"], mx.get_peak_memory())
+        took = stepping.spent(memory, began)
         row = {
             "method": "rm",
             "seed": config.seed,
@@ -197,8 +195,7 @@ def fit(
             "epoch": step // per_epoch + 1,
             **done,
             "skipped_rows": len(left_out(state)),
-            "seconds": round(seconds, 4),
-            "peak_memory_bytes": memory["peak_memory_bytes"],
+            **took,
         }
         run.log("train.jsonl", row)
         if state.iteration % per_epoch == 0 or state.iteration == steps:

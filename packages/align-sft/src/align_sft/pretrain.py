@@ -17,7 +17,7 @@ from align_contracts.space import require_space
 from align_mlx import blas, liveness
 from align_mlx.guard import Figures, Guard, Scene, left_out, norm, require
 from align_mlx.space import training_parts
-from align_mlx.steps import learning_rate
+from align_mlx.steps import learning_rate, spent
 from align_mlx.train_state import TrainState
 from align_mlx.unfinished import Run
 from align_sft.config import BaseConfig
@@ -120,12 +120,10 @@ def pretrain(model: Model, lines: Lines, config: BaseConfig, draft: Draft, run: 
             rate = learning_rate(config.learning_rate, step, config.warmup_steps, config.steps, "cosine")
             facts = pretrainer.step(next(drawn), rate)
             state.iteration += 1
-            seconds = time.monotonic() - began
+            took = spent(memory, began)
             if facts["loss"] is not None:
                 memory["losses"] = [*memory["losses"], facts["loss"]][-RECENT:]
             memory["tokens"] += facts["tokens"]
-            memory["seconds"] += seconds
-            memory["peak_memory_bytes"] = max(memory["peak_memory_bytes"], mx.get_peak_memory())
             row = {
                 "method": "base",
                 "seed": config.seed,
@@ -133,9 +131,8 @@ def pretrain(model: Model, lines: Lines, config: BaseConfig, draft: Draft, run: 
                 "step": state.iteration,
                 **facts,
                 "skipped_rows": len(left_out(state)),
-                "seconds": round(seconds, 4),
                 "active_memory_bytes": mx.get_active_memory(),
-                "peak_memory_bytes": memory["peak_memory_bytes"],
+                **took,
             }
             run.log("train.jsonl", row)
             run.reached(state)

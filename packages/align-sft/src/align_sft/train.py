@@ -175,10 +175,8 @@ def fit(
         rate = stepping.learning_rate(config.learning_rate, step, config.warmup_steps, steps, config.schedule)
         facts = learner.step(train, rows, rate)
         state.iteration += 1
-        seconds = time.monotonic() - began
+        took = stepping.spent(memory, began)
         memory["tokens"] += facts["tokens"]
-        memory["seconds"] += seconds
-        memory["peak_memory_bytes"] = max(memory["peak_memory_bytes"], mx.get_peak_memory())
         row = {
             "method": "sft",
             "seed": config.seed,
@@ -187,9 +185,8 @@ def fit(
             "epoch": step // per_epoch + 1,
             **facts,
             "skipped_rows": len(left_out(state)),
-            "seconds": round(seconds, 4),
             "active_memory_bytes": mx.get_active_memory(),
-            "peak_memory_bytes": memory["peak_memory_bytes"],
+            **took,
         }
         run.log("train.jsonl", row)
         if state.iteration % per_epoch == 0 or state.iteration == steps:
