@@ -115,6 +115,7 @@ def rl(resident: Any, variant: Variant, scale: int) -> dict[str, Any]:
     phases = last["phases"]
     return {
         "seconds": last["seconds"],
+        "tokens_per_s": tokens / last["seconds"],
         "phases": phases,
         "peak": mx.get_peak_memory(),
         "update_tokens_per_s": tokens / phases["update"],
@@ -155,6 +156,7 @@ def sft(resident: Any, variant: Variant, scale: int) -> dict[str, Any]:
     cut = {name: getattr(config, name) for name in ("token_budget", "gradient_checkpointing")}
     return {
         "seconds": seconds,
+        "tokens_per_s": 16 * width / seconds,
         "phases": {"update": seconds},
         "peak": mx.get_peak_memory(),
         "update_tokens_per_s": 16 * width / seconds,
@@ -175,7 +177,7 @@ def main() -> None:
         return
     found = {}
     print(f"{asked.shape}, 16 prompts, {(PROMPT_TOKENS + NEW_TOKENS) // asked.scale} tokens a sequence")
-    print(f"{'variant':18}{'limit':>7}{'peak GiB':>10}{'seconds':>9}{'update tok/s':>14}  plan; phases")
+    print(f"{'variant':18}{'limit':>7}{'peak GiB':>10}{'seconds':>9}{'tok/s':>9}{'update tok/s':>14}  plan; phases")
     for name in asked.variants or VARIANTS:
         command = [sys.executable, __file__, name, "--shape", asked.shape, "--scale", str(asked.scale), "--here"]
         done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False)
@@ -185,7 +187,8 @@ def main() -> None:
         found[name] = row = json.loads(done.stdout.splitlines()[-1])
         limit = f"{row['limit']:.1f}" if row["limit"] else "–"
         phases = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in row["phases"].items())
-        figures = f"{row['peak'] / 2**30:10.2f}{row['seconds']:9.1f}{row['update_tokens_per_s']:14.0f}"
+        speeds = f"{row['seconds']:9.1f}{row['tokens_per_s']:9.0f}{row['update_tokens_per_s']:14.0f}"
+        figures = f"{row['peak'] / 2**30:10.2f}{speeds}"
         print(f"{name:18}{limit:>7}{figures}  {tuple(row['plan'].values())}; {phases}", flush=True)
     print(json.dumps({"shape": asked.shape, "variants": found}))
 

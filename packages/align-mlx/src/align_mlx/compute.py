@@ -20,10 +20,10 @@ from align_mlx.units import GIB
 Form = Literal["auto", "quantized", "dense"]
 SMALL_BUFFERS = {"MLX_MAX_OPS_PER_BUFFER": "5", "MLX_MAX_MB_PER_BUFFER": "50"}
 """Command buffers where memory is short. Bytes count on Metal and in CUDA graphs; a CUDA stream counts operations."""
-SLACK = 0.85
+SLACK = 0.92
 """MLX's own limit, as a share of the user's: it waits above it, and a few buffers later."""
-CACHE_GIB = {"metal": 2.0, "cuda": 2.0, "cpu": 0.0}
-"""Most GiB of freed memory that MLX keeps for reuse, unless the environment variable `ALIGN_CACHE_GIB` says another.
+CACHE_SHARE = {"metal": 1 / 8, "cuda": 1 / 8, "cpu": 0.0}
+"""Share of the memory that MLX may keep for reuse when it is freed, unless `ALIGN_CACHE_GIB` in the environment says so.
 
 On a CPU the C library keeps it instead (`align_mlx.heap`).
 """
@@ -104,7 +104,7 @@ def bound_cache() -> int:
     """Bound the memory that MLX keeps after freeing it, so that several processes fit one accelerator.
 
     Sequences of ever new lengths leave buffers that fit no later request; without a bound each process keeps them
-    until the memory is full. `ALIGN_CACHE_GIB` sets another bound than `CACHE_GIB`; 0 keeps nothing.
+    until the memory is full. `ALIGN_CACHE_GIB` sets another bound than `CACHE_SHARE`; 0 keeps nothing.
 
     Returns:
         The bound in bytes.
@@ -116,7 +116,7 @@ def bound_cache() -> int:
     device = backend()
     if device == "cpu" and sys.platform == "linux":
         heap.keep_pages()
-    text = os.environ.get("ALIGN_CACHE_GIB", str(CACHE_GIB[device]))
+    text = os.environ.get("ALIGN_CACHE_GIB", str(CACHE_SHARE[device] * memory_bytes() / GIB))
     try:
         gib = float(text)
     except ValueError:

@@ -1,7 +1,7 @@
 """How a run's work is cut so that it fits the memory: tried on this machine, then frozen.
 
-Three cuts change memory and speed and, but for rounding, nothing else: the padded tokens of one pass, whether blocks
-keep their insides for the backward pass or compute them again, and how many answers are decoded at a time. A plan is
+Three cuts change memory and speed and, but for rounding, nothing else: the padded tokens of one pass, what blocks keep
+for the backward pass (`ARRANGEMENTS`), and how many answers are decoded at a time. A plan is
 found by doing the work at its largest with one row, then with more, and by reading MLX's own peak. Nothing is assumed
 about an architecture or a backend.
 """
@@ -30,8 +30,13 @@ PLANNED = ("token_budget", "gradient_checkpointing", "rollout_rows")
 """The settings that a plan decides."""
 MOST_ROWS = 128
 """Answers decoded at a time, at most."""
+AIM = 0.85
+"""The share of the limit that a trial may take: a run of many passes is a few percent above one of two."""
 ENOUGH = 4
-"""Rows of a pass that are worth keeping the insides of blocks for; below, they are computed again."""
+"""Rows of a pass that an arrangement of more memory must have room for."""
+ARRANGEMENTS = ((False, False), (True, False), (True, True))
+"""Whether blocks are computed again, and in small cuts: the fastest first, the one of the least memory last."""
+SMALL = "small_cuts"
 
 Work = Callable[[int], None]
 """Does some work for a number of rows, each as long as any will be, and waits for it."""
@@ -70,45 +75,48 @@ def settle(
     """
     if "plan" not in state.memory:
         doing("trying what fits the memory", aloud=True)
-        state.memory["plan"] = {name: getattr(config, name) for name in PLANNED if hasattr(config, name)}
+        state.memory["plan"] = {name: getattr(config, name) for name in PLANNED if hasattr(config, name)} | {SMALL: False}
         if config.memory_limit is not None or left_open(config):
             state.memory["plan"] |= plan_passes(config, resident, learn, row_tokens, limit)
             if decode is not None:
                 state.memory["plan"]["rollout_rows"] = plan_rows(config, decode, limit, answers)
         state.memory["plan"] = smallest(world.gather("plan", state.memory["plan"]))
-    arrange(resident, bool(state.memory["plan"]["gradient_checkpointing"]))
-    return config.model_copy(update=state.memory["plan"])
+    plan = dict(state.memory["plan"])
+    arrange(resident, bool(plan["gradient_checkpointing"]), plan.pop(SMALL, True))
+    return config.model_copy(update=plan)
 
 
 def smallest(plans: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Give the plan that fits every process: the fewest tokens and rows, and blocks computed again if one must."""
+    """Give the plan that fits every process: the fewest tokens and rows, and the least memory that one needs."""
     if len(plans) == 1:
         return plans[0]
-    return {name: (any if name == "gradient_checkpointing" else min)(p[name] for p in plans) for name in plans[0]}
+    frugal = ("gradient_checkpointing", SMALL)
+    return {name: (any if name in frugal else min)(p[name] for p in plans) for name in plans[0]}
 
 
-def arrange(resident: Resident, gradient_checkpointing: bool) -> None:
-    """Let a base's blocks keep their insides or compute them again, with fewer logits at a time where they do."""
-    (recompute_blocks if gradient_checkpointing else keep_blocks)(resident.model)
-    resident.blocks = SMALL_BLOCKS if gradient_checkpointing else BLOCKS
+def arrange(resident: Resident, gradient_checkpointing: bool, small_cuts: bool) -> None:
+    """Let a base's blocks keep their insides or compute them again, if so then all at once or in small cuts."""
+    keep_blocks(resident.model)
+    if gradient_checkpointing:
+        recompute_blocks(resident.model, *(() if small_cuts else (None,)))
+    resident.blocks = SMALL_BLOCKS if gradient_checkpointing and small_cuts else BLOCKS
 
 
 def plan_passes(config: PassSettings, resident: Resident, learn: Work, row_tokens: int, limit: int) -> dict[str, Any]:
-    """Choose `token_budget` and `gradient_checkpointing` where they are left open; see `settle`.
+    """Choose an arrangement, and `token_budget` where it is left open; see `settle`.
 
-    Blocks keep their insides if `ENOUGH` rows then fit (or the whole budget), and are computed again otherwise.
+    The first arrangement that has room for `ENOUGH` rows (or the whole budget) is taken, the last one otherwise.
     """
-    asked, again = config.token_budget, config.gradient_checkpointing
+    asked, aim = config.token_budget, int(AIM * limit)
     most = max(1, (asked or pass_tokens()) // row_tokens)
-    arrange(resident, bool(again))
-    rows, peak = (most, peak_of(learn, most)) if asked else largest(learn, most, limit)
-    if again is None and (peak > limit or rows < min(most, ENOUGH)):
-        again = True
-        arrange(resident, again)
-        rows, peak = (most, peak_of(learn, most)) if asked else largest(learn, most, limit)
+    for again, small in [a for a in ARRANGEMENTS if config.gradient_checkpointing in (None, a[0])]:
+        arrange(resident, again, small)
+        rows, peak = (most, peak_of(learn, most)) if asked else largest(learn, most, aim)
+        if peak <= aim and rows >= min(most, ENOUGH):
+            break
     if peak > limit:
         raise does_not_fit(f"a training pass of {rows * row_tokens} tokens", peak, limit)
-    return {"token_budget": asked or rows * row_tokens, "gradient_checkpointing": bool(again)}
+    return {"token_budget": asked or rows * row_tokens, "gradient_checkpointing": again, SMALL: small}
 
 
 def plan_rows(config: Any, decode: Work, limit: int, answers: int) -> int:
@@ -116,7 +124,7 @@ def plan_rows(config: Any, decode: Work, limit: int, answers: int) -> int:
     asked = int(config.rollout_rows)
     most = max(1, (asked or MOST_ROWS) // answers)
     work: Work = lambda prompts: decode(prompts * answers)  # noqa: E731
-    prompts, peak = (most, peak_of(work, most)) if asked else largest(work, most, limit)
+    prompts, peak = (most, peak_of(work, most)) if asked else largest(work, most, int(AIM * limit))
     if peak > limit:
         raise does_not_fit(f"decoding {prompts * answers} answers at a time", peak, limit)
     return asked or prompts * answers

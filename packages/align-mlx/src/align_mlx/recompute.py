@@ -3,7 +3,7 @@
 Memory for activations falls from everything in every block to one hidden state a block and the inside of one; the
 forward pass is computed twice. Source: Chen et al., arXiv 1604.06174.
 
-The inside of a block is mostly its MLP's, eight times as wide as the hidden state in Gemma-2B. So the MLP runs over
+The inside of a block is mostly its MLP's, eight times as wide as the hidden state in Gemma-2B. So the MLP can run over
 some tokens after the others, in both passes: it sees each token by itself. A GPU, which is sent work far ahead of what
 it has done, holds the temporaries of everything it was sent: none of them may be large.
 """
@@ -25,11 +25,11 @@ from align_mlx.softmax import after
 Pairs = list[list[tuple[mx.array, mx.array]]]
 """What a module's maps wear: (A, B) of each adapter, of each map."""
 
-MLP_PARTS, MLP_TOKENS = 4, 128
+MLP_PARTS, MLP_TOKENS = 4, 256
 """An MLP sees so much of a pass at a time, but at least so many tokens: fewer leave a GPU's cores idle."""
 
 
-def recompute_blocks(model: nn.Module, tokens: int = MLP_TOKENS) -> None:
+def recompute_blocks(model: nn.Module, tokens: int | None = MLP_TOKENS) -> None:
     """Checkpoint every block of a model whose linear maps are `AdaptedLinear`, in place.
 
     Gradients flow to the block's input and to the adapters that its maps wear; base weights are frozen. With a
@@ -38,14 +38,14 @@ def recompute_blocks(model: nn.Module, tokens: int = MLP_TOKENS) -> None:
 
     Args:
         model: an mlx-lm model.
-        tokens: fewest that go through a block's MLP (its ``mlp``, if it has one) at a time; changes memory and
-            rounding, nothing else.
+        tokens: fewest that go through a block's MLP (its ``mlp``, if it has one) at a time, None for all of a pass;
+            changes memory, speed and rounding, nothing else.
     """
     for block in model.layers:
         if not _recomputes(block):
             kind: Any = type(block)
             block.__class__ = _recomputing(kind)
-            if isinstance(mlp := getattr(block, "mlp", None), nn.Module):
+            if tokens is not None and isinstance(mlp := getattr(block, "mlp", None), nn.Module):
                 kind = type(mlp)
                 mlp.__class__ = _in_parts(kind, tokens)
 
