@@ -11,7 +11,10 @@ tests measure their error against the exact functions.
 
 import math
 import sys
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import mlx.core as mx
@@ -24,7 +27,8 @@ from align_mlx.compute import backend
 
 _LOG2E = math.log2(math.e)
 _ROUNDER, _ROUNDER_BITS = 1.5 * 2.0**23, 0x4B400000  # a sum with it has no bits left for a fraction
-_LOWEST = -87.3  # below, e^x is no normal fp32 number any more
+_LOWEST, _HIGHEST = -127 / _LOG2E, 127 / _LOG2E  # where 2^n has the exponent bits of 0, and its largest ones
+_LARGE = 1 << 14  # numbers that are worth the 50 μs of another thread
 _LARGEST = float(np.finfo(np.float32).max)
 _KERNEL_WIDTH = 128  # numbers a head that MLX's CUDA kernel for one query can take
 # 2^f on |f| ≤ 1/2: relative error below 3e-9.
@@ -43,48 +47,102 @@ _MLX_LM_ATTENTION = mlx_lm_base.scaled_dot_product_attention
 
 
 def _polynomial(coefficients: tuple[float, ...], x: mx.array) -> mx.array:
-    value = coefficients[-1] * x + coefficients[-2]
-    for c in coefficients[-3::-1]:
-        value = value * x + c
-    return value
+    """Give c₀ + c₁ x + … + c₅ x⁵ (+ c₆ x⁶): few operations deep, since MLX cuts a kernel after eleven."""
+    c, square = coefficients, x * x
+    top = c[4] + c[5] * x if len(c) == 6 else (c[4] + c[5] * x) + square * c[6]
+    return ((c[0] + c[1] * x) + square * (c[2] + c[3] * x)) + (square * square) * top
 
 
 def _odd_ratio(p: tuple[float, ...], q: tuple[float, ...], x: mx.array) -> mx.array:
-    z = mx.clip(x, -_EDGE, _EDGE)
+    over = mx.abs(x) * (0.5 / _EDGE) - 0.5
+    z = x / (1.0 + (over + mx.abs(over)))  # x clipped to ± the edge; a choice between numbers is not vectorised
     y = z * z
     return z * _polynomial(p, y) / _polynomial(q, y)
 
 
-@partial(mx.compile, shapeless=True)
-def _rounded(x: mx.array) -> mx.array:
-    """Give x log₂e rounded to a whole number n, as the fp32 number n + 1.5 · 2²³, whose low bits are n."""
-    return mx.clip(x * _LOG2E, -126.0, 127.0) + _ROUNDER
+def _by_rows(function: Callable[..., mx.array]) -> Callable[..., mx.array]:
+    """Let a function of arrays of one size, number by number, see them as rows of few different lengths.
+
+    MLX compiles a function for a shape; for all shapes at once it cuts kernels after five operations. And while it
+    traces a gradient it takes what is compiled apart into single operations: it traces a thread, and so large arrays
+    are handed to another one.
+    """
+
+    def on_rows(arrays: tuple[mx.array, ...]) -> mx.array:
+        size = arrays[0].size
+        step = 1 << max(0, size.bit_length() - 4)  # at most an eighth more
+        more = -size % step
+        rows = [array.reshape(-1) for array in arrays]
+        found = function(*([mx.pad(row, (0, more)) for row in rows] if more else rows))
+        return (found[:size] if more else found).reshape(arrays[0].shape)
+
+    def whole(*arrays: mx.array) -> mx.array:
+        return on_rows(arrays) if arrays[0].size < _LARGE else _beside(on_rows, arrays)
+
+    return whole
 
 
-@partial(mx.compile, shapeless=True)
-def _exponent(rounded_bits: mx.array) -> mx.array:
+def _beside(function: Callable[..., mx.array], arrays: tuple[mx.array, ...]) -> mx.array:
+    """Call a function in a thread whose operations MLX does not trace."""
+    answer: SimpleQueue[Any] = SimpleQueue()
+    _asked().put((mx.default_stream(mx.default_device()), function, arrays, answer))
+    found = answer.get()
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+@cache
+def _asked() -> "SimpleQueue[Any]":
+    """Give what the thread reads; it never ends, since MLX aborts where a thread that has computed does."""
+    asked: SimpleQueue[Any] = SimpleQueue()
+
+    def serve() -> None:
+        while True:
+            stream, function, arrays, answer = asked.get()
+            try:
+                mx.set_default_stream(stream)
+                answer.put(function(arrays))
+            except Exception as error:
+                answer.put(error)
+            del arrays
+
+    Thread(target=serve, name="fastmath", daemon=True).start()
+    return asked
+
+
+@mx.compile
+def _rounded(x: mx.array) -> tuple[mx.array, mx.array]:
+    """Give x log₂e rounded to a whole number n, as the fp32 number n + 1.5 · 2²³ whose low bits are n, and the rest."""
+    exponent = mx.where(x > _HIGHEST, _HIGHEST, mx.where(x < _LOWEST, _LOWEST, x)) * _LOG2E
+    rounded = exponent + _ROUNDER
+    return rounded, exponent - (rounded - _ROUNDER)
+
+
+@mx.compile
+def _power(rounded_bits: mx.array) -> mx.array:
     return mx.left_shift(rounded_bits - (_ROUNDER_BITS - 127), 23)
 
 
-@partial(mx.compile, shapeless=True)
-def _scaled_polynomial(x: mx.array, rounded: mx.array, power: mx.array) -> mx.array:
-    fraction = mx.clip(x * _LOG2E, -126.0, 127.0) - (rounded - _ROUNDER)
-    return mx.where(x < _LOWEST, 0.0, _polynomial(_EXP2, fraction) * power)
+@mx.compile
+def _scaled_polynomial(rest: mx.array, power: mx.array) -> mx.array:
+    return _polynomial(_EXP2, rest) * power
 
 
+@_by_rows
 def _exp(x: mx.array) -> mx.array:
-    # In three compiled parts: MLX fuses nothing with `view`, nor infers its shape, new at every step of decoding.
-    rounded = _rounded(x)
-    power = mx.view(_exponent(mx.view(rounded, mx.int32)), mx.float32)
-    return _scaled_polynomial(x, rounded, power)
+    rounded, rest = _rounded(x)  # in three kernels: MLX fuses nothing with `view`
+    return _scaled_polynomial(rest, mx.view(_power(mx.view(rounded, mx.int32)), mx.float32))
 
 
-@partial(mx.compile, shapeless=True)
+@_by_rows
+@mx.compile
 def _gelu(x: mx.array) -> mx.array:
     return x * (0.5 + _odd_ratio(_CDF_P, _CDF_Q, x))
 
 
-@partial(mx.compile, shapeless=True)
+@_by_rows
+@mx.compile
 def _gelu_slope(x: mx.array, cotangent: mx.array) -> mx.array:
     return cotangent * (0.5 + _odd_ratio(_SLOPE_P, _SLOPE_Q, x))
 

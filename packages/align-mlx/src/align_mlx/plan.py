@@ -75,7 +75,9 @@ def settle(
     """
     if "plan" not in state.memory:
         doing("trying what fits the memory", aloud=True)
-        state.memory["plan"] = {name: getattr(config, name) for name in PLANNED if hasattr(config, name)} | {SMALL: False}
+        state.memory["plan"] = {name: getattr(config, name) for name in PLANNED if hasattr(config, name)} | {
+            SMALL: False
+        }
         if config.memory_limit is not None or left_open(config):
             state.memory["plan"] |= plan_passes(config, resident, learn, row_tokens, limit)
             if decode is not None:
