@@ -65,8 +65,8 @@ def test_a_peak_that_bends_upwards_is_found_by_trying(peaks):
 
 @pytest.fixture
 def settle(resident, peaks):
-    """Settle settings for rows of 100 tokens; the peak is 1000 and, a row, `kept`, or `again` if blocks are computed again,
-    or 10 in small cuts.
+    """Settle settings for rows of 100 tokens; the peak is 1000 and, a row, `kept`, or `again` where blocks are computed
+    again, or 10 in small cuts.
     """
 
     def run(config, *, kept=100, again=30, limit=10_000, state=None, decoding=None):

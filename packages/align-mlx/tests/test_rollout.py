@@ -62,6 +62,13 @@ def test_draws_do_not_depend_on_how_prompts_are_read(resident, drawn, budget):
     assert found == drawn
 
 
+@pytest.mark.parametrize("part", [0, 0.3, 2])
+def test_draws_do_not_depend_on_when_rows_leave(resident, drawn, monkeypatch, part):
+    """As soon as one has ended, a few at a time, and never."""
+    monkeypatch.setattr(rollout, "GONE", part)
+    assert sample(resident, (), PROMPTS, draw=DRAW, answers=3, max_new_tokens=STEPS) == drawn
+
+
 def test_draws_do_not_depend_on_company_or_order(resident, drawn):
     backwards = sample(resident, (), PROMPTS[::-1], draw=DRAW, answers=3, max_new_tokens=STEPS)
     assert [backwards[3 * (5 - p) + k] for p in range(6) for k in range(3)] == drawn
@@ -105,6 +112,7 @@ def test_decoding_and_teacher_forcing_give_the_same_logprobs(resident, adapter, 
         return tokens
 
     monkeypatch.setattr(rollout, "inverse_cdf", spy)
+    monkeypatch.setattr(rollout, "GONE", 0)
     answers = sample(resident, (adapter,), PROMPTS, draw=DRAW, answers=3, max_new_tokens=STEPS)
     # One group, shortest prompts first. At step t its rows are, in order, the answers that are longer than t and those
     # that have just ended: the step was begun before their ends were seen.

@@ -72,7 +72,7 @@ MUTANTS = (
         (
             "wrong-rows-go-on",
             "ahead, alive = ahead[keep], alive[going]",
-            "ahead, alive = ahead[keep], alive[: going.sum()]",
+            "ahead, alive = ahead[keep], alive[: len(going)]",
             "tokens are written to answers that have ended",
         ),
         (
@@ -92,6 +92,12 @@ MUTANTS = (
             "draws_BT[alive, t + 1]",
             "draws_BT[alive, t]",
             "the first two tokens of every answer share a number",
+        ),
+        (
+            "ended-rows-go-on-speaking",
+            "if not ended[row]:",
+            "if row >= 0:",
+            "what a row draws behind its end stays in the answer",
         ),
         (
             "prefixes-in-another-order",

@@ -37,6 +37,7 @@ ENOUGH = 4
 ARRANGEMENTS = ((False, False), (True, False), (True, True))
 """Whether blocks are computed again, and in small cuts: the fastest first, the one of the least memory last."""
 SMALL = "small_cuts"
+"""The plan's name for the second: no setting, but kept in the state like the settings."""
 
 Work = Callable[[int], None]
 """Does some work for a number of rows, each as long as any will be, and waits for it."""
@@ -75,9 +76,8 @@ def settle(
     """
     if "plan" not in state.memory:
         doing("trying what fits the memory", aloud=True)
-        state.memory["plan"] = {name: getattr(config, name) for name in PLANNED if hasattr(config, name)} | {
-            SMALL: False
-        }
+        given = {name: getattr(config, name) for name in PLANNED if hasattr(config, name)}
+        state.memory["plan"] = {**given, SMALL: False}
         if config.memory_limit is not None or left_open(config):
             state.memory["plan"] |= plan_passes(config, resident, learn, row_tokens, limit)
             if decode is not None:

@@ -1,7 +1,7 @@
 """Sampling answers in batches: each prompt is read once, its K answers share it, finished rows leave the batch.
 
-A step is begun before the tokens of the one before are read, so a row leaves the batch one step after its end. What it
-does there changes no other row: random numbers belong to a place, not to a batch.
+A step is begun before the tokens of the one before are read, and rows leave a few at a time (`GONE`). What a row does
+after its end changes no other row: random numbers belong to a place, not to a batch.
 """
 
 import hashlib
@@ -21,6 +21,9 @@ from align_mlx.compute import pass_tokens
 from align_mlx.resident import Resident
 from align_mlx.sampling import inverse_cdf, uniforms
 from align_mlx.world import ALONE, World
+
+GONE = 1 / 8
+"""Rows leave the batch when so large a part of it has ended: the keys and values of those that stay are copied."""
 
 
 @dataclass(frozen=True)
@@ -152,24 +155,26 @@ def _decode(
     draws_BT = uniforms(draw.seed, draw.iteration, numbers, kth, steps)
     ends = np.array(sorted(resident.end_tokens), np.int32)
     sampled: list[list[int]] = [[] for _ in numbers]
-    alive = np.arange(len(numbers))
+    ended, alive = np.zeros(len(numbers), np.bool_), np.arange(len(numbers))
 
     ahead = inverse_cdf(logits, mx.array(draws_BT[:, 0]), temperature)
     for t in range(steps):
         signals.check()
-        tokens = ahead
+        tokens, rows = ahead, alive
         if t + 1 < steps:  # begun before this step's tokens are read, so that the device need not wait for Python
             logits = resident.logits(resident.hidden(tokens[:, None], worn, cache)[:, -1])
             ahead = inverse_cdf(logits, mx.array(draws_BT[alive, t + 1]), temperature)
             mx.async_eval(ahead)
         seen = np.array(tokens)
-        for place, token in zip(alive, seen, strict=True):
-            sampled[place].append(int(token))
-        going = ~np.isin(seen, ends)
-        if t + 1 == steps or not going.any():
+        for row, token in zip(rows, seen, strict=True):
+            if not ended[row]:
+                sampled[row].append(int(token))
+        ended[rows[np.isin(seen, ends)]] = True
+        if t + 1 == steps or ended.all():
             break
-        if not going.all():
-            keep = mx.array(np.flatnonzero(going))
+        if ended[alive].sum() >= max(1, GONE * len(alive)):
+            going = np.flatnonzero(~ended[alive])
+            keep = mx.array(going)
             _keep_rows(cache, keep)
             ahead, alive = ahead[keep], alive[going]
             mx.async_eval(ahead)  # by itself: read with the next step, it would wait for that step's end
