@@ -1,6 +1,8 @@
 """The vectorisable functions against float64 oracles from the standard library."""
 
 import math
+import subprocess
+import sys
 
 import mlx.core as mx
 import numpy as np
@@ -184,6 +186,47 @@ def test_a_model_attends_fast_where_that_is_fast_and_the_same(monkeypatch, dtype
     x = mx.zeros((1, 2, 3, 8), dtype)
     gemma.scaled_dot_product_attention(x, x, x, cache=None, scale=1.0, mask=None, sinks=sinks)
     assert taken == ["fast" if fast else "theirs"]
+
+
+def in_pieces(function, x, cotangent, size):
+    """Values and slopes of a function, some numbers at a time: too few for another thread."""
+    pieces = [(x[i : i + size], cotangent[i : i + size]) for i in range(0, x.size, size)]
+    found = [mx.vjp(function, [part], [slope]) for part, slope in pieces]
+    return mx.concatenate([values[0] for values, _ in found]), mx.concatenate([slopes[0] for _, slopes in found])
+
+
+@on_cpu
+@pytest.mark.parametrize("function", [fastmath.exp, fastmath.gelu], ids=["exp", "gelu"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_large_arrays_are_computed_by_another_thread_and_are_the_same(function, compiled):
+    """Three rows of 6 667: 20 001 numbers, which are padded to 20 480; alone, in a gradient, and in a compiled one."""
+    x, cotangent = (mx.random.normal((20001,), key=mx.random.key(i)) * 3 for i in range(2))
+    both = lambda x, c: mx.vjp(function, [x.reshape(3, -1)], [c.reshape(3, -1)])  # noqa: E731
+    values, slopes = (mx.compile(both) if compiled else both)(x, cotangent)
+    expected = in_pieces(function, x, cotangent, 1000)
+    for found, exact in zip((*values, *slopes), expected, strict=True):
+        np.testing.assert_allclose(np.array(found).ravel(), np.array(exact), rtol=1e-6, atol=1e-6)
+    assert mx.array_equal(function(x.reshape(3, -1)), values[0])
+
+
+@on_cpu
+def test_what_fails_in_the_other_thread_fails_here():
+    with pytest.raises(ValueError, match="broadcast"):
+        fastmath._gelu_slope(mx.zeros((1 << 14,)), mx.zeros((3,)))
+
+
+@on_cpu
+def test_a_forked_process_has_a_thread_of_its_own():
+    """The other thread is not there any more: waiting for it would never end."""
+    code = """
+import os, mlx.core as mx
+from align_mlx import fastmath
+asked = fastmath._asked()
+if (child := os.fork()) == 0:
+    os._exit(3 if fastmath._asked() is not asked else 4)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "3\n"
 
 
 def test_other_formats_take_the_exact_functions():

@@ -95,8 +95,8 @@ MUTANTS = (
         ),
         (
             "ended-rows-go-on-speaking",
-            "if not ended[row]:",
-            "if row >= 0:",
+            "if not ended[place]:",
+            "if place >= 0:",
             "what a row draws behind its end stays in the answer",
         ),
         (

@@ -10,6 +10,7 @@ tests measure their error against the exact functions.
 """
 
 import math
+import os
 import sys
 from collections.abc import Callable
 from functools import cache, partial
@@ -109,6 +110,9 @@ def _asked() -> "SimpleQueue[Any]":
 
     Thread(target=serve, name="fastmath", daemon=True).start()
     return asked
+
+
+os.register_at_fork(after_in_child=_asked.cache_clear)  # a child has no thread but the one that forked
 
 
 @mx.compile

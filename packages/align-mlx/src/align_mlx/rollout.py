@@ -160,16 +160,16 @@ def _decode(
     ahead = inverse_cdf(logits, mx.array(draws_BT[:, 0]), temperature)
     for t in range(steps):
         signals.check()
-        tokens, rows = ahead, alive
+        tokens, places = ahead, alive
         if t + 1 < steps:  # begun before this step's tokens are read, so that the device need not wait for Python
             logits = resident.logits(resident.hidden(tokens[:, None], worn, cache)[:, -1])
             ahead = inverse_cdf(logits, mx.array(draws_BT[alive, t + 1]), temperature)
             mx.async_eval(ahead)
         seen = np.array(tokens)
-        for row, token in zip(rows, seen, strict=True):
-            if not ended[row]:
-                sampled[row].append(int(token))
-        ended[rows[np.isin(seen, ends)]] = True
+        for place, token in zip(places, seen, strict=True):
+            if not ended[place]:
+                sampled[place].append(int(token))
+        ended[places[np.isin(seen, ends)]] = True
         if t + 1 == steps or ended.all():
             break
         if ended[alive].sum() >= max(1, GONE * len(alive)):
