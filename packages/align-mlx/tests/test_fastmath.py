@@ -210,6 +210,26 @@ def test_large_arrays_are_computed_by_another_thread_and_are_the_same(function, 
 
 
 @on_cpu
+@pytest.mark.parametrize(("size", "times"), [((1 << 14) - 1, 0), (1 << 14, 1)])
+def test_only_large_arrays_go_to_the_other_thread(monkeypatch, size, times):
+    real, taken = fastmath._beside, []
+    monkeypatch.setattr(fastmath, "_beside", lambda *a: (taken.append(1), real(*a))[1])
+    mx.eval(fastmath.gelu(mx.zeros((size,))))
+    assert len(taken) == times
+
+
+@on_cpu
+def test_rows_have_few_lengths():
+    """From 1 000 to 2 000: multiples of 64 up to 1 024, then of 128; 1 024 and eight more."""
+    seen = set()
+    rows = fastmath._by_rows(lambda row: (seen.add(row.size), row)[1])
+    for size in range(1000, 2001, 7):
+        assert rows(mx.zeros((size,))).shape == (size,)
+    assert len(seen) <= 9
+    assert max(seen) < 2000 * 9 / 8
+
+
+@on_cpu
 def test_what_fails_in_the_other_thread_fails_here():
     with pytest.raises(ValueError, match="broadcast"):
         fastmath._gelu_slope(mx.zeros((1 << 14,)), mx.zeros((3,)))

@@ -147,6 +147,13 @@ def test_a_continued_run_goes_on_with_its_plan(settle, resident):
     assert again.token_budget == first.token_budget
 
 
+def test_a_plan_of_before_small_cuts_had_a_name_has_them(settle, resident):
+    state = TrainState.start({"w": mx.zeros(1)})
+    state.memory["plan"] = {"token_budget": 100, "gradient_checkpointing": True, "rollout_rows": 4}
+    settle(Settings(), state=state)
+    assert resident.blocks == SMALL_BLOCKS
+
+
 def test_nothing_is_tried_where_nothing_is_open(settle, peaks, resident):
     tried = peaks(lambda n: 10**12)
     config = Settings(token_budget=64, gradient_checkpointing=True, rollout_rows=1)

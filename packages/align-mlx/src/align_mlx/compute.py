@@ -23,7 +23,7 @@ SMALL_BUFFERS = {"MLX_MAX_OPS_PER_BUFFER": "5", "MLX_MAX_MB_PER_BUFFER": "50"}
 SLACK = 0.92
 """MLX's own limit, as a share of the user's: it waits above it, and a few buffers later."""
 CACHE_SHARE = {"metal": 1 / 8, "cuda": 1 / 8, "cpu": 0.0}
-"""Share of the memory that MLX may keep for reuse, unless `ALIGN_CACHE_GIB` in the environment says how many GiB.
+"""Share of `memory_bytes` that MLX may keep for reuse, unless `ALIGN_CACHE_GIB` in the environment says how many GiB.
 
 On a CPU the C library keeps it instead (`align_mlx.heap`).
 """

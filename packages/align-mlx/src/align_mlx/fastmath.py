@@ -66,7 +66,8 @@ def _by_rows(function: Callable[..., mx.array]) -> Callable[..., mx.array]:
 
     MLX compiles a function for a shape; for all shapes at once it cuts kernels after five operations. And while it
     traces a gradient it takes what is compiled apart into single operations: it traces a thread, and so large arrays
-    are handed to another one.
+    are handed to another one. What is compiled has no derivative of its own: the functions below bring theirs, the first
+    and no second one.
     """
 
     def on_rows(arrays: tuple[mx.array, ...]) -> mx.array:
@@ -88,8 +89,11 @@ def _beside(function: Callable[..., mx.array], arrays: tuple[mx.array, ...]) -> 
     answer: SimpleQueue[Any] = SimpleQueue()
     _asked().put((mx.default_stream(mx.default_device()), function, arrays, answer))
     found = answer.get()
-    if isinstance(found, Exception):
-        raise found
+    if isinstance(found, BaseException):
+        try:
+            raise found
+        finally:
+            del found  # whose traceback holds this frame
     return found
 
 
@@ -103,10 +107,12 @@ def _asked() -> "SimpleQueue[Any]":
             stream, function, arrays, answer = asked.get()
             try:
                 mx.set_default_stream(stream)
-                answer.put(function(arrays))
-            except Exception as error:
-                answer.put(error)
-            del arrays
+                found = function(arrays)
+            except BaseException as error:
+                found = error
+            del arrays  # before the other thread goes on, which counts who still needs them
+            answer.put(found)
+            del found
 
     Thread(target=serve, name="fastmath", daemon=True).start()
     return asked
@@ -205,7 +211,7 @@ def _applies(x: mx.array) -> bool:
 
 
 def exp(x: mx.array) -> mx.array:
-    """Give e^x of any shape; on a CPU it is 0 below x = −87.3, and 2¹²⁷ stands for anything larger."""
+    """Give e^x of any shape; on a CPU it is 0 below x = −87.7, and 2¹²⁷ stands for anything larger."""
     return _fast_exp(x) if _applies(x) else mx.exp(x)
 
 
@@ -220,7 +226,7 @@ def softmax(x: mx.array) -> mx.array:
 
 
 def gelu(x: mx.array) -> mx.array:
-    """Give x Φ(x), the exact (not tanh) gelu. Source: Hendrycks & Gimpel, arXiv 1606.08415."""
+    """Give x Φ(x), the exact (not tanh) gelu, of finite numbers. Source: Hendrycks & Gimpel, arXiv 1606.08415."""
     return _fast_gelu(x) if _applies(x) else nn.gelu(x)
 
 
