@@ -66,8 +66,7 @@ def _by_rows(function: Callable[..., mx.array]) -> Callable[..., mx.array]:
 
     MLX compiles a function for a shape; for all shapes at once it cuts kernels after five operations. And while it
     traces a gradient it takes what is compiled apart into single operations: it traces a thread, and so large arrays
-    are handed to another one. What is compiled has no derivative of its own: the functions below bring theirs, the first
-    and no second one.
+    are handed to another one. What is compiled has no derivative: the functions below bring the first one, and no more.
     """
 
     def on_rows(arrays: tuple[mx.array, ...]) -> mx.array:
